@@ -1,0 +1,1 @@
+//! CPU code: Cranelift lowering, packed weights, thread pool, executable.

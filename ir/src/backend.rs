@@ -1,0 +1,118 @@
+//! What a backend and an executable are, so that the runtime knows neither Cranelift nor CUDA.
+
+use crate::dtype::DType;
+use crate::plan::Plan;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Raw weights by name, as stored in the model file.
+pub trait WeightSource: Sync {
+    /// The tensor with this name, as the graph names it (without a trailing `.weight`).
+    fn weight(&self, name: &str) -> Option<WeightData<'_>>;
+}
+
+/// One stored tensor.
+pub struct WeightData<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Rows; 1 for a vector.
+    pub rows: u64,
+    /// Elements of a row.
+    pub columns: u64,
+    /// The rows, one after another, `dtype.row_bytes(columns)` each.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// One step of work: rows of tokens of any mix of sequences. All slices are borrowed; nothing is kept.
+///
+/// Rows of one sequence must be in order of position. `tokens`, `positions` and `seqs` have one entry a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// Positions in the row's sequence.
+    pub positions: &'a [u32],
+    /// Sequence slots: rows of `block_tables`.
+    pub seqs: &'a [u32],
+    /// Rows whose logits are wanted.
+    pub outputs: &'a [u32],
+    /// `[seqs][plan.limits.blocks_per_seq()]`: the KV block that holds positions `32·i ..` of the slot's sequence.
+    pub block_tables: &'a [u32],
+}
+
+/// A compiled model.
+pub trait Executable: Send {
+    /// The plan it runs.
+    fn plan(&self) -> &Plan;
+
+    /// KV blocks in the pool; block numbers are below this.
+    fn kv_blocks(&self) -> u32;
+
+    /// Runs one step and returns the logits `[outputs, vocab]`, row-major, valid until the next step.
+    ///
+    /// The logits of a row depend on nothing but its sequence up to its position: not on other rows of the batch, not on
+    /// how the sequence was cut into steps, not on the number of threads.
+    ///
+    /// # Errors
+    /// Where the batch breaks a bound of the plan; nothing is written then.
+    fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
+
+    /// What building it took and takes.
+    fn report(&self) -> &BuildReport;
+}
+
+/// A figure of a build.
+#[derive(Clone, Debug, Default)]
+pub struct BuildReport {
+    /// Names of stages and their time, in order.
+    pub stages: Vec<(String, Duration)>,
+    /// Different kernels compiled.
+    pub kernels: usize,
+    /// Bytes of machine code.
+    pub code_bytes: u64,
+    /// Bytes of packed weights.
+    pub weight_bytes: u64,
+    /// Bytes of the KV pool.
+    pub kv_bytes: u64,
+    /// Bytes of the arena.
+    pub arena_bytes: u64,
+    /// The machine that code was made for, such as `x86_64+avx512vnni, cranelift W=4, 2 threads`.
+    pub target: String,
+}
+
+/// The batch breaks a bound of the plan.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ExecError {
+    /// A count exceeds the plan's limit.
+    #[error("the step has {got} {what}, more than the plan's {limit}")]
+    TooMany {
+        /// What was counted.
+        what: &'static str,
+        /// The count.
+        got: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Two inputs that belong together differ in length.
+    #[error("the step has {got} {what}, but {want} were expected")]
+    Length {
+        /// The input.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// The length expected.
+        want: usize,
+    },
+    /// A value is out of range.
+    #[error("{what} {got} of row {row} is not below {limit}")]
+    Range {
+        /// The input.
+        what: &'static str,
+        /// The row.
+        row: usize,
+        /// The value.
+        got: u64,
+        /// The bound.
+        limit: u64,
+    },
+}

@@ -1,0 +1,12 @@
+//! The intermediate representations of Lathe and what all of its crates share.
+//!
+//! Three levels, each with a text form, a verifier and an interpreter: [`graph`](crate::graph) (typed tensor values),
+//! [`kernel`](crate::kernel) (what one kernel does) and [`plan`](crate::plan) (kernels in order, with their buffers).
+//! This crate depends on none of the others.
+
+pub mod dtype;
+pub mod id;
+pub mod quant;
+
+pub use dtype::DType;
+pub use id::{Arena, Id};

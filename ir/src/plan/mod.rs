@@ -1,0 +1,236 @@
+//! The plan: kernels in order, with arena offsets, weight sections and unit counts.
+//!
+//! A plan is data: no pointers, no handles, no weights inline. It says which kernels run in which order on which byte
+//! ranges; a backend compiles the kernels, packs the sections and runs the steps.
+
+pub mod parse;
+pub mod print;
+pub mod verify;
+
+use crate::graph::{KvPart, RopeSpec, RowOrder};
+use crate::id::{Arena, define_id};
+use crate::kernel::Kernel;
+use crate::types::{Sym, TensorType};
+
+define_id!(
+    /// A kernel of a plan.
+    KernelId, "k"
+);
+define_id!(
+    /// A range of the arena.
+    Buffer, "b"
+);
+define_id!(
+    /// A packed weight.
+    Section, "s"
+);
+define_id!(
+    /// A table of rotations.
+    Rope, "r"
+);
+
+/// Positions in one KV block.
+pub const KV_BLOCK: u32 = 32;
+
+/// A compiled model step.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// Bounds of the symbols and of the cache.
+    pub limits: Limits,
+    /// Columns of a row of logits.
+    pub vocab: u32,
+    /// Each kernel once.
+    pub kernels: Arena<KernelId, Kernel>,
+    /// Ranges of the arena; ranges that live at different times may overlap.
+    pub buffers: Arena<Buffer, BufferDecl>,
+    /// Bytes of the arena.
+    pub arena_bytes: u64,
+    /// Weights, each once.
+    pub sections: Arena<Section, SectionDecl>,
+    /// Rotations, each once.
+    pub ropes: Arena<Rope, RopeDecl>,
+    /// KV cache geometry, one entry a layer.
+    pub kv_layers: Vec<KvLayer>,
+    /// Launches in order; a barrier stands between two steps.
+    pub steps: Vec<Step>,
+    /// Where the logits `[outputs, vocab]f32` are after the last step.
+    pub logits: Option<Buffer>,
+}
+
+/// Upper bounds that a plan is compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Most rows in a step.
+    pub tokens: u32,
+    /// Most rows with logits in a step.
+    pub outputs: u32,
+    /// Most sequences with a block table.
+    pub seqs: u32,
+    /// Most positions of a sequence; a multiple of [`KV_BLOCK`].
+    pub ctx: u32,
+}
+
+impl Limits {
+    /// Entries of one sequence's row of the block table.
+    pub fn blocks_per_seq(&self) -> u32 {
+        self.ctx.div_ceil(KV_BLOCK)
+    }
+
+    /// The bound of a symbol.
+    pub fn bound(&self, sym: Sym) -> u32 {
+        match sym {
+            Sym::Tokens => self.tokens,
+            Sym::Outputs => self.outputs,
+            Sym::Ctx => self.ctx,
+        }
+    }
+}
+
+/// A range of the arena.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BufferDecl {
+    /// For people.
+    pub name: String,
+    /// Start, a multiple of 64 bytes.
+    pub offset: u64,
+    /// Length at the symbols' bounds.
+    pub bytes: u64,
+}
+
+/// A weight and the form in which kernels read it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SectionDecl {
+    /// The tensor's name, as in the graph.
+    pub weight: String,
+    /// Its type in the file.
+    pub ty: TensorType,
+    /// The form.
+    pub form: SectionForm,
+    /// Order of the rows (of the elements, for a vector).
+    pub order: RowOrder,
+    /// Groups of rows that `order` works on; 0 for natural order.
+    pub heads: u32,
+    /// Leading rows of each group that `order` works on.
+    pub dims: u32,
+}
+
+/// How a section lies in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SectionForm {
+    /// Panels of 16 rows; see [`crate::layout::PackedLayout`].
+    Panels,
+    /// A vector of f32.
+    Vector,
+}
+
+/// A table of rotations that the executable fills for the rows of every step: row t holds cos then sin of the angles of
+/// its `dims/2` pairs at its position, each times the magnitude: `[tokens][2][dims/2]f32`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RopeDecl {
+    /// The rotation.
+    pub spec: RopeSpec,
+    /// The weight that holds frequency divisors `[dims/2]f32`.
+    pub factors: Option<String>,
+}
+
+/// KV geometry of a layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KvLayer {
+    /// KV heads.
+    pub kv_heads: u32,
+    /// Elements of a head.
+    pub head_dim: u32,
+}
+
+/// One launch: calls that run side by side and do not depend on each other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// For people: the op and where it came from.
+    pub label: String,
+    /// What runs.
+    pub calls: Vec<Call>,
+}
+
+/// A kernel with its arguments.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Call {
+    /// The kernel.
+    pub kernel: KernelId,
+    /// One a buffer of the kernel.
+    pub args: Vec<Arg>,
+    /// One an index parameter of the kernel.
+    pub scalars: Vec<Count>,
+    /// The number of units.
+    pub units: Count,
+    /// Relative cost of a unit among the calls of the step, for splitting them over threads. Positive.
+    pub cost: u64,
+}
+
+/// What a kernel's buffer is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Arg {
+    /// A range of the arena.
+    Buffer(Buffer),
+    /// A packed weight.
+    Section(Section),
+    /// A layer's keys or values; see [`crate::layout::KvLayout`].
+    Kv(KvPart, u32),
+    /// A table of rotations.
+    Rope(Rope),
+    /// An input of the step.
+    Input(Input),
+}
+
+/// Inputs of a step, each an i32 array.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Input {
+    /// Token ids `[tokens]`.
+    Tokens,
+    /// Positions `[tokens]`.
+    Positions,
+    /// Sequence slots `[tokens]`.
+    Seqs,
+    /// Rows whose logits are wanted `[outputs]`.
+    Outputs,
+    /// KV blocks `[seqs][blocks_per_seq]`.
+    BlockTables,
+}
+
+/// A count that may depend on the batch: `times`, or `times · sym`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Count {
+    /// The factor.
+    pub times: u64,
+    /// The symbol, if any.
+    pub sym: Option<Sym>,
+}
+
+impl Count {
+    /// A constant.
+    pub fn constant(n: u64) -> Count {
+        Count { times: n, sym: None }
+    }
+
+    /// `n · sym`.
+    pub fn per(sym: Sym, n: u64) -> Count {
+        Count { times: n, sym: Some(sym) }
+    }
+
+    /// The value where the symbol has `value`.
+    pub fn at(self, value: impl FnOnce(Sym) -> u64) -> u64 {
+        self.times * self.sym.map_or(1, value)
+    }
+}
+
+impl Input {
+    /// Every input with its keyword.
+    pub const ALL: [(Input, &'static str); 5] = [
+        (Input::Tokens, "tokens"),
+        (Input::Positions, "positions"),
+        (Input::Seqs, "seqs"),
+        (Input::Outputs, "outputs"),
+        (Input::BlockTables, "block_tables"),
+    ];
+}

@@ -1,0 +1,1 @@
+//! The pass pipeline: rewrites, fusions, lowering, scheduling, memory planning.

@@ -1,0 +1,1 @@
+//! The engine: step loop, paged KV, sampling, streaming.

@@ -1,0 +1,1 @@
+//! Lathe: compiles GGUF language models into plans for one machine and runs them.
