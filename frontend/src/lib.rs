@@ -1,1 +1,3 @@
 //! GGUF files, architectures, tokenizers and chat templates.
+
+pub mod template;
