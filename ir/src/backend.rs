@@ -57,6 +57,9 @@ pub trait Executable: Send {
     /// Where the batch breaks a bound of the plan; nothing is written then.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
 
+    /// The logits that the last step returned; empty before the first.
+    fn logits(&self) -> &[f32];
+
     /// What building it took and takes.
     fn report(&self) -> &BuildReport;
 }

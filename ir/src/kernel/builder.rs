@@ -37,6 +37,11 @@ impl KernelBuilder {
         KernelBuilder { kernel, open: vec![Region::default()] }
     }
 
+    /// Gives the kernel its name, where it was not known at the start.
+    pub fn rename(&mut self, name: impl Into<String>) {
+        self.kernel.name = name.into();
+    }
+
     /// Declares the next buffer.
     pub fn buf(&mut self, name: impl Into<String>, access: Access) -> Buf {
         self.kernel.bufs.push(BufDecl { name: name.into(), access })

@@ -86,7 +86,7 @@ impl fmt::Display for Ty {
 pub enum Mem {
     /// Bytes, loaded as `i8` lanes, or sign-extended to `i32` lanes; stored from `i32` lanes, saturating.
     I8,
-    /// Bytes, loaded as `u8` lanes, or zero-extended to `i32` lanes.
+    /// Bytes, loaded as `u8` lanes, or zero-extended to `i32` lanes; stored from `u8` lanes.
     U8,
     /// 32-bit integers, as `i32`; a scalar `i64` result is sign-extended.
     I32,

@@ -1,0 +1,110 @@
+//! Embedding lookup: decodes single rows straight from the packed panels that the LM head multiplies with.
+
+use super::dot::Codes;
+use super::emit::{F32_BYTES, at};
+use super::linear::{PanelGeometry, PanelKind};
+use lathe_ir::kernel::builder::Addr;
+use lathe_ir::kernel::{Access, Kernel, KernelBuilder, Mem, Ty, Val};
+use lathe_ir::layout::PANEL_ROWS;
+
+const PANEL: u32 = PANEL_ROWS as u32;
+
+/// Decodes row `ids[unit]` of a table of rows of `k`. Buffers: w, ids, out. Units: tokens.
+pub fn embed_kernel(name: String, kind: &PanelKind, panel: PanelGeometry, k: u32) -> Kernel {
+    let mut b = KernelBuilder::new(name);
+    let (w, ids, out) = (b.buf("w", Access::In), b.buf("ids", Access::In), b.buf("out", Access::Out));
+    let unit = b.unit();
+    let entry = b.shl(unit, 2);
+    let id = b.load(Mem::I32, at(ids, entry), Ty::INDEX);
+    let number = b.div_const(id, i64::from(PANEL));
+    let start = b.mul_const(number, i64::from(panel.stride));
+    let lane = b.rem_const(id, i64::from(PANEL));
+    let to = b.mul_const(unit, i64::from(k * F32_BYTES));
+    match kind {
+        PanelKind::Float(mem) => decode_floats(&mut b, *mem, at(w, start), lane, k, at(out, to)),
+        PanelKind::Codes(codes) => decode_codes(&mut b, codes, panel, at(w, start), lane, k, at(out, to)),
+    }
+    b.finish()
+}
+
+fn decode_floats(b: &mut KernelBuilder, mem: Mem, w: Addr, lane: Val, k: u32, out: Addr) {
+    let lane = b.mul_const(lane, i64::from(mem.bytes()));
+    let first = b.add(w.index, lane);
+    b.for_const(i64::from(k), |b, i| {
+        let offset = b.mul_const(i, i64::from(PANEL * mem.bytes()));
+        let index = b.add(first, offset);
+        let v = b.load(mem, Addr { index, ..w }, Ty::F32);
+        let offset = b.shl(i, 2);
+        let index = b.add(out.index, offset);
+        b.store(Mem::F32, Addr { index, ..out }, v);
+    });
+}
+
+fn decode_codes(
+    b: &mut KernelBuilder,
+    codes: &Codes,
+    panel: PanelGeometry,
+    w: Addr,
+    lane: Val,
+    k: u32,
+    out: Addr,
+) {
+    let plane_bits: i64 = codes.planes.iter().map(|&p| i64::from(p)).sum();
+    let groups = 32 / codes.group;
+    let (lane4, lane2) = (b.shl(lane, 2), b.shl(lane, 1));
+    b.for_const(i64::from(k / 32), |b, block| {
+        let offset = b.mul_const(block, 64 * plane_bits);
+        let offset = b.add(offset, lane4);
+        let code_at = Addr { index: b.add(w.index, offset), ..w };
+        let offset = b.mul_const(block, i64::from(groups * 2 * PANEL));
+        let offset = b.add(offset, lane2);
+        let scale_at = Addr { index: b.add(w.index, offset), ..w };
+        let offset = b.mul_const(block, 32 * i64::from(F32_BYTES));
+        let to = Addr { index: b.add(out.index, offset), ..out };
+        for group in 0..groups {
+            let disp = |base: u32| (base + group * 2 * PANEL) as i32;
+            let scale = b.load(Mem::F16, scale_at.plus(disp(panel.scales)), Ty::F32);
+            let scale = b.splat(scale, 4);
+            let min = codes.has_min.then(|| {
+                let min = b.load(Mem::F16, scale_at.plus(disp(panel.mins)), Ty::F32);
+                let min = b.neg(min);
+                b.splat(min, 4)
+            });
+            for chunk in group * codes.group / 4..(group + 1) * codes.group / 4 {
+                let code = chunk_codes(b, codes, code_at, chunk);
+                let code = b.cvt_f32(code);
+                let v = match min {
+                    Some(min) => b.fma(code, scale, min),
+                    None => b.mul(code, scale),
+                };
+                b.store(Mem::F32, to.plus((chunk * 4 * F32_BYTES) as i32), v);
+            }
+        }
+    });
+}
+
+/// Four codes of one row, less the offset, as i32 lanes.
+fn chunk_codes(b: &mut KernelBuilder, codes: &Codes, at: Addr, chunk: u32) -> Val {
+    let (mut code, mut plane_start, mut low_bit) = (None, 0, 0);
+    for &width in &codes.planes {
+        let per_vector = 8 / u32::from(width);
+        let disp = plane_start + chunk / per_vector * 64;
+        let field = b.load(Mem::U8, at.plus(disp as i32), Ty::i32(4));
+        let shift = (chunk % per_vector) as u8 * width;
+        let field = if shift == 0 { field } else { b.shr(field, shift) };
+        let mask = b.iconst((1 << width) - 1, 4);
+        let field = if width == 8 { field } else { b.and(field, mask) };
+        let field = if low_bit == 0 { field } else { b.shl(field, low_bit) };
+        code = Some(code.map_or(field, |rest| b.or(rest, field)));
+        plane_start += 64 * u32::from(width);
+        low_bit += width;
+    }
+    let code = code.expect("a format has at least one plane");
+    match codes.offset_log2 {
+        None => code,
+        Some(log2) => {
+            let offset = b.iconst(1 << log2, 4);
+            b.sub(code, offset)
+        }
+    }
+}

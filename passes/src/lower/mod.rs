@@ -1,0 +1,404 @@
+//! Lowering: an optimized graph becomes kernels, a schedule and a memory layout, that is, a [`Plan`].
+//!
+//! Each node becomes one step, in the graph's order; a `linear` of several parts becomes several calls of one step.
+//! Kernels are generated as kernel IR from the shapes at hand; equal kernels are stored once. What can't be lowered is
+//! an error that names the node: nothing falls back to the interpreter.
+
+mod attention;
+mod dot;
+mod embed;
+mod emit;
+mod epilogue;
+mod error;
+mod linear;
+mod memory;
+mod parts;
+mod rows;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::LowerError;
+
+use attention::AttentionKernel;
+use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
+use lathe_ir::id::Id;
+use lathe_ir::kernel::Kernel;
+use lathe_ir::plan::{
+    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Limits, Plan, Rope, RopeDecl, Section,
+    SectionDecl, SectionForm, Step,
+};
+use lathe_ir::types::{Dim, Sym, TensorType};
+use lathe_ir::{Arena, DType};
+use memory::Lifetime;
+use rows::{NormKernel, RowOp};
+use std::collections::HashMap;
+
+/// What the target and the caller want of a plan.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LowerOptions {
+    /// Bounds of the symbols.
+    pub limits: Limits,
+    /// Vector width in f32 lanes: 4, 8 or 16.
+    pub lanes: u8,
+    /// Rows of an int8 GEMM tile.
+    pub tile_rows: u32,
+    /// Weight vectors that an int8 GEMM tile holds at once.
+    pub tile_groups: u32,
+    /// Rows of a float GEMM tile.
+    pub float_tile_rows: u32,
+}
+
+impl LowerOptions {
+    /// Tile shapes for vectors of 128 bits and sixteen registers.
+    pub fn narrow(limits: Limits) -> LowerOptions {
+        LowerOptions { limits, lanes: 4, tile_rows: 5, tile_groups: 2, float_tile_rows: 2 }
+    }
+}
+
+/// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
+/// vocab]f32`.
+///
+/// # Errors
+/// Names the node or weight that can't be lowered, and why.
+pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Plan, LowerError> {
+    let mut lowering = Lowering::new(graph, *options)?;
+    for &node in &graph.order {
+        lowering.node(node)?;
+    }
+    lowering.finish()
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Location {
+    /// An argument that kernels can read.
+    Arg(Arg),
+    /// A KV token: ordered by the schedule, nowhere in memory.
+    Token,
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    options: LowerOptions,
+    plan: Plan,
+    locations: Vec<Option<Location>>,
+    lifetimes: Vec<Lifetime>,
+    kernels: HashMap<String, KernelId>,
+}
+
+impl<'g> Lowering<'g> {
+    fn new(graph: &'g Graph, options: LowerOptions) -> Result<Self, LowerError> {
+        let mut lowering = Lowering {
+            graph,
+            options,
+            plan: Plan { name: graph.name.clone(), limits: options.limits, ..Plan::default() },
+            locations: vec![None; graph.values.len()],
+            lifetimes: Vec::new(),
+            kernels: HashMap::new(),
+        };
+        for &param in &graph.params {
+            let name = graph.values[param].name.as_deref().unwrap_or("");
+            let location = match name {
+                "tok" => Location::Arg(Arg::Input(Input::Tokens)),
+                "pos" => Location::Arg(Arg::Input(Input::Positions)),
+                "seq" => Location::Arg(Arg::Input(Input::Seqs)),
+                "outputs" => Location::Arg(Arg::Input(Input::Outputs)),
+                "kv" => Location::Token,
+                _ => return Err(LowerError::Param(name.to_owned())),
+            };
+            lowering.locations[param.index()] = Some(location);
+        }
+        Ok(lowering)
+    }
+
+    fn node(&mut self, id: Node) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        match &node.op {
+            Op::Linear(linear) => self.linear(id, linear),
+            Op::Embed {} => self.embed(id),
+            Op::SplitHeads { .. } | Op::MergeHeads {} => {
+                self.locations[node.results[0].index()] = self.locations[node.operands[0].index()];
+                Ok(())
+            }
+            Op::RmsNorm { eps } => self.norm(id, *eps, false, false),
+            Op::NormQuant { eps } => self.norm(id, *eps, false, true),
+            Op::NormAdd { eps } => self.norm(id, *eps, true, false),
+            Op::Quantize {} => {
+                let n = self.columns(id, node.operands[0])?;
+                let kernel = rows::quantize_kernel(n, self.options.lanes);
+                self.row_step(id, kernel, &[])
+            }
+            Op::GatherRows {} => {
+                let n = self.columns(id, node.operands[0])?;
+                let kernel = rows::gather_kernel(n, self.options.lanes);
+                self.row_step(id, kernel, &[])
+            }
+            Op::Scale { by } => self.row_op(id, RowOp::Scale(*by)),
+            Op::Softcap { cap } => self.row_op(id, RowOp::Softcap(*cap)),
+            Op::Act { func } => self.row_op(id, RowOp::Act(*func)),
+            Op::Add {} => self.row_op(id, RowOp::Add),
+            Op::Mul {} => self.row_op(id, RowOp::Mul),
+            Op::AttentionPaged { .. } => self.attention(id),
+            Op::Dequant { .. } if graph.ty(node.results[0]).rank() == 1 => self.vector_value(id),
+            op => Err(self.unsupported(id, format!("no kernel for `{}` outside a fusion", op.info().keyword))),
+        }
+    }
+
+    /// A vector that is an operand of an elementwise op: a section.
+    fn vector_value(&mut self, id: Node) -> Result<(), LowerError> {
+        let node = &self.graph.nodes[id];
+        let arg = self.vector_section(node.weights[0], RowOrder::Natural, 0, 0);
+        self.locations[node.results[0].index()] = Some(Location::Arg(arg));
+        Ok(())
+    }
+
+    fn embed(&mut self, id: Node) -> Result<(), LowerError> {
+        let node = &self.graph.nodes[id];
+        let weight = node.weights[0];
+        let (kind, panel, k) = self.panels(weight)?;
+        let rows = self.graph.weights[weight].ty.dims[0];
+        let name = format!("embed.{}.{rows}x{k}", self.graph.weights[weight].ty.dtype);
+        let kernel = embed::embed_kernel(name, &kind, panel, k);
+        let section = self.panel_section(weight, RowOrder::Natural, 0, 0);
+        self.row_step(id, kernel, &[section])
+    }
+
+    fn norm(&mut self, id: Node, eps: f32, add: bool, quantize: bool) -> Result<(), LowerError> {
+        let node = &self.graph.nodes[id];
+        let n = self.columns(id, node.operands[0])?;
+        let kernel = NormKernel { n, eps, add, quantize, lanes: self.options.lanes }.build();
+        let weight = self.vector_section(node.weights[0], RowOrder::Natural, 0, 0);
+        self.row_step(id, kernel, &[weight])
+    }
+
+    fn row_op(&mut self, id: Node, op: RowOp) -> Result<(), LowerError> {
+        let node = &self.graph.nodes[id];
+        let n = self.columns(id, node.operands[0])?;
+        let vector = node.operands.len() == 2 && self.graph.ty(node.operands[1]).rank() == 1;
+        let op = match op {
+            RowOp::Add if vector => RowOp::AddVector,
+            RowOp::Mul if vector => RowOp::MulVector,
+            op => op,
+        };
+        self.row_step(id, rows::row_op_kernel(op, n, self.options.lanes), &[])
+    }
+
+    fn attention(&mut self, id: Node) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let Op::AttentionPaged { layer, kv_heads, scale, cap, window } = node.op else {
+            unreachable!("called for attention.paged")
+        };
+        let (rows, heads, head_dim) = match graph.ty(node.operands[0]).dims[..] {
+            [rows, Dim::Const(heads), Dim::Const(head_dim)] => (rows, heads as u32, head_dim as u32),
+            _ => return Err(self.unsupported(id, "queries are not [rows, heads, d]".into())),
+        };
+        self.kv_layer(id, layer, KvLayer { kv_heads, head_dim })?;
+        let kernel = AttentionKernel {
+            heads,
+            kv_heads,
+            head_dim,
+            tile: head_tile(heads / kv_heads, kv_heads),
+            scale,
+            cap,
+            window,
+            blocks_per_seq: self.options.limits.blocks_per_seq(),
+            lanes: self.options.lanes,
+        };
+        let units = self.count(id, rows, u64::from(kernel.units_per_row()))?;
+        let [q, _, pos, seq] = node.operands[..] else { unreachable!("arity is verified") };
+        let out = self.new_buffer(node.results[0], id)?;
+        let kv = |part| Arg::Kv(part, layer);
+        let args = vec![
+            self.arg(id, q)?,
+            kv(lathe_ir::graph::KvPart::K),
+            kv(lathe_ir::graph::KvPart::V),
+            self.arg(id, pos)?,
+            self.arg(id, seq)?,
+            Arg::Input(Input::BlockTables),
+            Arg::Buffer(out),
+        ];
+        let kernel = self.kernel(kernel.build())?;
+        self.step(id, vec![Call { kernel, args, scalars: Vec::new(), units, cost: 1 }]);
+        Ok(())
+    }
+
+    /// Records a layer's KV geometry, or checks it against what another node said.
+    fn kv_layer(&mut self, id: Node, layer: u32, geometry: KvLayer) -> Result<(), LowerError> {
+        let layers = &mut self.plan.kv_layers;
+        let index = layer as usize;
+        let unset = KvLayer { kv_heads: 0, head_dim: 0 };
+        if index >= layers.len() {
+            layers.resize(index + 1, unset);
+        }
+        if layers[index] == unset {
+            layers[index] = geometry;
+        }
+        if layers[index] == geometry {
+            return Ok(());
+        }
+        let what = format!("layer {layer} has KV {:?} here and {:?} elsewhere", geometry, layers[index]);
+        Err(self.unsupported(id, what))
+    }
+
+    /// A step of one call whose units are the rows of the result and whose buffers are `first`, operands, result.
+    fn row_step(&mut self, id: Node, kernel: Kernel, first: &[Arg]) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let rows = graph.ty(node.results[0]).dims.first().copied();
+        let rows = rows.ok_or_else(|| self.unsupported(id, "the result has no rows".into()))?;
+        let units = self.count(id, rows, 1)?;
+        let mut args = first.to_vec();
+        for &operand in &node.operands {
+            args.push(self.arg(id, operand)?);
+        }
+        args.push(Arg::Buffer(self.new_buffer(node.results[0], id)?));
+        let kernel = self.kernel(kernel)?;
+        self.step(id, vec![Call { kernel, args, scalars: Vec::new(), units, cost: 1 }]);
+        Ok(())
+    }
+
+    fn step(&mut self, id: Node, calls: Vec<Call>) {
+        let now = self.plan.steps.len();
+        for call in &calls {
+            for arg in &call.args {
+                if let Arg::Buffer(buffer) = arg {
+                    self.lifetimes[buffer.index()].last = now;
+                }
+            }
+        }
+        self.plan.steps.push(Step { label: self.label(&self.graph.nodes[id]), calls });
+    }
+
+    /// The op and the first weight, for people.
+    fn label(&self, node: &NodeData) -> String {
+        let keyword = node.op.info().keyword;
+        match (&node.op, node.weights.first()) {
+            (Op::AttentionPaged { layer, .. }, _) => format!("{keyword} layer {layer}"),
+            (_, Some(&w)) => format!("{keyword} @{}", self.graph.weights[w].name),
+            _ => keyword.to_owned(),
+        }
+    }
+
+    /// Stores a kernel once. Equal names must mean equal kernels.
+    fn kernel(&mut self, kernel: Kernel) -> Result<KernelId, LowerError> {
+        if let Some(&known) = self.kernels.get(&kernel.name) {
+            let same = self.plan.kernels[known] == kernel;
+            return if same { Ok(known) } else { Err(LowerError::KernelName(kernel.name)) };
+        }
+        let name = kernel.name.clone();
+        let id = self.plan.kernels.push(kernel);
+        self.kernels.insert(name, id);
+        Ok(id)
+    }
+
+    fn section(&mut self, decl: SectionDecl) -> Arg {
+        let known = self.plan.sections.iter().find(|(_, d)| **d == decl).map(|(id, _)| id);
+        Arg::Section(known.unwrap_or_else(|| self.plan.sections.push(decl)))
+    }
+
+    fn panel_section(&mut self, weight: Weight, order: RowOrder, heads: u32, dims: u32) -> Arg {
+        self.weight_section(weight, SectionForm::Panels, order, heads, dims)
+    }
+
+    fn vector_section(&mut self, weight: Weight, order: RowOrder, heads: u32, dims: u32) -> Arg {
+        self.weight_section(weight, SectionForm::Vector, order, heads, dims)
+    }
+
+    fn weight_section(
+        &mut self,
+        weight: Weight,
+        form: SectionForm,
+        order: RowOrder,
+        heads: u32,
+        dims: u32,
+    ) -> Arg {
+        let decl = &self.graph.weights[weight];
+        let (heads, dims) = if order == RowOrder::Natural { (0, 0) } else { (heads, dims) };
+        self.section(SectionDecl { weight: decl.name.clone(), ty: decl.ty.clone(), form, order, heads, dims })
+    }
+
+    fn rope_table(&mut self, decl: RopeDecl) -> Rope {
+        let known = self.plan.ropes.iter().find(|(_, d)| **d == decl).map(|(id, _)| id);
+        known.unwrap_or_else(|| self.plan.ropes.push(decl))
+    }
+
+    /// A buffer for `value`, alive from the next step on.
+    fn new_buffer(&mut self, value: Value, id: Node) -> Result<Buffer, LowerError> {
+        let bytes = self.value_bytes(id, self.graph.ty(value))?;
+        let now = self.plan.steps.len();
+        self.lifetimes.push(Lifetime { first: now, last: now });
+        let name = self.graph.nodes[id].op.info().keyword.to_owned();
+        let buffer = self.plan.buffers.push(BufferDecl { name, offset: 0, bytes });
+        self.locations[value.index()] = Some(Location::Arg(Arg::Buffer(buffer)));
+        Ok(buffer)
+    }
+
+    fn value_bytes(&self, id: Node, ty: &TensorType) -> Result<u64, LowerError> {
+        let (rows, rest) = ty.dims.split_first().ok_or_else(|| self.unsupported(id, "a scalar value".into()))?;
+        let rows = match rows {
+            Dim::Const(n) => *n,
+            Dim::Sym(sym) => u64::from(self.options.limits.bound(*sym)),
+        };
+        let columns = rest.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?));
+        let row = match ty.dtype {
+            DType::F32 => columns.and_then(|n| n.checked_mul(4)),
+            DType::Q8A => columns.and_then(|n| n.checked_mul(3)).map(|n| n / 2),
+            _ => None,
+        };
+        let bytes = row.and_then(|row| row.checked_mul(rows));
+        bytes.filter(|&b| b < 1 << 40).ok_or_else(|| self.unsupported(id, format!("a value of type {ty}")))
+    }
+
+    fn arg(&self, id: Node, value: Value) -> Result<Arg, LowerError> {
+        match self.locations[value.index()] {
+            Some(Location::Arg(arg)) => Ok(arg),
+            _ => Err(self.unsupported(id, format!("operand {value} is not in memory"))),
+        }
+    }
+
+    fn columns(&self, id: Node, value: Value) -> Result<u32, LowerError> {
+        let ty = self.graph.ty(value);
+        let columns = ty.dims.get(1..).and_then(|rest| {
+            rest.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?)).and_then(|n| u32::try_from(n).ok())
+        });
+        columns.filter(|&n| n > 0).ok_or_else(|| self.unsupported(id, format!("operand of type {ty}")))
+    }
+
+    fn count(&self, id: Node, rows: Dim, times: u64) -> Result<Count, LowerError> {
+        match rows {
+            Dim::Const(n) => Ok(Count::constant(n * times)),
+            Dim::Sym(Sym::Ctx) => Err(self.unsupported(id, "rows over `ctx`".into())),
+            Dim::Sym(sym) => Ok(Count::per(sym, times)),
+        }
+    }
+
+    fn unsupported(&self, id: Node, what: String) -> LowerError {
+        LowerError::Unsupported { node: format!("{id} ({})", self.label(&self.graph.nodes[id])), what }
+    }
+
+    fn finish(mut self) -> Result<Plan, LowerError> {
+        let [output] = self.graph.outputs[..] else {
+            return Err(LowerError::Outputs(self.graph.outputs.len()));
+        };
+        let Some(Location::Arg(Arg::Buffer(logits))) = self.locations[output.index()] else {
+            return Err(LowerError::Outputs(1));
+        };
+        self.lifetimes[logits.index()].last = self.plan.steps.len();
+        let vocab = self.graph.ty(output).columns().and_then(|n| u32::try_from(n).ok());
+        self.plan.vocab = vocab.ok_or(LowerError::Outputs(1))?;
+        self.plan.logits = Some(logits);
+        let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
+        self.plan.arena_bytes = memory::assign(&mut buffers, &self.lifetimes);
+        self.plan.buffers = Arena::from_iter(buffers);
+        Ok(self.plan)
+    }
+}
+
+/// How many of `group` query heads of a KV head a unit handles: all of them, but half where there is one KV head, so that
+/// a row's work can be shared by two threads.
+fn head_tile(group: u32, kv_heads: u32) -> u32 {
+    if kv_heads == 1 && group.is_multiple_of(2) { group / 2 } else { group }
+}

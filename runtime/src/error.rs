@@ -1,0 +1,42 @@
+//! Errors of the runtime.
+
+use lathe_ir::backend::ExecError;
+
+/// Why a request can't be served.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Error {
+    /// The prompt and the tokens asked for do not fit the context.
+    #[error("the prompt has {prompt} tokens, but the context holds {context}")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Positions of the context.
+        context: usize,
+    },
+    /// There is nothing to continue.
+    #[error("the prompt is empty: there is no token to continue from")]
+    EmptyPrompt,
+    /// A token id that the model has no row for.
+    #[error("token {index} of the prompt is {token}, but the vocabulary has {vocab} tokens")]
+    TokenRange {
+        /// Which token.
+        index: usize,
+        /// Its id.
+        token: u32,
+        /// Tokens of the vocabulary.
+        vocab: u32,
+    },
+    /// A sampling parameter is out of range.
+    #[error("{name} is {value}, but must be {bound}")]
+    Parameter {
+        /// The parameter.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// Its range.
+        bound: &'static str,
+    },
+    /// A step could not run: the engine broke a bound of its plan.
+    #[error("a step failed: {0}")]
+    Step(#[from] ExecError),
+}
