@@ -3,5 +3,7 @@
 pub mod error;
 pub mod gguf;
 pub mod template;
+#[doc(hidden)]
+pub mod testing;
 
 pub use error::Error;

@@ -304,15 +304,49 @@ impl FromValue<'_> for Vec<f32> {
     }
 }
 
+/// Integers that are all 0 or 1 count as flags: llama.cpp writes per-layer flags so.
 impl FromValue<'_> for Vec<bool> {
     const EXPECTED: &'static str = "an array of bool";
     fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::Array(Array::Bool(v)) => Some(v.clone()),
-            Value::Array(v) if v.is_empty() => Some(Vec::new()),
+            Value::Array(v) => v
+                .integers::<u8>()?
+                .into_iter()
+                .map(|i| (i < 2).then_some(i == 1))
+                .collect(),
             _ => None,
         }
     }
+}
+
+/// Rust values as metadata values, for whoever writes files.
+macro_rules! into_value {
+    ($($t:ty => |$v:ident| $value:expr;)*) => {
+        $(
+            impl From<$t> for Value {
+                fn from($v: $t) -> Value {
+                    $value
+                }
+            }
+        )*
+    };
+}
+
+into_value! {
+    u32 => |v| Value::U32(v);
+    i32 => |v| Value::I32(v);
+    u64 => |v| Value::U64(v);
+    f32 => |v| Value::F32(v);
+    bool => |v| Value::Bool(v);
+    &str => |v| Value::String(v.to_owned());
+    String => |v| Value::String(v);
+    Array => |v| Value::Array(v);
+    StringArray => |v| Value::Array(Array::String(v));
+    Vec<u32> => |v| Value::Array(Array::U32(v));
+    Vec<i32> => |v| Value::Array(Array::I32(v));
+    Vec<f32> => |v| Value::Array(Array::F32(v));
+    Vec<bool> => |v| Value::Array(Array::Bool(v));
 }
 
 #[cfg(test)]
@@ -341,6 +375,15 @@ mod tests {
         let empty = Value::Array(Array::I32(vec![]));
         assert!(<&StringArray>::from_value(&empty).is_some_and(StringArray::is_empty));
         assert_eq!(Vec::<f32>::from_value(&empty), Some(vec![]));
+    }
+
+    #[test]
+    fn flags_may_be_written_as_integers() {
+        assert_eq!(
+            Vec::<bool>::from_value(&vec![1u32, 0].into()),
+            Some(vec![true, false])
+        );
+        assert_eq!(Vec::<bool>::from_value(&vec![2u32].into()), None);
     }
 
     #[test]
