@@ -1,1 +1,111 @@
-//! The OpenAI-compatible HTTP server.
+//! The OpenAI-compatible HTTP server: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`.
+//!
+//! It knows requests and text; what runs them is an [`Engine`](lathe_runtime::Engine) behind a queue.
+
+pub mod error;
+pub mod queue;
+mod routes;
+pub mod wire;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use error::ApiError;
+use queue::Queue;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+
+/// Largest request body in bytes.
+const BODY_LIMIT: usize = 32 << 20;
+
+/// What the server must know of a model to turn requests into tokens.
+pub trait Prompter: Send + Sync {
+    /// Tokens of a conversation that the model shall continue.
+    ///
+    /// # Errors
+    /// One sentence: why there is no template, or what it said.
+    fn chat(&self, messages: &[Value]) -> Result<Vec<u32>, String>;
+
+    /// Tokens of a text, with what the model expects at the start of one.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn text(&self, text: &str) -> Result<Vec<u32>, String>;
+
+    /// Tokens that end an answer.
+    fn stop_tokens(&self) -> &[u32];
+
+    /// Most positions of a sequence.
+    fn context(&self) -> usize;
+}
+
+/// The state that routes share.
+pub struct Served {
+    /// The name clients call the model by.
+    pub model: String,
+    /// Seconds since 1970 at the start.
+    pub created: u64,
+    /// Text to tokens.
+    pub prompter: Arc<dyn Prompter>,
+    /// The way to the engine.
+    pub queue: Queue,
+}
+
+impl Served {
+    /// A model under `name`.
+    pub fn new(name: impl Into<String>, prompter: Arc<dyn Prompter>, queue: Queue) -> Served {
+        Served { model: name.into(), created: now(), prompter, queue }
+    }
+
+    /// Checks that a request asks for the model that is served; one without a name does.
+    fn check_model(&self, asked: Option<&str>) -> Result<(), ApiError> {
+        match asked {
+            Some(name) if name != self.model => Err(ApiError::model(name, &self.model)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// The routes over a model.
+pub fn router(served: Arc<Served>) -> Router {
+    Router::new()
+        .route("/health", get(routes::info::health))
+        .route("/v1/models", get(routes::info::models))
+        .route("/v1/models/{id}", get(routes::info::model))
+        .route("/v1/chat/completions", post(routes::chat::create))
+        .route("/v1/completions", post(routes::completions::create))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(served)
+}
+
+async fn unknown(method: Method, uri: Uri) -> ApiError {
+    let message = format!("there is no {method} {}", uri.path());
+    ApiError { status: axum::http::StatusCode::NOT_FOUND, message, param: None, code: None }
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError { status: axum::http::StatusCode::METHOD_NOT_ALLOWED, message, param: None, code: None }
+}
+
+/// Serves until `stop` completes; answers under way are finished.
+///
+/// # Errors
+/// Where the socket fails.
+pub async fn serve(
+    listener: TcpListener,
+    served: Arc<Served>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(served)).with_graceful_shutdown(stop).await
+}

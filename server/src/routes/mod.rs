@@ -1,0 +1,6 @@
+//! The routes.
+
+pub mod chat;
+pub mod completions;
+pub mod info;
+pub mod reply;

@@ -1,0 +1,217 @@
+//! Answers: the engine's events as one JSON object, or as server-sent events.
+
+use crate::Served;
+use crate::error::ApiError;
+use crate::queue::Event;
+use crate::wire::Common;
+use axum::Json;
+use axum::response::sse::{self, Sse};
+use axum::response::{IntoResponse, Response};
+use lathe_runtime::{Completion, Finish, Request};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc::Receiver;
+
+/// The two kinds of completion, which differ in the shape of their choices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+}
+
+/// What every object of one answer repeats.
+#[derive(Clone)]
+struct Header {
+    kind: Kind,
+    id: String,
+    created: u64,
+    model: String,
+}
+
+impl Header {
+    fn new(kind: Kind, model: &str) -> Header {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let (created, number) = (crate::now(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
+        Header { kind, id: format!("{prefix}-{created:x}-{number}"), created, model: model.to_owned() }
+    }
+
+    fn object(&self, chunk: bool, choices: Value, usage: Value) -> Value {
+        let object = match (self.kind, chunk) {
+            (Kind::Chat, false) => "chat.completion",
+            (Kind::Chat, true) => "chat.completion.chunk",
+            (Kind::Text, _) => "text_completion",
+        };
+        let mut value = json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices,
+        });
+        if !usage.is_null() {
+            value["usage"] = usage;
+        }
+        value
+    }
+
+    fn chunk(&self, text: Option<&str>, role: bool, finish: Option<Finish>) -> Value {
+        let finish = finish.map(finish_reason);
+        let choice = match self.kind {
+            Kind::Chat => {
+                let mut delta = json!({});
+                if role {
+                    delta["role"] = "assistant".into();
+                }
+                if let Some(text) = text {
+                    delta["content"] = text.into();
+                }
+                json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish})
+            }
+            Kind::Text => {
+                json!({"index": 0, "text": text.unwrap_or(""), "logprobs": null, "finish_reason": finish})
+            }
+        };
+        self.object(true, json!([choice]), Value::Null)
+    }
+
+    fn whole(&self, text: &str, completion: &Completion) -> Value {
+        let finish = finish_reason(completion.finish);
+        let choice = match self.kind {
+            Kind::Chat => json!({"index": 0, "message": {"role": "assistant", "content": text, "refusal": null},
+                "logprobs": null, "finish_reason": finish}),
+            Kind::Text => json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish}),
+        };
+        self.object(false, json!([choice]), usage(completion))
+    }
+}
+
+fn finish_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length | Finish::Cancelled => "length",
+    }
+}
+
+fn usage(completion: &Completion) -> Value {
+    let (prompt, made) = (completion.prompt_tokens, completion.tokens.len());
+    json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made,
+        "prompt_tokens_details": {"cached_tokens": completion.cached_tokens}})
+}
+
+/// Runs a prompt and answers in the form that the request asks for.
+///
+/// # Errors
+/// Where the request is refused before any text was made.
+pub async fn answer(
+    served: &Arc<Served>,
+    kind: Kind,
+    common: &Common,
+    prompt: Vec<u32>,
+) -> Result<Response, ApiError> {
+    let context = served.prompter.context();
+    if prompt.len() > context {
+        return Err(lathe_runtime::Error::PromptTooLong { prompt: prompt.len(), context }.into());
+    }
+    let request = Request {
+        prompt,
+        sampling: common.sampling()?,
+        max_tokens: common.limit()?,
+        stop: common.stops()?,
+        stop_tokens: served.prompter.stop_tokens().to_vec(),
+    };
+    let events = served.queue.submit(request)?;
+    let header = Header::new(kind, &served.model);
+    if common.stream == Some(true) {
+        let with_usage = common.stream_options.is_some_and(|o| o.include_usage);
+        stream(events, header, with_usage).await
+    } else {
+        whole(events, &header).await
+    }
+}
+
+async fn whole(mut events: Receiver<Event>, header: &Header) -> Result<Response, ApiError> {
+    let mut text = String::new();
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Text(piece) => text.push_str(&piece),
+            Event::Done(done) => return Ok(Json(header.whole(&text, &done?)).into_response()),
+        }
+    }
+    Err(ApiError::internal("the engine stopped before the answer was complete"))
+}
+
+/// Waits for the first event, so that a refused request gets a status and not a stream; then streams.
+async fn stream(mut events: Receiver<Event>, header: Header, with_usage: bool) -> Result<Response, ApiError> {
+    let first = events.recv().await;
+    let first = match first {
+        Some(Event::Done(Err(error))) => return Err(error),
+        None => return Err(ApiError::internal("the engine stopped before the answer began")),
+        Some(first) => first,
+    };
+    let state = StreamState { events, header, with_usage, next: Some(first), queue: Vec::new(), started: false, ended: false };
+    let stream = futures_util::stream::unfold(state, |mut state| async move {
+        let event = state.next_chunk().await?;
+        Some((Ok::<_, Infallible>(event), state))
+    });
+    Ok(Sse::new(stream).keep_alive(sse::KeepAlive::default()).into_response())
+}
+
+struct StreamState {
+    events: Receiver<Event>,
+    header: Header,
+    with_usage: bool,
+    next: Option<Event>,
+    /// Chunks to send, last first.
+    queue: Vec<String>,
+    started: bool,
+    ended: bool,
+}
+
+impl StreamState {
+    async fn next_chunk(&mut self) -> Option<sse::Event> {
+        loop {
+            if let Some(data) = self.queue.pop() {
+                return Some(sse::Event::default().data(data));
+            }
+            if self.ended {
+                return None;
+            }
+            if !self.started {
+                self.started = true;
+                if self.header.kind == Kind::Chat {
+                    self.queue.push(self.header.chunk(Some(""), true, None).to_string());
+                    continue;
+                }
+            }
+            let event = match self.next.take() {
+                Some(event) => Some(event),
+                None => self.events.recv().await,
+            };
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Option<Event>) {
+        match event {
+            Some(Event::Text(text)) => self.queue.push(self.header.chunk(Some(&text), false, None).to_string()),
+            Some(Event::Done(Ok(completion))) => {
+                self.ended = true;
+                self.queue.push("[DONE]".into());
+                if self.with_usage {
+                    self.queue.push(self.header.object(true, json!([]), usage(&completion)).to_string());
+                }
+                self.queue.push(self.header.chunk(None, false, Some(completion.finish)).to_string());
+            }
+            Some(Event::Done(Err(error))) => {
+                self.ended = true;
+                self.queue.push(error.to_json().to_string());
+            }
+            None => {
+                self.ended = true;
+                let error = ApiError::internal("the engine stopped before the answer was complete");
+                self.queue.push(error.to_json().to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The request bodies of the OpenAI API, as far as this server knows them, and their checks.
+//!
+//! Fields that would change the answer and are not supported are refused unless they hold their neutral value; unknown
+//! fields are ignored, as OpenAI's servers do.
+
+use crate::error::ApiError;
+use lathe_runtime::SamplingParams;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Fields that chat and text completions share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Common {
+    /// The model asked for.
+    pub model: Option<String>,
+    /// Whether to stream.
+    pub stream: Option<bool>,
+    /// How to stream.
+    pub stream_options: Option<StreamOptions>,
+    /// Most tokens to make.
+    pub max_tokens: Option<i64>,
+    /// Its newer name.
+    pub max_completion_tokens: Option<i64>,
+    /// Sampling temperature; 1 where absent, as in OpenAI's API.
+    pub temperature: Option<f32>,
+    /// Nucleus.
+    pub top_p: Option<f32>,
+    /// Most likely tokens kept (an extension).
+    pub top_k: Option<u32>,
+    /// Least probability relative to the best (an extension).
+    pub min_p: Option<f32>,
+    /// Repetition penalty (an extension).
+    pub repeat_penalty: Option<f32>,
+    /// Frequency penalty.
+    pub frequency_penalty: Option<f32>,
+    /// Presence penalty.
+    pub presence_penalty: Option<f32>,
+    /// Random seed.
+    pub seed: Option<i64>,
+    /// Stop strings.
+    pub stop: Option<OneOrMany>,
+    /// Number of answers.
+    pub n: Option<i64>,
+    /// Log-probabilities: bool in chat, a number in completions.
+    pub logprobs: Option<Value>,
+    /// Logit bias.
+    pub logit_bias: Option<Value>,
+    /// Output format.
+    pub response_format: Option<Value>,
+    /// Tools.
+    pub tools: Option<Value>,
+    /// Old name of tools.
+    pub functions: Option<Value>,
+    /// Text after the completion.
+    pub suffix: Option<Value>,
+    /// Whether to repeat the prompt.
+    pub echo: Option<bool>,
+    /// Best of several.
+    pub best_of: Option<i64>,
+}
+
+/// How to stream.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StreamOptions {
+    /// Whether a last chunk carries the usage.
+    pub include_usage: bool,
+}
+
+/// A string or several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// The body of a chat completion.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChatBody {
+    /// The conversation.
+    pub messages: Vec<Value>,
+    /// The rest.
+    #[serde(flatten)]
+    pub common: Common,
+}
+
+/// The body of a text completion.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CompletionBody {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The rest.
+    #[serde(flatten)]
+    pub common: Common,
+}
+
+/// A prompt: text, or tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// Text.
+    Text(String),
+    /// Token ids.
+    Tokens(Vec<u32>),
+    /// Several texts; one is supported.
+    Texts(Vec<String>),
+    /// Several token lists; one is supported.
+    TokenLists(Vec<Vec<u32>>),
+}
+
+impl Common {
+    /// Refuses what would change the answer and is not there.
+    pub fn refuse_unsupported(&self) -> Result<(), ApiError> {
+        let present = |v: &Option<Value>| {
+            v.as_ref().is_some_and(|v| {
+                !v.is_null()
+                    && v != &Value::Bool(false)
+                    && v.as_array().is_none_or(|a| !a.is_empty())
+                    && v.as_object().is_none_or(|o| !o.is_empty())
+                    && v.as_str() != Some("")
+            })
+        };
+        let text_format = |v: &Value| v.get("type").and_then(Value::as_str) == Some("text");
+        let checks = [
+            ("n", self.n.is_some_and(|n| n != 1), "more than one answer"),
+            ("best_of", self.best_of.is_some_and(|n| n != 1), "best of several"),
+            ("logprobs", present(&self.logprobs), "returning log-probabilities"),
+            ("logit_bias", present(&self.logit_bias), "a logit bias"),
+            (
+                "response_format",
+                self.response_format.as_ref().is_some_and(|v| !v.is_null() && !text_format(v)),
+                "a format other than text",
+            ),
+            ("tools", present(&self.tools), "calling tools"),
+            ("functions", present(&self.functions), "calling functions"),
+            ("suffix", present(&self.suffix), "filling in before a suffix"),
+            ("echo", self.echo == Some(true), "repeating the prompt"),
+        ];
+        checks.iter().find(|c| c.1).map_or(Ok(()), |c| Err(ApiError::unsupported(c.0, c.2)))
+    }
+
+    /// Sampling parameters; a seed is made up where none is given.
+    pub fn sampling(&self) -> Result<SamplingParams, ApiError> {
+        let range = |name, value: Option<f32>, lo: f32, hi: f32| match value {
+            Some(v) if !(lo..=hi).contains(&v) => {
+                Err(ApiError::invalid(name, format!("`{name}` is {v}, but must be between {lo} and {hi}")))
+            }
+            v => Ok(v),
+        };
+        let params = SamplingParams {
+            temperature: range("temperature", self.temperature, 0.0, 2.0)?.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(1.0),
+            top_k: self.top_k.unwrap_or(0),
+            min_p: self.min_p.unwrap_or(0.0),
+            repeat_penalty: self.repeat_penalty.unwrap_or(1.0),
+            frequency_penalty: range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+            presence_penalty: range("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+            seed: self.seed.map_or_else(random_seed, |s| s as u64),
+            ..SamplingParams::default()
+        };
+        params.validate()?;
+        Ok(params)
+    }
+
+    /// The bound on new tokens.
+    pub fn limit(&self) -> Result<Option<usize>, ApiError> {
+        match self.max_completion_tokens.or(self.max_tokens) {
+            None => Ok(None),
+            Some(n) if n >= 1 => Ok(Some(usize::try_from(n).unwrap_or(usize::MAX))),
+            Some(n) => Err(ApiError::invalid("max_tokens", format!("`max_tokens` is {n}, but must be at least 1"))),
+        }
+    }
+
+    /// Stop strings, at most sixteen.
+    pub fn stops(&self) -> Result<Vec<String>, ApiError> {
+        let stops = match self.stop.clone() {
+            None => Vec::new(),
+            Some(OneOrMany::One(s)) => vec![s],
+            Some(OneOrMany::Many(v)) => v,
+        };
+        if stops.len() > 16 || stops.iter().any(|s| s.len() > 1024) {
+            return Err(ApiError::invalid("stop", "`stop` takes at most 16 strings of at most 1024 bytes"));
+        }
+        Ok(stops)
+    }
+}
+
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// Turns content given as a list of text parts into a string, as chat templates expect it.
+///
+/// # Errors
+/// Names a message without a role, or a part that is no text.
+pub fn normalize_messages(messages: &mut [Value]) -> Result<(), ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::invalid("messages", "`messages` is empty"));
+    }
+    for (i, message) in messages.iter_mut().enumerate() {
+        let invalid = |what: &str| ApiError::invalid("messages", format!("message {i} {what}"));
+        if !message.get("role").is_some_and(Value::is_string) {
+            return Err(invalid("has no `role`"));
+        }
+        match message.get("content") {
+            Some(Value::String(_)) => {}
+            Some(Value::Array(parts)) => {
+                let text = |part: &Value| part.get("text").and_then(Value::as_str).map(str::to_owned);
+                let texts: Option<Vec<String>> = parts.iter().map(text).collect();
+                let joined = texts.ok_or_else(|| invalid("has a content part that is no text"))?.concat();
+                message["content"] = Value::String(joined);
+            }
+            Some(Value::Null) | None if message.get("tool_calls").is_some() => {}
+            _ => return Err(invalid("has no text in `content`")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn chat(body: Value) -> ChatBody {
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn neutral_values_pass_and_others_are_named() {
+        let body = chat(json!({"messages": [], "n": 1, "tools": [], "logprobs": false, "logit_bias": {},
+            "response_format": {"type": "text"}, "user": "x"}));
+        assert_eq!(body.common.refuse_unsupported(), Ok(()));
+        for (field, value) in [
+            ("n", json!(2)),
+            ("tools", json!([{"type": "function"}])),
+            ("logprobs", json!(true)),
+            ("response_format", json!({"type": "json_object"})),
+        ] {
+            let mut request = json!({"messages": []});
+            request[field] = value;
+            assert_eq!(chat(request).common.refuse_unsupported().unwrap_err().param, Some(field));
+        }
+    }
+
+    #[test]
+    fn sampling_is_checked() {
+        let params = chat(json!({"messages": [], "temperature": 0, "seed": 5})).common.sampling().unwrap();
+        assert_eq!((params.temperature, params.seed), (0.0, 5));
+        let error = chat(json!({"messages": [], "temperature": 3})).common.sampling().unwrap_err();
+        assert_eq!(error.message, "`temperature` is 3, but must be between 0 and 2");
+        assert!(chat(json!({"messages": [], "max_tokens": 0})).common.limit().is_err());
+    }
+
+    #[test]
+    fn text_parts_are_joined() {
+        let mut messages = vec![json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})];
+        normalize_messages(&mut messages).unwrap();
+        assert_eq!(messages[0]["content"], "ab");
+        let mut image = vec![json!({"role": "user", "content": [{"type": "image_url"}]})];
+        assert_eq!(normalize_messages(&mut image).unwrap_err().message, "message 0 has a content part that is no text");
+    }
+}
