@@ -1,0 +1,132 @@
+//! A set of compiled kernels and the call into them.
+
+use super::code_memory::CodeMemory;
+use super::{Code, compile};
+use crate::Error;
+use crate::target::{CpuFeatures, OptLevel};
+use lathe_ir::kernel::Kernel;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The signature of a compiled kernel: buffers, scalars, first unit, unit after the last, scratch.
+type Entry = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8);
+
+/// Kernels in executable memory, numbered as they were given.
+pub struct CompiledKernels {
+    code: CodeMemory,
+    /// Buffers and scalars of each kernel, to check calls by.
+    arity: Vec<(usize, usize)>,
+}
+
+impl CompiledKernels {
+    /// Compiles kernels for a processor with `features` on up to `threads` threads.
+    ///
+    /// # Errors
+    /// Where a kernel cannot be lowered (naming it and its op), or the system gives no executable memory.
+    pub fn compile(
+        kernels: &[&Kernel],
+        features: &CpuFeatures,
+        opt: OptLevel,
+        threads: usize,
+    ) -> Result<CompiledKernels, Error> {
+        let isa = features.isa(opt)?;
+        let results: Mutex<Vec<Option<Result<Code, Error>>>> =
+            Mutex::new(kernels.iter().map(|_| None).collect());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(kernel) = kernels.get(i) else { break };
+                let code = compile(kernel, features, &*isa, false);
+                results.lock().expect("no thread panics while it holds the lock")[i] = Some(code);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(kernels.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let results = results
+            .into_inner()
+            .expect("no thread panics while it holds the lock");
+        let code = results
+            .into_iter()
+            .map(|r| r.expect("every kernel was taken").map(|c| c.bytes));
+        let code: Vec<Vec<u8>> = code.collect::<Result<_, _>>()?;
+        let arity = kernels.iter().map(|k| (k.bufs.len(), k.scalars.len())).collect();
+        Ok(CompiledKernels {
+            code: CodeMemory::new(&code)?,
+            arity,
+        })
+    }
+
+    /// How many kernels there are.
+    pub fn len(&self) -> usize {
+        self.code.len()
+    }
+
+    /// Whether there is no kernel.
+    pub fn is_empty(&self) -> bool {
+        self.code.len() == 0
+    }
+
+    /// Bytes of machine code.
+    pub fn code_bytes(&self) -> u64 {
+        self.code.bytes()
+    }
+
+    /// Runs units of a kernel.
+    ///
+    /// # Panics
+    /// Where the number of buffers or scalars differs from the kernel's.
+    ///
+    /// # Safety
+    /// The code was compiled for features that this processor has. Every buffer is valid for the reads and writes that
+    /// the kernel does for these units with these scalars, `scratch` for the kernel's scratch bytes, and no other
+    /// thread accesses what the kernel writes, or writes what it reads, meanwhile.
+    pub unsafe fn call(
+        &self,
+        index: usize,
+        bufs: &[*mut u8],
+        scalars: &[i64],
+        units: Range<i64>,
+        scratch: *mut u8,
+    ) {
+        assert_eq!(
+            self.arity[index],
+            (bufs.len(), scalars.len()),
+            "arguments of kernel {index}"
+        );
+        // SAFETY: the bytes at the entry are a function with this signature, compiled from a kernel; the caller vouches
+        // for what it touches.
+        unsafe {
+            let entry: Entry = std::mem::transmute(self.code.entry(index));
+            entry(bufs.as_ptr(), scalars.as_ptr(), units.start, units.end, scratch);
+        }
+    }
+}
+
+/// A kernel's printed forms.
+pub struct KernelText {
+    /// Cranelift IR.
+    pub clif: String,
+    /// Machine code as Cranelift prints it.
+    pub assembly: String,
+    /// Bytes of machine code.
+    pub bytes: usize,
+}
+
+/// Compiles a kernel and prints what became of it.
+///
+/// # Errors
+/// Where the kernel cannot be lowered.
+pub fn kernel_text(kernel: &Kernel, features: &CpuFeatures, opt: OptLevel) -> Result<KernelText, Error> {
+    let code = compile(kernel, features, &*features.isa(opt)?, true)?;
+    Ok(KernelText {
+        clif: code.clif.unwrap_or_default(),
+        assembly: code.assembly.unwrap_or_default(),
+        bytes: code.bytes.len(),
+    })
+}

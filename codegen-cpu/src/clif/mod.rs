@@ -1,0 +1,56 @@
+//! Kernel IR to machine code through Cranelift.
+//!
+//! Kernels call nothing: the code of each is position-independent and has no relocations, so that it can be written to
+//! memory as it is. Results equal those of the kernel interpreter bit for bit.
+
+mod arith;
+mod code_memory;
+mod dot;
+mod kernels;
+mod lower;
+mod memory;
+mod value;
+
+pub use kernels::{CompiledKernels, KernelText, kernel_text};
+
+use crate::Error;
+use crate::target::CpuFeatures;
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::TargetIsa;
+use lathe_ir::kernel::Kernel;
+
+/// The machine code of one kernel.
+struct Code {
+    bytes: Vec<u8>,
+    /// The code as Cranelift prints it, where asked for.
+    assembly: Option<String>,
+    /// The Cranelift IR, where asked for.
+    clif: Option<String>,
+}
+
+/// Compiles one kernel; `text` asks for its printed forms.
+fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: bool) -> Result<Code, Error> {
+    let error = |what: String| Error::Compile {
+        kernel: kernel.name.clone(),
+        what,
+    };
+    let function = lower::lower_kernel(kernel, features, isa)?;
+    let clif = text.then(|| function.display().to_string());
+    let mut context = Context::for_function(function);
+    context.set_disasm(text);
+    let compiled = context
+        .compile(isa, &mut ControlPlane::default())
+        .map_err(|e| error(format!("{:?}", e.inner)))?;
+    if let Some(reloc) = compiled.buffer.relocs().first() {
+        return Err(error(format!(
+            "the code needs {:?}, which is outside of it",
+            reloc.target
+        )));
+    }
+    Ok(Code {
+        bytes: compiled.code_buffer().to_vec(),
+        assembly: compiled.vcode.clone(),
+        clif,
+    })
+}
