@@ -6,6 +6,7 @@
 
 pub mod dtype;
 pub mod id;
+pub mod layout;
 pub mod quant;
 
 pub use dtype::DType;

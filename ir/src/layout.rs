@@ -1,0 +1,166 @@
+//! Packed layouts: how weights, int8 activations and the KV cache lie in memory while a plan runs.
+//!
+//! All sizes and offsets are in bytes. A *panel* is [`PANEL_ROWS`] consecutive packed rows of a weight matrix (outputs of
+//! a product), padded with rows of zero weights and to a multiple of 64 bytes. Rows have K elements (inputs), in blocks
+//! of [`BLOCK`]. A *section* is the panels of one matrix one after another, and starts at a multiple of 64.
+//!
+//! Integer family, `w = scale · (code − offset) − min`:
+//!
+//! ```text
+//! panel  = codes [K/32] blocks; scales [K/group][16]f16; mins [K/group][16]f16, where the format has minima
+//! block  = its planes one after another; a plane of w bits = w vectors of 64 bytes
+//! chunk j (0..8) = elements 4j..4j+4 of 16 rows: byte 4r+i is row r, element 4j+i of the block;
+//!          in vector j / (8/w) of its plane, bits (j mod 8/w)·w .. +w of each byte
+//! ```
+//!
+//! A code is the sum over planes of field << bits of the planes before. Float family: `[K][16 rows]`, K outermost.
+
+mod kv;
+mod pack;
+mod q8a;
+#[cfg(test)]
+mod tests;
+
+pub use kv::KvLayout;
+pub use pack::{pack_rows, unpack_row};
+pub use q8a::{Q8a, dequantize_row_q8a, quantize_row_q8a};
+
+use crate::dtype::DType;
+use crate::quant::{self, QuantError};
+
+/// Rows of a panel.
+pub const PANEL_ROWS: usize = 16;
+/// Elements of a block along K.
+pub const BLOCK: usize = 32;
+/// Alignment of sections and of panels in them.
+pub const ALIGN: u64 = 64;
+
+const ROWS: u64 = PANEL_ROWS as u64;
+
+/// What a panel holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PackedKind {
+    /// Codes in bit planes with a scale per group.
+    Codes {
+        /// Bits of a code.
+        bits: u8,
+        /// Widths of the planes, low bits first; each divides 8.
+        planes: &'static [u8],
+        /// What is subtracted from codes; 0 or a power of two.
+        offset: u8,
+        /// Elements that share a scale: 16 or 32.
+        group: u32,
+        /// Whether groups have a minimum.
+        has_min: bool,
+    },
+    /// Elements of this type: f32, f16 or bf16.
+    Float(DType),
+}
+
+/// How a matrix of `rows` rows of `k` elements is packed. Made by [`PackedLayout::of`], which checks that every size
+/// and offset fits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PackedLayout {
+    /// What panels hold.
+    pub kind: PackedKind,
+    /// Rows of the matrix, without padding.
+    pub rows: u64,
+    /// Elements of a row.
+    pub k: u64,
+}
+
+impl PackedLayout {
+    /// The packed form of a matrix `[rows, k]dtype`.
+    ///
+    /// # Errors
+    /// Where the type has no packed form, the matrix is empty, `k` does not fill blocks, or the size overflows.
+    pub fn of(dtype: DType, rows: u64, k: u64) -> Result<PackedLayout, QuantError> {
+        let (kind, block) = match quant::format(dtype) {
+            Some(f) => {
+                let (bits, planes, offset, group, has_min) = (f.bits, f.planes, f.offset, f.group, f.has_min);
+                (PackedKind::Codes { bits, planes, offset, group, has_min }, f.block_len.max(BLOCK) as u64)
+            }
+            None if quant::is_supported(dtype) => (PackedKind::Float(dtype), 1),
+            None => return Err(QuantError::UnsupportedType(dtype)),
+        };
+        if k == 0 || !k.is_multiple_of(block) {
+            return Err(QuantError::Ragged { dtype, elements: k, block });
+        }
+        let matrix = |what| QuantError::Matrix { dtype, rows, k, what };
+        if rows == 0 {
+            return Err(matrix("it has no rows"));
+        }
+        // No kind takes more than 16 · 4 bytes for an element of each of a panel's rows, nor adds more than a vector.
+        let fits = k.checked_mul(ROWS * 4).and_then(|n| n.checked_add(ALIGN));
+        let fits = fits.and_then(|n| n.checked_mul(rows.div_ceil(ROWS))).filter(|n| i64::try_from(*n).is_ok());
+        fits.ok_or_else(|| matrix("its size overflows"))?;
+        Ok(PackedLayout { kind, rows, k })
+    }
+
+    /// Panels of the matrix.
+    pub fn panels(&self) -> u64 {
+        self.rows.div_ceil(ROWS)
+    }
+
+    /// Bytes from one panel to the next, a multiple of 64.
+    pub fn panel_stride(&self) -> u64 {
+        let bytes = match self.kind {
+            PackedKind::Codes { has_min, .. } => {
+                let ends = if has_min { 2 } else { 1 };
+                self.codes_bytes() + ends * self.group_bytes()
+            }
+            PackedKind::Float(_) => self.codes_bytes(),
+        };
+        bytes.next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of the section.
+    pub fn bytes(&self) -> u64 {
+        self.panels() * self.panel_stride()
+    }
+
+    /// Offset in a panel of a plane of the codes of a block; for floats, of the block's first element.
+    pub fn codes_offset(&self, block: u64, plane: usize) -> u64 {
+        match self.kind {
+            PackedKind::Codes { bits, planes, .. } => {
+                let before: u64 = planes.iter().take(plane).map(|&w| u64::from(w)).sum();
+                64 * (block * u64::from(bits) + before)
+            }
+            PackedKind::Float(dtype) => block * BLOCK as u64 * ROWS * float_bytes(dtype),
+        }
+    }
+
+    /// Offset in a panel of the 16 f16 scales of a group. Where the kind has none, the end of the codes.
+    pub fn scales_offset(&self, group: u64) -> u64 {
+        self.codes_bytes() + group * 2 * ROWS
+    }
+
+    /// Offset in a panel of the 16 f16 minima of a group. Where the kind has none, the end of the scales.
+    pub fn mins_offset(&self, group: u64) -> u64 {
+        self.codes_bytes() + self.group_bytes() + group * 2 * ROWS
+    }
+
+    /// Groups in a row; 0 for floats.
+    pub fn groups(&self) -> u64 {
+        match self.kind {
+            PackedKind::Codes { group, .. } => self.k / u64::from(group),
+            PackedKind::Float(_) => 0,
+        }
+    }
+
+    fn codes_bytes(&self) -> u64 {
+        match self.kind {
+            PackedKind::Codes { .. } => self.codes_offset(self.k / BLOCK as u64, 0),
+            PackedKind::Float(dtype) => self.k * ROWS * float_bytes(dtype),
+        }
+    }
+
+    fn group_bytes(&self) -> u64 {
+        self.groups() * 2 * ROWS
+    }
+}
+
+/// Bytes of an element of the float family.
+fn float_bytes(dtype: DType) -> u64 {
+    if dtype == DType::F32 { 4 } else { 2 }
+}

@@ -1,0 +1,1 @@
+//! Packing against decoding, and the numbers of the layouts.
