@@ -5,5 +5,6 @@ pub mod gguf;
 pub mod template;
 #[doc(hidden)]
 pub mod testing;
+pub mod tokenizer;
 
 pub use error::Error;

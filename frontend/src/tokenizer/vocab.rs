@@ -1,0 +1,227 @@
+//! The vocabulary: token texts and kinds by id, and ids by text. Texts are as the file holds them (byte-level
+//! characters, `▁` for a space); `bytes` turns them into what they stand for.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::Error;
+use crate::gguf::{Metadata, StringArray};
+
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+const KINDS: &str = "tokenizer.ggml.token_type";
+
+/// What kind of token an id is (`tokenizer.ggml.token_type` in the GGUF specification).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Ordinary text.
+    Normal,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown,
+    /// Structure, such as BOS or the start of a turn: never made from plain text.
+    Control,
+    /// Added text that is always one token.
+    UserDefined,
+    /// Padding of the vocabulary.
+    Unused,
+    /// One byte, spelled `<0xAB>`.
+    Byte,
+}
+
+impl TokenKind {
+    fn from_gguf(number: i32) -> Option<Self> {
+        Some(match number {
+            // 0 is "undefined"; llama.cpp treats it as ordinary text.
+            0 | 1 => TokenKind::Normal,
+            2 => TokenKind::Unknown,
+            3 => TokenKind::Control,
+            4 => TokenKind::UserDefined,
+            5 => TokenKind::Unused,
+            6 => TokenKind::Byte,
+            _ => return None,
+        })
+    }
+}
+
+/// Token texts and kinds, with an index from text to id.
+pub(super) struct Vocab {
+    texts: StringArray,
+    kinds: Vec<TokenKind>,
+    index: Index,
+}
+
+impl Vocab {
+    /// Reads the token list and the kinds.
+    pub(super) fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
+        let texts = metadata.str_array(TOKENS)?.clone();
+        if texts.is_empty() {
+            return Err(metadata.reject(TOKENS, "the vocabulary is empty"));
+        }
+        if u32::try_from(texts.len()).is_err() {
+            return Err(metadata.reject(TOKENS, format!("{} tokens are more than ids reach", texts.len())));
+        }
+        let kinds = match metadata.opt_i32_array(KINDS)? {
+            Some(numbers) => read_kinds(metadata, &numbers, texts.len())?,
+            None => vec![TokenKind::Normal; texts.len()],
+        };
+        let index = Index::new(&texts);
+        Ok(Vocab { texts, kinds, index })
+    }
+
+    /// The number of tokens; ids are below it.
+    pub(super) fn len(&self) -> u32 {
+        self.texts.len() as u32
+    }
+
+    /// The text of a token as the file holds it.
+    pub(super) fn text(&self, id: u32) -> Option<&str> {
+        self.texts.get(id as usize)
+    }
+
+    pub(super) fn kind(&self, id: u32) -> Option<TokenKind> {
+        self.kinds.get(id as usize).copied()
+    }
+
+    pub(super) fn set_kind(&mut self, id: u32, kind: TokenKind) {
+        if let Some(slot) = self.kinds.get_mut(id as usize) {
+            *slot = kind;
+        }
+    }
+
+    /// The id of a text; the first one where a vocabulary has it twice. The empty text has none.
+    pub(super) fn id(&self, text: &str) -> Option<u32> {
+        self.index.get(&self.texts, text)
+    }
+
+    /// All tokens in order of their ids.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &str, TokenKind)> {
+        self.texts
+            .iter()
+            .zip(&self.kinds)
+            .zip(0..)
+            .map(|((text, kind), id)| (id, text, *kind))
+    }
+
+    /// An array with one entry a token, as long as the vocabulary.
+    pub(super) fn check_len(&self, metadata: &Metadata, key: &str, len: usize) -> Result<(), Error> {
+        check_len(metadata, key, len, self.texts.len())
+    }
+}
+
+fn read_kinds(metadata: &Metadata, numbers: &[i32], tokens: usize) -> Result<Vec<TokenKind>, Error> {
+    check_len(metadata, KINDS, numbers.len(), tokens)?;
+    let kind = |(id, &number): (usize, &i32)| {
+        TokenKind::from_gguf(number).ok_or_else(|| {
+            metadata.reject(
+                KINDS,
+                format!("token {id} has the unknown kind {number} (0 to 6 are known)"),
+            )
+        })
+    };
+    numbers.iter().enumerate().map(kind).collect()
+}
+
+fn check_len(metadata: &Metadata, key: &str, len: usize, tokens: usize) -> Result<(), Error> {
+    if len != tokens {
+        return Err(metadata.reject(key, format!("it has {len} entries, but `{TOKENS}` has {tokens}")));
+    }
+    Ok(())
+}
+
+/// Open-addressing table from text to id: it borrows the texts at each use, so it owns no strings, and it is built in
+/// one pass without allocating for a token.
+struct Index {
+    hasher: RandomState,
+    /// Hash bits and id + 1; id + 1 = 0 marks a free slot. The length is a power of two.
+    slots: Vec<(u32, u32)>,
+}
+
+impl Index {
+    fn new(texts: &StringArray) -> Self {
+        let len = (texts.len() * 2).next_power_of_two();
+        let mut index = Index {
+            hasher: RandomState::new(),
+            slots: vec![(0, 0); len],
+        };
+        for (id, text) in (0u32..u32::MAX).zip(texts.iter()) {
+            if !text.is_empty()
+                && let Err((slot, tag)) = index.find(texts, text)
+            {
+                index.slots[slot] = (tag, id + 1);
+            }
+        }
+        index
+    }
+
+    fn get(&self, texts: &StringArray, text: &str) -> Option<u32> {
+        self.find(texts, text).ok()
+    }
+
+    /// The id, or the free slot and the hash bits with which to insert.
+    fn find(&self, texts: &StringArray, text: &str) -> Result<u32, (usize, u32)> {
+        let hash = self.hasher.hash_one(text);
+        let (mut slot, tag) = (hash as usize, (hash >> 32) as u32);
+        loop {
+            slot &= self.slots.len() - 1;
+            match self.slots[slot] {
+                (_, 0) => return Err((slot, tag)),
+                (found, next) if found == tag && texts.get(next as usize - 1) == Some(text) => {
+                    return Ok(next - 1);
+                }
+                _ => slot += 1,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::{Array, Value};
+    use proptest::prelude::*;
+
+    fn metadata(texts: &[String], kinds: Option<Vec<i32>>) -> Metadata {
+        let mut array = StringArray::default();
+        texts.iter().for_each(|text| array.push(text));
+        let mut metadata = Metadata::new("test.gguf");
+        metadata.insert(TOKENS, Value::Array(Array::String(array)));
+        if let Some(kinds) = kinds {
+            metadata.insert(KINDS, Value::Array(Array::I32(kinds)));
+        }
+        metadata
+    }
+
+    #[test]
+    fn bad_arrays_are_named() {
+        let texts = ["a".to_string(), "b".to_string()];
+        let error = |kinds| {
+            Vocab::from_metadata(&metadata(&texts, Some(kinds)))
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        assert!(
+            error(vec![1]).contains("token_type") && error(vec![1]).contains("1 entries"),
+            "{}",
+            error(vec![1])
+        );
+        assert!(error(vec![1, 9]).contains("token 1 has the unknown kind 9"));
+        assert!(
+            Vocab::from_metadata(&metadata(&[], None))
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("empty")
+        );
+        assert!(Vocab::from_metadata(&Metadata::new("x")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_first_ids(texts in prop::collection::vec("[ab]{0,4}", 1..200), other in "[abc]{0,5}") {
+            let vocab = Vocab::from_metadata(&metadata(&texts, None)).unwrap();
+            for text in texts.iter().chain([&other]) {
+                let first = texts.iter().position(|t| t == text).filter(|_| !text.is_empty());
+                prop_assert_eq!(vocab.id(text), first.map(|i| i as u32));
+            }
+        }
+    }
+}
