@@ -53,24 +53,36 @@ impl Lower<'_> {
     }
 
     /// Loads one element (for byte lanes: four bytes) and repeats it.
-    pub(super) fn load_splat(
-        &mut self,
-        mem: Mem,
-        address: Value,
-        disp: i32,
-        ty: Ty,
-    ) -> Result<Pieces, Error> {
+    pub(super) fn load_splat(&mut self, mem: Mem, address: Value, disp: i32, ty: Ty) -> Result<Pieces, Error> {
         if matches!((mem, ty.elem), (Mem::I8, Elem::I8) | (Mem::U8, Elem::U8)) && ty.lanes >= 4 {
-            let quad = self.load_at(types::I32, address, disp);
-            let quads = self.b.ins().splat(types::I32X4, quad);
+            let quads = self.broadcast(types::F32, address, disp);
             let bytes = self.cast(types::I8X16, quads);
             return Ok(vec![bytes; piece_count(ty)]);
         }
-        if !matches!(ty.elem, Elem::I32 | Elem::F32) {
-            return self.unsupported("load_splat", ty);
+        match (mem, ty.elem, ty.lanes) {
+            (Mem::F32, Elem::F32, 2..) => Ok(vec![self.broadcast(types::F32, address, disp); piece_count(ty)]),
+            (Mem::I32, Elem::I32, 2..) => Ok(vec![self.broadcast(types::I32, address, disp); piece_count(ty)]),
+            (_, Elem::I32 | Elem::F32, _) => {
+                let scalar = self.load(mem, address, disp, Ty { lanes: 1, ..ty })?[0];
+                Ok(self.splat(scalar, ty))
+            }
+            _ => self.unsupported("load_splat", ty),
         }
-        let scalar = self.load(mem, address, disp, Ty { lanes: 1, ..ty })?[0];
-        Ok(self.splat(scalar, ty))
+    }
+
+    /// A 32-bit element in four lanes, by one broadcasting load.
+    ///
+    /// Cranelift joins a load with the splat of it only where the splat's users are one, and counts users through the
+    /// instructions between. A block parameter ends its counting: the splat passes through one, at no cost in code.
+    fn broadcast(&mut self, scalar: Type, address: Value, disp: i32) -> Value {
+        let vector = scalar.by(LANES as u32).expect("four lanes of 32 bits are a vector");
+        let value = self.load_at(scalar, address, disp);
+        let splat = self.b.ins().splat(vector, value);
+        let next = self.b.create_block();
+        let result = self.b.append_block_param(next, vector);
+        self.b.ins().jump(next, &[splat.into()]);
+        self.b.switch_to_block(next);
+        result
     }
 
     /// f16 bits, sign-extended and shifted so that sign, exponent and mantissa stand in their f32 fields, are the value
