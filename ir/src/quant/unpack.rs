@@ -133,13 +133,14 @@ pub fn q6_k(block: &[u8], out: &mut Canonical) {
         out.scales[g] = d * f32::from(block[192 + g] as i8);
     }
     for (half, codes) in out.codes.as_chunks_mut::<128>().0.iter_mut().enumerate() {
-        let low: &[u8; 64] = array(&block[half * 64..half * 64 + 64]);
+        let low = &block[half * 64..half * 64 + 64];
         let high: &[u8; 32] = array(&block[128 + half * 32..160 + half * 32]);
-        let (first, second) = codes.split_at_mut(64);
-        for i in 0..64 {
-            let pairs = high[i % 32] >> (2 * (i / 32));
-            first[i] = (low[i] & 15) | (pairs & 3) << 4;
-            second[i] = (low[i] >> 4) | (pairs & 0x30);
+        for (j, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let low: &[u8; 32] = array(&low[j % 2 * 32..][..32]);
+            let (nibble, pair) = (j / 2 * 4, 2 * j);
+            for ((code, low), high) in codes.iter_mut().zip(low).zip(high) {
+                *code = ((low >> nibble) & 15) | ((high >> pair) & 3) << 4;
+            }
         }
     }
 }
