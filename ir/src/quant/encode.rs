@@ -190,8 +190,8 @@ impl TwoLevel {
 pub fn q2_k(x: &[f32], out: &mut [u8]) {
     let block = TwoLevel::with_mins(x, 16, 3, 15);
     out.fill(0);
-    for g in 0..16 {
-        out[g] = block.scales[g] as u8 | (block.mins[g] as u8) << 4;
+    for ((out, &scale), &min) in out.iter_mut().zip(&block.scales).zip(&block.mins) {
+        *out = scale as u8 | (min as u8) << 4;
     }
     block.put_pairs(0, &mut out[16..80]);
     put_f16(out, 80, block.d);

@@ -79,9 +79,9 @@ pub fn q8_0(block: &[u8], out: &mut Canonical) {
 pub fn q2_k(block: &[u8], out: &mut Canonical) {
     let block = block_of::<84>(block);
     let (d, dmin) = (f16_at(block, 80), f16_at(block, 82));
-    for g in 0..16 {
-        out.scales[g] = d * f32::from(block[g] & 15);
-        out.mins[g] = dmin * f32::from(block[g] >> 4);
+    for (g, b) in block[..16].iter().enumerate() {
+        out.scales[g] = d * f32::from(b & 15);
+        out.mins[g] = dmin * f32::from(b >> 4);
     }
     pairs(array(&block[16..80]), &mut out.codes);
 }
