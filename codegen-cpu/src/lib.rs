@@ -2,6 +2,8 @@
 
 pub mod clif;
 mod error;
+pub mod partition;
+pub mod pool;
 pub mod target;
 
 pub use clif::{CompiledKernels, KernelText, kernel_text};

@@ -1,5 +1,6 @@
 //! Ops on values: constants, arithmetic, conversions, comparisons, lane moves and reductions.
 
+use super::hoist::byte_mask;
 use super::lower::{Lower, int_condition};
 use super::value::{LANES, Pieces, piece_count};
 use crate::Error;
@@ -122,7 +123,7 @@ impl Lower<'_> {
             return x;
         }
         // A shift of 16-bit lanes moves bits between bytes; the mask removes them.
-        let mask = self.vconst(types::I8X16, [((1u16 << width) - 1) as u8; 16]);
+        let mask = self.vector_constant(byte_mask(width));
         let shifted = if shift == 0 {
             x
         } else {

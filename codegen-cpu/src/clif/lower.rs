@@ -3,6 +3,7 @@
 //! Instructions keep their order. Loops are rotated: the test stands at the end of the body, and a guard before it where
 //! the bounds are not constants.
 
+use super::hoist::{VectorConstant, lanes32};
 use super::value::{Pieces, piece_count, piece_type};
 use crate::Error;
 use crate::target::CpuFeatures;
@@ -35,6 +36,7 @@ pub(super) fn lower_kernel(
         values: vec![Pieces::new(); kernel.values.len()],
         constants: vec![None; kernel.values.len()],
         bufs: Vec::new(),
+        hoisted: Vec::new(),
     };
     lower.function()?;
     lower.b.seal_all_blocks();
@@ -55,6 +57,8 @@ pub(super) struct Lower<'a> {
     constants: Vec<Option<i64>>,
     /// Start of each buffer, the scratch memory last.
     bufs: Vec<Value>,
+    /// Constants that are in registers where the lowering stands.
+    pub(super) hoisted: Vec<(VectorConstant, Value)>,
 }
 
 impl Lower<'_> {
@@ -144,6 +148,7 @@ impl Lower<'_> {
             self.set(result, outside);
         }
         let init = self.block_args(&inst.args[2..]);
+        let outer_constants = self.hoist_constants(region);
         let enter: Vec<BlockArg> = std::iter::once(lo.into()).chain(init.iter().copied()).collect();
         match (self.constant(inst.args[0]), self.constant(inst.args[1])) {
             (Some(lo), Some(hi)) if lo < hi => {
@@ -164,6 +169,7 @@ impl Lower<'_> {
             .collect();
         self.b.ins().brif(more, body, &again, exit, &yields);
         self.b.switch_to_block(exit);
+        self.hoisted.truncate(outer_constants);
         Ok(())
     }
 
@@ -231,8 +237,7 @@ impl Lower<'_> {
 
     /// The same 32 bits in four lanes.
     pub(super) fn vconst32(&mut self, ty: Type, bits: u32) -> Value {
-        let lane = bits.to_le_bytes();
-        self.vconst(ty, std::array::from_fn(|i| lane[i % 4]))
+        self.vector_constant(lanes32(ty, bits))
     }
 
     /// A value's bits seen as another type of the same size.

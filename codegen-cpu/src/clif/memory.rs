@@ -1,14 +1,12 @@
 //! Loads and stores with their conversions. No access touches a byte outside the lanes it is for.
 
+use super::hoist::{f16_mask, f16_rebias};
 use super::lower::{Lower, memory_flags};
 use super::value::{LANES, Pieces, piece_count};
 use crate::Error;
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use lathe_ir::kernel::{Elem, Mem, Ty, Val};
-
-/// 2^112: the difference of the exponent biases of f32 and f16.
-const F16_REBIAS: u32 = (127 + 112) << 23;
 
 impl Lower<'_> {
     /// Loads a value of type `ty` from `address + disp`.
@@ -53,15 +51,25 @@ impl Lower<'_> {
     }
 
     /// Loads one element (for byte lanes: four bytes) and repeats it.
-    pub(super) fn load_splat(&mut self, mem: Mem, address: Value, disp: i32, ty: Ty) -> Result<Pieces, Error> {
+    pub(super) fn load_splat(
+        &mut self,
+        mem: Mem,
+        address: Value,
+        disp: i32,
+        ty: Ty,
+    ) -> Result<Pieces, Error> {
         if matches!((mem, ty.elem), (Mem::I8, Elem::I8) | (Mem::U8, Elem::U8)) && ty.lanes >= 4 {
             let quads = self.broadcast(types::F32, address, disp);
             let bytes = self.cast(types::I8X16, quads);
             return Ok(vec![bytes; piece_count(ty)]);
         }
         match (mem, ty.elem, ty.lanes) {
-            (Mem::F32, Elem::F32, 2..) => Ok(vec![self.broadcast(types::F32, address, disp); piece_count(ty)]),
-            (Mem::I32, Elem::I32, 2..) => Ok(vec![self.broadcast(types::I32, address, disp); piece_count(ty)]),
+            (Mem::F32, Elem::F32, 2..) => {
+                Ok(vec![self.broadcast(types::F32, address, disp); piece_count(ty)])
+            }
+            (Mem::I32, Elem::I32, 2..) => {
+                Ok(vec![self.broadcast(types::I32, address, disp); piece_count(ty)])
+            }
             (_, Elem::I32 | Elem::F32, _) => {
                 let scalar = self.load(mem, address, disp, Ty { lanes: 1, ..ty })?[0];
                 Ok(self.splat(scalar, ty))
@@ -75,7 +83,9 @@ impl Lower<'_> {
     /// Cranelift joins a load with the splat of it only where the splat's users are one, and counts users through the
     /// instructions between. A block parameter ends its counting: the splat passes through one, at no cost in code.
     fn broadcast(&mut self, scalar: Type, address: Value, disp: i32) -> Value {
-        let vector = scalar.by(LANES as u32).expect("four lanes of 32 bits are a vector");
+        let vector = scalar
+            .by(LANES as u32)
+            .expect("four lanes of 32 bits are a vector");
         let value = self.load_at(scalar, address, disp);
         let splat = self.b.ins().splat(vector, value);
         let next = self.b.create_block();
@@ -93,10 +103,10 @@ impl Lower<'_> {
             .ins()
             .sload16x4(memory_flags(), address, Offset32::new(disp));
         let bits = self.b.ins().ishl_imm_u(bits, 13);
-        let mask = self.vconst32(types::I32X4, 0x8fff_e000);
+        let mask = self.vector_constant(f16_mask());
         let bits = self.b.ins().band(bits, mask);
         let small = self.cast(types::F32X4, bits);
-        let rebias = self.vconst32(types::F32X4, F16_REBIAS);
+        let rebias = self.vector_constant(f16_rebias());
         self.b.ins().fmul(small, rebias)
     }
 
@@ -108,7 +118,7 @@ impl Lower<'_> {
         let bits = self.b.ins().ishl_imm_u(bits, 13);
         let bits = self.b.ins().band_imm_u(bits, 0x8fff_e000);
         let small = self.cast(types::F32, bits);
-        let rebias = self.b.ins().f32const(f32::from_bits(F16_REBIAS));
+        let rebias = self.b.ins().f32const(f32::from_bits((127 + 112) << 23));
         self.b.ins().fmul(small, rebias)
     }
 

@@ -6,6 +6,7 @@
 mod arith;
 mod code_memory;
 mod dot;
+mod hoist;
 mod kernels;
 mod lower;
 mod memory;
@@ -41,9 +42,16 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
     let clif = text.then(|| function.display().to_string());
     let compiled = generate(function, isa, text).map_err(|e| error(format!("{e:?}")))?;
     if let Some(reloc) = compiled.buffer.relocs().first() {
-        return Err(error(format!("the code needs {:?}, which is outside of it", reloc.target)));
+        return Err(error(format!(
+            "the code needs {:?}, which is outside of it",
+            reloc.target
+        )));
     }
-    Ok(Code { bytes: compiled.code_buffer().to_vec(), assembly: compiled.vcode.clone(), clif })
+    Ok(Code {
+        bytes: compiled.code_buffer().to_vec(),
+        assembly: compiled.vcode.clone(),
+        clif,
+    })
 }
 
 /// Generates machine code. Without optimization, this takes the steps of Cranelift's own driver but one: it keeps block
