@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use lathe_ir::DType;
+use lathe_ir::quant::quantize;
 
 use super::vocab::{self, Specials};
 use super::{GgufWriter, Rng};
@@ -339,22 +340,14 @@ impl Tensors<'_> {
 
 /// `values` as elements of type `dtype`.
 fn encode(dtype: DType, values: &[f32]) -> Vec<u8> {
-    match dtype {
-        DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::F16 => values
-            .iter()
-            .flat_map(|v| half::f16::from_f32(*v).to_le_bytes())
-            .collect(),
-        DType::Bf16 => values
-            .iter()
-            .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
-            .collect(),
-        _ => panic!("a tiny model cannot have {dtype} weights"),
-    }
+    quantize(dtype, values)
+        .unwrap_or_else(|error| panic!("a tiny model cannot have {dtype} weights: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use lathe_ir::quant::dequantize;
+
     use super::*;
     use crate::gguf::GgufFile;
 
@@ -381,6 +374,33 @@ mod tests {
             assert_eq!(
                 file.tensor("blk.5.post_ffw_norm.weight").is_some(),
                 family == Family::Gemma3
+            );
+        }
+    }
+
+    #[test]
+    fn matrices_have_the_type_asked_for() {
+        for dtype in [
+            DType::F16,
+            DType::Bf16,
+            DType::Q4_1,
+            DType::Q8_0,
+            DType::Q4K,
+            DType::Q6K,
+        ] {
+            let model = TinyModel::new(Family::Llama).with_dtype(dtype);
+            let file = GgufFile::from_bytes(model.writer().to_bytes(), "tiny").unwrap();
+            let matrix = file.require_tensor("blk.1.ffn_down.weight").unwrap();
+            assert_eq!((matrix.dtype, matrix.dims[0]), (dtype, u64::from(model.ff)));
+            let mut values = vec![0.0; matrix.elements() as usize];
+            dequantize(dtype, file.data(matrix), &mut values).unwrap();
+            // Scaled by the square root of the row's length, elements have variance 1.
+            let sum: f32 = values.iter().map(|v| v * v).sum();
+            let variance = sum / values.len() as f32 * model.ff as f32;
+            assert!((variance - 1.0).abs() < 0.1, "{dtype}: {variance}");
+            assert_eq!(
+                file.require_tensor("output_norm.weight").unwrap().dtype,
+                DType::F32
             );
         }
     }
