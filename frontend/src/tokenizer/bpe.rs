@@ -5,7 +5,8 @@ use tokenizers::Model;
 use tokenizers::models::bpe::{BPE, Vocab as BpeVocab};
 
 use super::bytes::BYTE_CHARS;
-use super::pre::{self, PreTokenizer, Splitter};
+use super::pre::Splitter;
+use super::pre_list::{self, PreTokenizer};
 use super::vocab::{TOKENS, Vocab};
 use crate::Error;
 use crate::error::shown;
@@ -23,8 +24,8 @@ pub(super) struct ByteLevelBpe {
 /// The pre-tokenizer that the file names; one without a name has the default of llama.cpp.
 pub(super) fn pre_tokenizer(metadata: &Metadata) -> Result<&'static PreTokenizer, Error> {
     let name = metadata.opt_str(PRE)?.unwrap_or("default");
-    pre::find(name).ok_or_else(|| {
-        let known: Vec<_> = pre::names().collect();
+    pre_list::find(name).ok_or_else(|| {
+        let known: Vec<_> = pre_list::names().collect();
         metadata.reject(
             PRE,
             format!(

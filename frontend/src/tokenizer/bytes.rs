@@ -91,6 +91,8 @@ fn append(out: &mut Vec<u8>, text: &str, kind: TokenKind, spelling: Spelling) {
     let start = out.len();
     match (kind, spelling) {
         (TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown, _) => out.extend(text.bytes()),
+        // Padding of the vocabulary stands for nothing, should a model ever pick it.
+        (TokenKind::Unused, _) => {}
         (TokenKind::Byte, _) if byte_token(text).is_some() => out.extend(byte_token(text)),
         (_, Spelling::SpaceMark) => {
             for c in text.chars() {

@@ -3,13 +3,14 @@
 //!
 //! Here: [`Tokenizer`], which cuts text at special tokens, hands the rest to the model of the vocabulary, and adds BOS
 //! and EOS. `vocab` has texts and kinds, `special` the roles, `matcher` finds special tokens in text, `bytes` says what
-//! tokens stand for, `pre` lists the pre-tokenizers, and `bpe`, `spm` and `wordpiece` are the models. The ids are those
-//! that llama.cpp gives. Nothing here knows an architecture.
+//! tokens stand for, `pre_list` lists the pre-tokenizers and `pre` applies them; `bpe`, `spm` and `wordpiece` are the
+//! models. The ids are those that llama.cpp gives. Nothing here knows an architecture.
 
 mod bpe;
 mod bytes;
 mod matcher;
 mod pre;
+mod pre_list;
 mod special;
 mod spm;
 mod stream;

@@ -253,7 +253,8 @@ fn long_runs_are_encoded_in_good_time() {
 proptest! {
     #[test]
     fn text_survives_the_round_trip(text in "(\\PC|[ \n\taehlo]|<s>|▁?){0,40}") {
-        let bpe = build(&bpe("llama-bpe", &MERGES, &[("<|eot_id|>", 3), ("<s>", 3)]).clone_with_bos(262));
+        let metadata = bpe("llama-bpe", &MERGES, &[("<|eot_id|>", 3), ("<s>", 3)]);
+        let bpe = build(&with(metadata, "bos_token_id", Value::U32(262)));
         let spm = build(&spm(&[("▁", -9.0), ("a", -8.0), ("▁a", -3.0), ("hello", -1.0)]));
         for options in [EncodeOptions::PLAIN, EncodeOptions::TEMPLATED] {
             prop_assert_eq!(bpe.decode(&bpe.encode(&text, options), false), text.clone());
@@ -262,14 +263,28 @@ proptest! {
         let ids = plain(&spm, &text);
         prop_assert_eq!(spm.decode(&ids, false), text.replace('▁', " "));
     }
-}
 
-trait CloneWithBos {
-    fn clone_with_bos(&self, id: u32) -> Metadata;
-}
-
-impl CloneWithBos for Metadata {
-    fn clone_with_bos(&self, id: u32) -> Metadata {
-        with(self.clone(), "bos_token_id", Value::U32(id))
+    #[test]
+    fn any_vocabulary_loads_or_is_refused(
+        model in prop::sample::select(vec!["gpt2", "llama", "bert"]),
+        tokens in prop::collection::vec(("[a▁<>s/Ġ]{0,4}|<0x[0-9A-F]{2}>", 0i32..8), 0..40),
+        scores in prop::collection::vec(any::<f32>(), 0..40),
+        ids in prop::collection::vec((prop::sample::select(vec!["bos", "eos", "unknown", "seperator"]), 0u32..50), 0..4),
+        text in "[a▁<>s/ é😀]{0,30}",
+    ) {
+        let borrowed: Vec<_> = tokens.iter().map(|(text, kind)| (text.as_str(), *kind)).collect();
+        let mut metadata = metadata(model, &borrowed);
+        let scores = scores.into_iter().chain(std::iter::repeat(0.0)).take(tokens.len()).collect();
+        metadata.insert("tokenizer.ggml.scores", Value::Array(Array::F32(scores)));
+        for (role, id) in ids {
+            metadata.insert(&format!("tokenizer.ggml.{role}_token_id"), Value::U32(id));
+        }
+        if let Ok(tokenizer) = Tokenizer::from_metadata(&metadata) {
+            for options in [EncodeOptions::PLAIN, EncodeOptions::PROMPT] {
+                let ids = tokenizer.encode(&text, options);
+                prop_assert!(ids.iter().all(|id| *id < tokenizer.vocab_size()));
+                tokenizer.decode(&ids, true);
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use crate::Error;
 use crate::gguf::{Metadata, StringArray};
 
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+/// Longest token text, in bytes: far beyond real ones, and a bound on what a damaged file can make us do.
+const MAX_TOKEN_LEN: usize = 4096;
 const KINDS: &str = "tokenizer.ggml.token_type";
 
 /// What kind of token an id is (`tokenizer.ggml.token_type` in the GGUF specification).
@@ -57,6 +59,9 @@ impl Vocab {
         }
         if u32::try_from(texts.len()).is_err() {
             return Err(metadata.reject(TOKENS, format!("{} tokens are more than ids reach", texts.len())));
+        }
+        if let Some(id) = texts.iter().position(|text| text.len() > MAX_TOKEN_LEN) {
+            return Err(metadata.reject(TOKENS, format!("token {id} is longer than {MAX_TOKEN_LEN} bytes")));
         }
         let kinds = match metadata.opt_i32_array(KINDS)? {
             Some(numbers) => read_kinds(metadata, &numbers, texts.len())?,
@@ -212,6 +217,13 @@ mod tests {
                 .contains("empty")
         );
         assert!(Vocab::from_metadata(&Metadata::new("x")).is_err());
+        let long = Vocab::from_metadata(&metadata(&["a".into(), "b".repeat(4097)], None));
+        assert!(
+            long.err()
+                .unwrap()
+                .to_string()
+                .contains("token 1 is longer than 4096 bytes")
+        );
     }
 
     proptest! {
