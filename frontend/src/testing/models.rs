@@ -269,7 +269,8 @@ impl Tensors<'_> {
         if matches!(family, Family::Mistral | Family::Qwen2) {
             self.matrix("output.weight", width, vocab, embedding);
         }
-        self.matrix("token_embd.weight", width, vocab, embedding);
+        // Small against what the layers add: else a tied projection mostly finds the token that came in.
+        self.scaled_matrix("token_embd.weight", width, vocab, embedding, 0.25);
         (0..layers).for_each(|layer| self.layer(layer));
         self.norm("output_norm.weight", width);
     }
@@ -311,8 +312,13 @@ impl Tensors<'_> {
 
     /// `rows` rows of `columns` elements, scaled so that a product with a unit-variance vector has variance 1.
     fn matrix(&mut self, name: &str, columns: u32, rows: u32, dtype: DType) {
+        self.scaled_matrix(name, columns, rows, dtype, 1.0);
+    }
+
+    /// The same, times `gain`.
+    fn scaled_matrix(&mut self, name: &str, columns: u32, rows: u32, dtype: DType, gain: f32) {
         let mut rng = Rng::named(self.model.seed, name);
-        let scale = 1.0 / (columns as f32).sqrt();
+        let scale = gain / (columns as f32).sqrt();
         let values: Vec<f32> = (0..u64::from(columns) * u64::from(rows))
             .map(|_| rng.normal() * scale)
             .collect();
