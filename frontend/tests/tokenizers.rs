@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use lathe_frontend::gguf::GgufFile;
+use lathe_frontend::testing::{Family, TinyModel};
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
@@ -60,4 +61,17 @@ fn real_vocabularies_give_the_ids_of_llama_cpp() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(vocabularies >= 9, "only {vocabularies} vocabularies found");
+}
+
+#[test]
+fn tiny_models_have_tokenizers_that_round_trip() {
+    for family in Family::ALL {
+        let file = GgufFile::from_bytes(TinyModel::new(family).writer().to_bytes(), "tiny.gguf").unwrap();
+        let tokenizer = Tokenizer::from_metadata(file.metadata()).unwrap();
+        for text in ["Hello, world", "  a\n\nb ", "Köln 😀", ""] {
+            let ids = tokenizer.encode(text, EncodeOptions::PROMPT);
+            assert!(ids.iter().all(|id| *id < tokenizer.vocab_size()));
+            assert_eq!(tokenizer.decode(&ids, true), text, "{family:?}");
+        }
+    }
 }
