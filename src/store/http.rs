@@ -40,6 +40,8 @@ impl Http {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            // A compressed answer would have another length and other ranges.
+            .accept_encoding("identity")
             .user_agent(concat!("lathe/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(remote.connect_timeout))
             .timeout_connect(Some(remote.connect_timeout))
