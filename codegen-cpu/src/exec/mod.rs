@@ -1,0 +1,302 @@
+//! The executable: a plan compiled, its weights packed, its memory mapped, and the loop that runs its steps.
+//!
+//! Everything that a step needs is laid out at construction; running one allocates nothing.
+
+mod batch;
+mod bind;
+mod profile;
+mod rope;
+
+pub use profile::ProfileEntry;
+
+use crate::Error;
+use crate::clif::CompiledKernels;
+use crate::pack::PackedWeights;
+use crate::pool::{Team, ThreadPool};
+use crate::target::{CpuFeatures, OptLevel};
+use batch::BatchCheck;
+use bind::{Bound, Memory, Sizes};
+use lathe_ir::backend::{Batch, BuildReport, ExecError, Executable, WeightSource};
+use lathe_ir::kernel::Kernel;
+use lathe_ir::plan::{Input, Plan};
+use profile::Profile;
+use rope::RopeAngles;
+use std::time::{Duration, Instant};
+
+/// How to build an executable.
+#[derive(Clone, Debug)]
+pub struct CpuOptions {
+    /// Threads that run steps, the calling one among them.
+    pub threads: usize,
+    /// What the code may use of the processor.
+    pub features: CpuFeatures,
+    /// KV blocks in the pool.
+    pub kv_blocks: u32,
+    /// Cranelift's optimization level.
+    pub opt_level: OptLevel,
+}
+
+/// A compiled model on the CPU.
+pub struct CpuExecutable {
+    plan: Plan,
+    kv_blocks: u32,
+    kernels: CompiledKernels,
+    bound: Bound,
+    memory: Memory,
+    ropes: Vec<RopeAngles>,
+    check: BatchCheck,
+    /// Rows of logits of the last step.
+    outputs: usize,
+    pool: ThreadPool,
+    profile: Profile,
+    report: BuildReport,
+}
+
+// SAFETY: the raw pointers in `bound` point into `memory`, which moves with it and which nothing else refers to.
+unsafe impl Send for CpuExecutable {}
+
+impl CpuExecutable {
+    /// Compiles the plan's kernels, packs its weights and maps its memory.
+    ///
+    /// # Errors
+    /// Where the plan is invalid, a kernel cannot be compiled, a weight is missing, differs from its declaration or
+    /// cannot be packed, or the system refuses memory or threads.
+    pub fn compile(
+        plan: Plan,
+        weights: &dyn WeightSource,
+        options: CpuOptions,
+    ) -> Result<CpuExecutable, Error> {
+        let plan_error = |what: String| Error::Plan {
+            plan: plan.name.clone(),
+            what,
+        };
+        if let Err(errors) = lathe_ir::plan::verify::verify(&plan) {
+            return Err(plan_error(
+                errors.first().map_or_else(String::new, |e| e.to_string()),
+            ));
+        }
+        check_logits(&plan).map_err(plan_error)?;
+        let mut pool = ThreadPool::new(options.threads)?;
+        let threads = pool.threads();
+        let mut stages = Vec::new();
+
+        let start = Instant::now();
+        let all: Vec<&Kernel> = plan.kernels.values().collect();
+        let kernels = CompiledKernels::compile(&all, &options.features, options.opt_level, threads)?;
+        stages.push((format!("compile {} kernels", kernels.len()), start.elapsed()));
+
+        let start = Instant::now();
+        let packed = PackedWeights::pack(&plan, weights, &mut pool)?;
+        let elapsed = start.elapsed();
+        stages.push((
+            format!("pack weights ({})", rate(packed.bytes(), elapsed)),
+            elapsed,
+        ));
+
+        let start = Instant::now();
+        let weight_bytes = packed.bytes();
+        let mut memory = Memory::new(&plan, packed, options.kv_blocks, threads)?;
+        let bound = Bound::new(&plan, &mut memory, threads);
+        let ropes = plan
+            .ropes
+            .values()
+            .map(|decl| RopeAngles::new(decl, weights))
+            .collect::<Result<_, _>>()?;
+        stages.push(("map memory".to_owned(), start.elapsed()));
+
+        let report = BuildReport {
+            stages,
+            kernels: kernels.len(),
+            code_bytes: kernels.code_bytes(),
+            weight_bytes,
+            kv_bytes: memory.kv.bytes(),
+            arena_bytes: plan.arena_bytes,
+            target: format!(
+                "{}, cranelift W={}, {threads} threads",
+                options.features,
+                options.features.vector_lanes()
+            ),
+        };
+        let check = BatchCheck::new(&plan, options.kv_blocks);
+        let profile = Profile::new(plan.steps.len());
+        let kv_blocks = options.kv_blocks;
+        Ok(CpuExecutable {
+            plan,
+            kv_blocks,
+            kernels,
+            bound,
+            memory,
+            ropes,
+            check,
+            outputs: 0,
+            pool,
+            profile,
+            report,
+        })
+    }
+
+    /// Starts or stops measuring the time of each launch.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profile.set_enabled(on);
+    }
+
+    /// Time spent in launches while profiling was on, by kernels, longest first.
+    pub fn profile(&self) -> Vec<ProfileEntry> {
+        self.profile.entries(&self.plan)
+    }
+
+    fn copy_inputs(&mut self, batch: &Batch) {
+        let inputs = [
+            (Input::Tokens, batch.tokens),
+            (Input::Positions, batch.positions),
+            (Input::Seqs, batch.seqs),
+            (Input::Outputs, batch.outputs),
+            (Input::BlockTables, batch.block_tables),
+        ];
+        for (input, values) in inputs {
+            let memory = self.memory.input_mut(&self.plan, input);
+            for (out, value) in memory.chunks_exact_mut(4).zip(values) {
+                out.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+    }
+
+    /// Runs all steps for a batch that was checked.
+    fn launch(&mut self, batch: &Batch) {
+        let scratch = Shared(self.memory.scratch.at(0));
+        let ropes = Shared(self.memory.ropes.at(0));
+        let bound = Shared(&raw const self.bound as *mut Bound);
+        let (kernels, profile) = (&self.kernels, &self.profile);
+        let (angles, rope_offsets) = (&self.ropes, &self.memory.rope_offsets);
+        let stride = self.memory.scratch_stride as usize;
+        self.pool.run(&|team| {
+            for (angles, &offset) in angles.iter().zip(rope_offsets) {
+                fill_rows(angles, ropes.plus(offset as usize), batch.positions, team);
+            }
+            team.barrier();
+            // SAFETY: `self.bound` outlives the run and nobody writes to it meanwhile.
+            let bound = unsafe { &*bound.get() };
+            run_steps(bound, kernels, scratch.plus(team.thread * stride), profile, team);
+        });
+    }
+
+    fn logits_of(&self, rows: usize) -> &[f32] {
+        let Some(buffer) = self.plan.logits else {
+            return &[];
+        };
+        let start = self.plan.buffers[buffer].offset as usize;
+        let len = rows * self.plan.vocab as usize;
+        let bytes = &self.memory.arena.slice()[start..start + 4 * len];
+        // SAFETY: the bytes are as long as this, any bits are floats, and buffers start at multiples of 64.
+        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), len) }
+    }
+}
+
+impl Executable for CpuExecutable {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn kv_blocks(&self) -> u32 {
+        self.kv_blocks
+    }
+
+    fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError> {
+        self.check.check(batch)?;
+        self.outputs = batch.outputs.len();
+        if batch.tokens.is_empty() {
+            return Ok(self.logits());
+        }
+        self.copy_inputs(batch);
+        let last = batch.positions.iter().max().copied().unwrap_or(0);
+        self.bound.prepare(Sizes {
+            tokens: batch.tokens.len() as u64,
+            outputs: batch.outputs.len() as u64,
+            ctx: u64::from(last) + 1,
+        });
+        self.launch(batch);
+        Ok(self.logits())
+    }
+
+    fn logits(&self) -> &[f32] {
+        self.logits_of(self.outputs)
+    }
+
+    fn report(&self) -> &BuildReport {
+        &self.report
+    }
+}
+
+/// An address that threads share; what lies there is divided among them.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: only an address; each use of what lies there says why it is sound.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+impl Shared<u8> {
+    fn plus(&self, bytes: usize) -> *mut u8 {
+        self.0.wrapping_add(bytes)
+    }
+}
+
+/// Fills this thread's rows of a rotation table at `table`.
+fn fill_rows(angles: &RopeAngles, table: *mut u8, positions: &[u32], team: &Team) {
+    let len = angles.row_len();
+    let share = |thread: usize| positions.len() * thread / team.threads;
+    for row in share(team.thread)..share(team.thread + 1) {
+        // SAFETY: the table has a row of `len` f32 for each row of the plan's limit, which the batch keeps, and starts at
+        // a multiple of 64; no other thread has this row.
+        let out = unsafe { std::slice::from_raw_parts_mut(table.cast::<f32>().add(row * len), len) };
+        angles.fill(positions[row], out);
+    }
+}
+
+/// Runs this thread's units of every step; threads meet after each.
+fn run_steps(bound: &Bound, kernels: &CompiledKernels, scratch: *mut u8, profile: &Profile, team: &Team) {
+    for (number, calls) in bound.steps.iter().enumerate() {
+        let start = profile.start(team.thread);
+        for index in calls.clone() {
+            let units = bound.units[index * team.threads + team.thread].clone();
+            if units.is_empty() {
+                continue;
+            }
+            let call = &bound.calls[index];
+            let (buffers, scalars) = (
+                &bound.pointers[call.pointers.clone()],
+                &bound.scalars[call.scalars.clone()],
+            );
+            // SAFETY: the plan was verified: its buffers, sections and counts are those that the kernels were made for.
+            // Units are split so that no two threads have the same, calls of a step do not depend on each other, and a
+            // barrier stands before and after. The scratch memory is this thread's own.
+            unsafe { kernels.call(call.kernel, buffers, scalars, units, scratch) };
+        }
+        team.barrier();
+        profile.stop(number, start);
+    }
+}
+
+/// Whether the plan says where its logits are, and has room for them.
+fn check_logits(plan: &Plan) -> Result<(), String> {
+    let buffer = plan.logits.ok_or("it has no logits")?;
+    let needed = u64::from(plan.limits.outputs) * u64::from(plan.vocab) * 4;
+    match plan.buffers[buffer].bytes {
+        bytes if bytes < needed => Err(format!("logits {buffer} have {bytes} bytes instead of {needed}")),
+        _ => Ok(()),
+    }
+}
+
+/// A rate for people.
+fn rate(bytes: u64, time: Duration) -> String {
+    format!(
+        "{:.2} GB at {:.1} GB/s",
+        bytes as f64 / 1e9,
+        bytes as f64 / 1e9 / time.as_secs_f64().max(1e-9)
+    )
+}

@@ -1,0 +1,116 @@
+//! Tables of rotations: cosines and sines of the angles at each row's position.
+
+use crate::Error;
+use crate::pack::decode_vector;
+use lathe_ir::backend::WeightSource;
+use lathe_ir::plan::RopeDecl;
+
+/// What a table is filled from.
+pub(super) struct RopeAngles {
+    /// Angle of each pair at position 1.
+    per_position: Vec<f64>,
+    magnitude: f64,
+}
+
+impl RopeAngles {
+    /// Angles of pair i at position p: `p · freq_scale · base^(−2i/dims) / factor[i]`, in f64.
+    pub(super) fn new(decl: &RopeDecl, weights: &dyn WeightSource) -> Result<RopeAngles, Error> {
+        let spec = &decl.spec;
+        let pairs = spec.dims as usize / 2;
+        let factors = match &decl.factors {
+            Some(name) => decode_vector(weights, name, pairs)?,
+            None => vec![1.0; pairs],
+        };
+        let angle = |(i, factor): (usize, f32)| {
+            let exponent = -2.0 * i as f64 / f64::from(spec.dims);
+            f64::from(spec.freq_scale) * f64::from(spec.base).powf(exponent) / f64::from(factor)
+        };
+        let per_position = factors.into_iter().enumerate().map(angle).collect();
+        Ok(RopeAngles {
+            per_position,
+            magnitude: f64::from(spec.magnitude),
+        })
+    }
+
+    /// f32 of a row: cosines, then sines.
+    pub(super) fn row_len(&self) -> usize {
+        2 * self.per_position.len()
+    }
+
+    /// Fills the row of `position`, `row_len` long.
+    pub(super) fn fill(&self, position: u32, row: &mut [f32]) {
+        let (cosines, sines) = row.split_at_mut(self.per_position.len());
+        for ((angle, cos), sin) in self.per_position.iter().zip(cosines).zip(sines) {
+            let (s, c) = (angle * f64::from(position)).sin_cos();
+            (*cos, *sin) = ((c * self.magnitude) as f32, (s * self.magnitude) as f32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lathe_ir::DType;
+    use lathe_ir::backend::WeightData;
+    use lathe_ir::graph::{RopePairs, RopeSpec};
+    use std::borrow::Cow;
+
+    struct Factors;
+
+    impl WeightSource for Factors {
+        fn weight(&self, name: &str) -> Option<WeightData<'_>> {
+            let bytes: Vec<u8> = [1.0f32, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+            let data = WeightData {
+                dtype: DType::F32,
+                rows: 1,
+                columns: 2,
+                bytes: Cow::Owned(bytes),
+            };
+            (name == "factors").then_some(data)
+        }
+    }
+
+    fn decl(dims: u32, factors: Option<&str>) -> RopeDecl {
+        let spec = RopeSpec {
+            pairs: RopePairs::Half,
+            dims,
+            base: 100.0,
+            freq_scale: 0.5,
+            magnitude: 2.0,
+        };
+        RopeDecl {
+            spec,
+            factors: factors.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn rows_hold_cosines_then_sines() {
+        let angles = RopeAngles::new(&decl(4, Some("factors")), &Factors).unwrap();
+        let mut row = vec![0.0; angles.row_len()];
+        angles.fill(8, &mut row);
+        // Angles 8 · 0.5 · 1 / 1 and 8 · 0.5 · 0.1 / 4.
+        let want = [4.0f64.cos(), 0.1f64.cos(), 4.0f64.sin(), 0.1f64.sin()].map(|x| (2.0 * x) as f32);
+        for (got, want) in row.iter().zip(want) {
+            assert!((got - want).abs() < 1e-6, "{row:?}");
+        }
+        angles.fill(0, &mut row);
+        assert_eq!(row, [2.0, 2.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn factors_must_fit() {
+        assert!(matches!(
+            RopeAngles::new(&decl(4, Some("other")), &Factors),
+            Err(Error::NoWeight(_))
+        ));
+        let error = RopeAngles::new(&decl(8, Some("factors")), &Factors)
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            error,
+            "tensor `factors` cannot be packed: it has 1 x 2 elements instead of 4"
+        );
+    }
+}
