@@ -25,7 +25,7 @@ use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{
-    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Limits, Plan, Rope, RopeDecl, Section,
+    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Limits, Plan, Rope, RopeDecl,
     SectionDecl, SectionForm, Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
@@ -52,7 +52,7 @@ pub struct LowerOptions {
 impl LowerOptions {
     /// Tile shapes for vectors of 128 bits and sixteen registers.
     pub fn narrow(limits: Limits) -> LowerOptions {
-        LowerOptions { limits, lanes: 4, tile_rows: 5, tile_groups: 2, float_tile_rows: 2 }
+        LowerOptions { limits, lanes: 4, tile_rows: 4, tile_groups: 2, float_tile_rows: 2 }
     }
 }
 

@@ -1,0 +1,51 @@
+//! What can be measured of the machine without special rights.
+
+use std::time::Instant;
+
+/// Bytes read a round: more than the caches of most machines hold.
+const BYTES: usize = 192 << 20;
+
+/// Sequential read bandwidth of `threads` threads from memory, in GB/s: the best of five rounds over 192 MiB.
+pub fn stream_bandwidth(threads: usize) -> f64 {
+    let words = vec![1u64; BYTES / 8];
+    let part = words.len().div_ceil(threads.max(1));
+    let round = || {
+        let start = Instant::now();
+        let sum: u64 = std::thread::scope(|scope| {
+            let workers: Vec<_> = words.chunks(part).map(|chunk| scope.spawn(move || sum(chunk))).collect();
+            workers.into_iter().map(|w| w.join().unwrap_or(0)).sum()
+        });
+        assert_eq!(sum, words.len() as u64, "every word was read");
+        BYTES as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..5).map(|_| round()).fold(0.0, f64::max)
+}
+
+/// A sum that the compiler turns into wide loads with several running sums.
+fn sum(words: &[u64]) -> u64 {
+    let mut sums = [0u64; 32];
+    let mut chunks = words.chunks_exact(32);
+    for chunk in &mut chunks {
+        for (sum, word) in sums.iter_mut().zip(chunk) {
+            *sum = sum.wrapping_add(*word);
+        }
+    }
+    chunks.remainder().iter().chain(&sums).fold(0, |a, b| a.wrapping_add(*b))
+}
+
+/// A figure of `/proc/meminfo` or `/proc/self/status` in bytes, where the system has it.
+pub fn proc_bytes(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|l| l.split(':').next() == Some(key))?;
+    let number: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(number * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn memory_is_read_at_a_plausible_rate() {
+        let rate = super::stream_bandwidth(1);
+        assert!((0.1..10_000.0).contains(&rate), "{rate} GB/s");
+    }
+}

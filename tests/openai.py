@@ -1,0 +1,64 @@
+"""Chats with a running server through OpenAI's own client, streamed and whole. Usage: openai.py BASE_URL MODEL"""
+
+import sys
+
+# The script's own folder must not shadow the package of the same name.
+sys.path = [p for p in sys.path if not p.endswith("tests")]
+import openai
+
+base_url, model = sys.argv[1:]
+client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+
+assert [m.id for m in client.models.list()] == [model]
+
+messages = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": [{"type": "text", "text": "What is the capital of France?"}]},
+]
+ask = dict(model=model, messages=messages, temperature=0, max_tokens=24, seed=1)
+
+whole = client.chat.completions.create(**ask)
+text = whole.choices[0].message.content
+assert "Paris" in text, text
+assert whole.choices[0].finish_reason in ("stop", "length")
+assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+
+chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+assert chunks[0].choices[0].delta.role == "assistant"
+streamed = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+assert streamed == text, (streamed, text)
+assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) > 3, "the text came in one piece"
+assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+
+stopped = client.chat.completions.create(**ask, stop=["Paris"])
+assert stopped.choices[0].message.content == text.split("Paris")[0]
+assert stopped.choices[0].finish_reason == "stop"
+
+completion = client.completions.create(model=model, prompt="The capital of France is", max_tokens=8, temperature=0)
+pieces = client.completions.create(model=model, prompt="The capital of France is", max_tokens=8, temperature=0, stream=True)
+assert "".join(p.choices[0].text for p in pieces) == completion.choices[0].text
+sampled = [client.completions.create(model=model, prompt="Once", max_tokens=12, seed=s).choices[0].text for s in (5, 5, 6)]
+assert sampled[0] == sampled[1] != sampled[2], sampled
+
+
+def refused(status, **changes):
+    try:
+        client.chat.completions.create(**{**ask, **changes})
+    except openai.APIStatusError as error:
+        assert error.status_code == status, error
+        assert error.body["message"] and error.body["type"] == "invalid_request_error", error.body
+        return error.body
+    raise AssertionError(f"{changes} was not refused")
+
+
+assert refused(404, model="other")["code"] == "model_not_found"
+assert refused(400, n=2)["param"] == "n"
+assert refused(400, temperature=9)["param"] == "temperature"
+assert refused(400, response_format={"type": "json_object"})["param"] == "response_format"
+assert refused(400, messages=[])["param"] == "messages"
+long = [{"role": "user", "content": "word " * 20000}]
+assert refused(400, messages=long)["code"] == "context_length_exceeded"
+assert refused(400, messages=long, stream=True)["code"] == "context_length_exceeded"
+
+print("ok:", text.strip())

@@ -1,0 +1,63 @@
+//! What end-to-end tests share: the command, the models, and skipping by name.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The `lathe` that cargo built for this test.
+pub fn lathe() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_lathe"))
+}
+
+/// Runs `lathe` with arguments.
+pub fn run(args: &[&str]) -> Output {
+    lathe().args(args).output().expect("the command starts")
+}
+
+/// Stdout of a run that must succeed.
+pub fn stdout(args: &[&str]) -> String {
+    let out = run(args);
+    assert!(out.status.success(), "lathe {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("stdout is UTF-8")
+}
+
+/// The one line on stderr of a run that must fail with `status`.
+pub fn refusal(args: &[&str], status: i32) -> String {
+    let out = run(args);
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(status), "lathe {args:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+/// Whether the slow tests are switched on, by `LATHE_TEST_SLOW=1`. Says that `test` is skipped where they are not.
+pub fn slow(test: &str) -> bool {
+    let on = std::env::var("LATHE_TEST_SLOW").is_ok_and(|v| v == "1");
+    if !on {
+        eprintln!("skipped: {test} (set LATHE_TEST_SLOW=1)");
+    }
+    on
+}
+
+/// The file of a built-in model, for a slow test. Where slow tests are on, a missing model fails the test.
+pub fn model(test: &str, name: &str) -> Option<PathBuf> {
+    if !slow(test) {
+        return None;
+    }
+    let entries: serde_json::Value = serde_json::from_str(&stdout(&["list", "--json"])).expect("a JSON array");
+    let found = entries.as_array().into_iter().flatten().find(|e| e["name"] == name);
+    let path = found.and_then(|e| e["path"].as_str()).map(PathBuf::from);
+    assert!(path.is_some(), "{test} needs the model {name}: run `lathe pull {name}`");
+    path
+}
+
+/// A folder of the reference data that stands beside a checkout of this repository, where it does.
+pub fn shared(test: &str, folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(folder);
+    if !path.is_dir() {
+        eprintln!("skipped: {test} (no reference data in {})", path.display());
+        return None;
+    }
+    Some(path)
+}
