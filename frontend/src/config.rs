@@ -350,7 +350,7 @@ fn read_rope(keys: &Keys<'_>, head_dim: u32) -> Result<RopeConfig, Error> {
     Ok(RopeConfig {
         dims,
         base: keys
-            .opt_f32("rope.freq_base", 1.0..=1e12)?
+            .opt_f32("rope.freq_base", 2.0..=1e12)?
             .unwrap_or(DEFAULT_ROPE_BASE),
         scaling: read_scaling(keys)?,
         attention_factor: keys
@@ -362,12 +362,14 @@ fn read_rope(keys: &Keys<'_>, head_dim: u32) -> Result<RopeConfig, Error> {
 /// How RoPE is scaled. As in llama.cpp a factor of 0 says that there is none, and linear is the default kind.
 fn read_scaling(keys: &Keys<'_>) -> Result<RopeScaling, Error> {
     const KIND: &str = "rope.scaling.type";
-    let factor = match keys.opt_f32("rope.scaling.factor", 0.0..=1e6)? {
-        Some(factor) => Some(factor),
-        // The key of files older than `rope.scaling`.
-        None => keys.opt_f32("rope.scale_linear", 0.0..=1e6)?,
-    };
-    let factor = factor.filter(|&f| f > 0.0).unwrap_or(1.0);
+    // The second key is that of older files.
+    let mut factor = 1.0;
+    for name in ["rope.scaling.factor", "rope.scale_linear"] {
+        if let Some(stretch) = keys.opt_f32(name, 0.0..=1e6)?.filter(|&f| f > 0.0) {
+            factor = keys.within(name, stretch, &(1e-3..=1e6))?;
+            break;
+        }
+    }
     match keys.metadata.opt_str(&keys.key(KIND))?.unwrap_or("linear") {
         "none" => Ok(RopeScaling::None),
         "linear" if factor == 1.0 => Ok(RopeScaling::None),

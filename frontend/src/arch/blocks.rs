@@ -65,7 +65,7 @@ pub(super) struct Mlp {
 impl<'a> Net<'a> {
     /// An empty graph with the parameters of every model.
     pub(super) fn new(config: &'a Config, weights: &'a mut ModelWeights) -> Result<Self, Error> {
-        let mut graph = GraphBuilder::new(&config.name);
+        let mut graph = GraphBuilder::new(&identifier(config));
         let ids = |rows: Sym| TensorType::new([rows], DType::I32);
         Ok(Net {
             tokens: graph.param("tok", ids(Sym::Tokens)),
@@ -343,4 +343,21 @@ impl<'a> Net<'a> {
             })?;
         Ok(results[0])
     }
+}
+
+/// The model's name as the text form of a graph can hold it.
+fn identifier(config: &Config) -> String {
+    let words = config
+        .name
+        .split(|c: char| !c.is_ascii_alphanumeric() && !"._".contains(c));
+    let mut name = words
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+        .to_ascii_lowercase();
+    name.truncate(64);
+    if name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return name;
+    }
+    config.architecture.name().to_owned()
 }

@@ -39,7 +39,7 @@ pub(super) fn configure(config: &mut Config, keys: &Keys<'_>) -> Result<(), Erro
         return Ok(());
     }
     let local_base = keys
-        .opt_f32("rope.freq_base_swa", 1.0..=1e12)?
+        .opt_f32("rope.freq_base_swa", 2.0..=1e12)?
         .unwrap_or(LOCAL_ROPE_BASE);
     let local = local_layers(keys, config.layers.len())?;
     for (layer, _) in config.layers.iter_mut().zip(local).filter(|(_, local)| *local) {
