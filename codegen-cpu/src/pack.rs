@@ -285,3 +285,152 @@ pub(crate) fn decode_vector(weights: &dyn WeightSource, name: &str, n: usize) ->
     dequantize(data.dtype, &data.bytes, &mut values).map_err(|e| error(e.to_string()))?;
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lathe_ir::DType;
+    use lathe_ir::layout::unpack_row;
+    use lathe_ir::quant::quantize;
+    use lathe_ir::types::TensorType;
+    use std::borrow::Cow;
+
+    /// A matrix and a vector; `value` of each element by row and column.
+    struct Source {
+        dtype: DType,
+        rows: u64,
+        columns: u64,
+    }
+
+    fn value(row: u64, column: u64) -> f32 {
+        (row as f32 - 20.0) * 0.5 + (column % 7) as f32
+    }
+
+    impl WeightSource for Source {
+        fn weight(&self, name: &str) -> Option<WeightData<'_>> {
+            let (rows, columns, dtype) = match name {
+                "matrix" => (self.rows, self.columns, self.dtype),
+                "bias" => (1, self.rows, DType::F16),
+                _ => return None,
+            };
+            let values: Vec<f32> = match name {
+                "bias" => (0..columns).map(|i| i as f32).collect(),
+                _ => (0..rows * columns)
+                    .map(|i| value(i / columns, i % columns))
+                    .collect(),
+            };
+            let bytes = Cow::Owned(quantize(dtype, &values).unwrap());
+            Some(WeightData {
+                dtype,
+                rows,
+                columns,
+                bytes,
+            })
+        }
+    }
+
+    fn plan(source: &Source, order: RowOrder, heads: u32, dims: u32) -> Plan {
+        let mut plan = Plan::default();
+        let matrix = TensorType::matrix(source.rows, source.columns, source.dtype);
+        let bias = TensorType::new([source.rows], DType::F16);
+        for (weight, ty, form) in [
+            ("matrix", matrix, SectionForm::Panels),
+            ("bias", bias, SectionForm::Vector),
+        ] {
+            let weight = weight.to_owned();
+            plan.sections.push(SectionDecl {
+                weight,
+                ty,
+                form,
+                order,
+                heads,
+                dims,
+            });
+        }
+        plan
+    }
+
+    fn pack(source: &Source, plan: &Plan, threads: usize) -> Result<PackedWeights, Error> {
+        PackedWeights::pack(plan, source, &mut ThreadPool::new(threads).unwrap())
+    }
+
+    /// The row of the file that each packed row holds, and the same of the vector.
+    fn packed_rows(source: &Source, plan: &Plan) -> Vec<u64> {
+        let packed = pack(source, plan, 3).unwrap();
+        let sections: Vec<Section> = plan.sections.ids().collect();
+        let layout = PackedLayout::of(source.dtype, source.rows, source.columns).unwrap();
+        let panels = &packed.section(sections[0])[..layout.bytes() as usize];
+        let bias = &packed.section(sections[1])[..4 * source.rows as usize];
+        let bias = bias
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()) as u64);
+        let mut row = vec![0.0; source.columns as usize];
+        let rows = (0..source.rows).map(|packed_row| {
+            unpack_row(&layout, panels, packed_row, &mut row).unwrap();
+            let found = (0..source.rows).find(|&r| (row[0] - value(r, 0)).abs() < 0.2);
+            found.expect("the row is one of the file's")
+        });
+        let rows: Vec<u64> = rows.collect();
+        assert_eq!(rows, bias.collect::<Vec<_>>());
+        rows
+    }
+
+    #[test]
+    fn rows_go_where_their_order_says() {
+        for dtype in [DType::F32, DType::Bf16, DType::Q8_0] {
+            let source = Source {
+                dtype,
+                rows: 40,
+                columns: 64,
+            };
+            let natural = packed_rows(&source, &plan(&source, RowOrder::Natural, 0, 0));
+            assert_eq!(natural, (0..40).collect::<Vec<_>>());
+            let halves = packed_rows(&source, &plan(&source, RowOrder::RopeHalf, 4, 6));
+            assert_eq!(
+                halves[..20],
+                [
+                    0, 2, 4, 1, 3, 5, 6, 7, 8, 9, 10, 12, 14, 11, 13, 15, 16, 17, 18, 19
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn many_pieces_pack_as_one_thread_does() {
+        let source = Source {
+            dtype: DType::F32,
+            rows: 1000,
+            columns: 4096,
+        };
+        let plan = plan(&source, RowOrder::Natural, 0, 0);
+        let (one, three) = (pack(&source, &plan, 1).unwrap(), pack(&source, &plan, 3).unwrap());
+        assert_eq!(one.bytes(), three.bytes());
+        assert!(one.pages.slice() == three.pages.slice());
+        // The last rows of the last panel are padding.
+        assert!(
+            one.section(plan.sections.ids().next().unwrap())[62 * 16 * 4096 * 4..][8 * 4..16 * 4]
+                .iter()
+                .all(|&b| b == 0)
+        );
+    }
+
+    #[test]
+    fn an_order_that_does_not_fit_is_refused() {
+        let source = Source {
+            dtype: DType::F32,
+            rows: 40,
+            columns: 8,
+        };
+        for (heads, dims) in [(0, 2), (3, 2), (4, 12), (4, 5)] {
+            let error = pack(&source, &plan(&source, RowOrder::RopeHalf, heads, dims), 2)
+                .err()
+                .unwrap();
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("tensor `matrix` cannot be packed: 40 rows"),
+                "{error}"
+            );
+        }
+    }
+}
