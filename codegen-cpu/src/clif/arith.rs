@@ -55,7 +55,8 @@ impl Lower<'_> {
                 (KOp::Div, Elem::F32) => self.zip(args, |l, x, y| l.b.ins().fdiv(x, y)),
                 (KOp::Add, Elem::I32 | Elem::I64) => self.zip(args, |l, x, y| l.b.ins().iadd(x, y)),
                 (KOp::Sub, Elem::I32 | Elem::I64) => self.zip(args, |l, x, y| l.b.ins().isub(x, y)),
-                (KOp::Mul, Elem::I32 | Elem::I64) => self.zip(args, |l, x, y| l.b.ins().imul(x, y)),
+                (KOp::Mul, Elem::I64) => vec![self.mul_index(args)],
+                (KOp::Mul, Elem::I32) => self.zip(args, |l, x, y| l.b.ins().imul(x, y)),
                 (KOp::And, Elem::I32 | Elem::I64) => self.zip(args, |l, x, y| l.b.ins().band(x, y)),
                 (KOp::Or, Elem::I32 | Elem::I64 | Elem::U8) => self.zip(args, |l, x, y| l.b.ins().bor(x, y)),
                 _ => return self.unsupported(keyword, ty),
@@ -142,6 +143,17 @@ impl Lower<'_> {
         let wide = self.cast(types::I16X8, x);
         let wide = self.b.ins().ishl_imm_u(wide, i64::from(by));
         self.cast(types::I8X16, wide)
+    }
+
+    /// A product of indices, a shift where the second is a constant power of two.
+    fn mul_index(&mut self, args: &[Val]) -> Value {
+        let (x, y) = (self.one(args[0]), self.one(args[1]));
+        match self.constant(args[1]) {
+            Some(n) if n > 0 && (n as u64).is_power_of_two() => {
+                self.b.ins().ishl_imm_u(x, i64::from(n.trailing_zeros()))
+            }
+            _ => self.b.ins().imul(x, y),
+        }
     }
 
     /// `⌊a / n⌋` for a ≥ 0 by a multiplication with a rounded-up reciprocal: with l = ⌈log₂ n⌉ and

@@ -268,7 +268,8 @@ impl Lower<'_> {
         self.values[value.index()] = pieces;
     }
 
-    fn constant(&self, value: Val) -> Option<i64> {
+    /// An index that is known.
+    pub(super) fn constant(&self, value: Val) -> Option<i64> {
         self.constants[value.index()]
     }
 

@@ -250,11 +250,12 @@ impl Shared<u8> {
 fn fill_rows(angles: &RopeAngles, table: *mut u8, positions: &[u32], team: &Team) {
     let len = angles.row_len();
     let share = |thread: usize| positions.len() * thread / team.threads;
-    for row in share(team.thread)..share(team.thread + 1) {
+    let own = share(team.thread)..share(team.thread + 1);
+    for (row, &position) in own.clone().zip(&positions[own]) {
         // SAFETY: the table has a row of `len` f32 for each row of the plan's limit, which the batch keeps, and starts at
         // a multiple of 64; no other thread has this row.
         let out = unsafe { std::slice::from_raw_parts_mut(table.cast::<f32>().add(row * len), len) };
-        angles.fill(positions[row], out);
+        angles.fill(position, out);
     }
 }
 
