@@ -107,12 +107,8 @@ impl<'a> Net<'a> {
 
     /// RMS norm with the weight `NAME.weight`, over the last dim.
     pub(super) fn norm(&mut self, x: Value, name: &str) -> Result<Value, Error> {
-        let columns = self
-            .graph
-            .ty(x)
-            .columns()
-            .expect("activations have constant columns");
-        let weight = self.vector(&format!("{name}.weight"), columns as u32, 1.0)?;
+        let columns = self.columns(x);
+        let weight = self.vector(&format!("{name}.weight"), columns, 1.0)?;
         self.node(
             Op::RmsNorm {
                 eps: self.config.rms_eps,
@@ -277,14 +273,10 @@ impl<'a> Net<'a> {
 
     /// `x · wᵀ` with the matrix `NAME.weight`, multiplied by `scale`, of `rows` rows.
     fn matmul(&mut self, x: Value, name: &str, rows: u32, scale: Option<f32>) -> Result<Value, Error> {
-        let columns = self
-            .graph
-            .ty(x)
-            .columns()
-            .expect("activations have constant columns");
+        let columns = self.columns(x);
         // Scales of activations, for kernels that quantize them to 4 bits; they change no result.
         self.weights.ignore(&format!("{name}.input_scale"));
-        let weight = self.matrix(name, rows, columns as u32, scale)?;
+        let weight = self.matrix(name, rows, columns, scale)?;
         let decoded = self.decoded(weight)?;
         self.node(Op::Matmul {}, &[], &[x, decoded])
     }
@@ -295,12 +287,8 @@ impl<'a> Net<'a> {
         if !self.weights.has(&tensor) {
             return Ok(x);
         }
-        let columns = self
-            .graph
-            .ty(x)
-            .columns()
-            .expect("activations have constant columns");
-        let bias = self.vector(&tensor, columns as u32, scale)?;
+        let columns = self.columns(x);
+        let bias = self.vector(&tensor, columns, scale)?;
         let decoded = self.decoded(bias)?;
         self.add(x, decoded)
     }
@@ -330,18 +318,27 @@ impl<'a> Net<'a> {
         Ok(self.graph.weight(weight_name(tensor), ty))
     }
 
+    /// The elements of a row of an activation.
+    fn columns(&self, x: Value) -> u32 {
+        let columns = self
+            .graph
+            .graph()
+            .ty(x)
+            .columns()
+            .and_then(|n| u32::try_from(n).ok());
+        columns.expect("rows are as long as a checked hyperparameter says")
+    }
+
     /// Appends a node with one result.
     fn node(&mut self, op: Op, weights: &[Weight], operands: &[Value]) -> Result<Value, Error> {
         let keyword = op.info().keyword;
-        let results = self
-            .graph
-            .node(op, weights, operands)
+        self.graph
+            .value(op, weights, operands)
             .map_err(|error| Error::Malformed {
                 file: self.weights.file().name().to_owned(),
                 what: format!("the model's `{keyword}`"),
                 problem: error.to_string(),
-            })?;
-        Ok(results[0])
+            })
     }
 }
 
