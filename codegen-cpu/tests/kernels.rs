@@ -135,7 +135,7 @@ fn tiles_of_every_shape() {
 #[test]
 fn loops_and_branches() {
     let mut b = KernelBuilder::new("loops");
-    let out = b.buf("out", Access::Out);
+    let out = b.buf("out", Access::InOut);
     let (lo, hi) = (b.scalar("lo"), b.scalar("hi"));
     let scratch = b.scratch(256);
     let unit = b.unit();

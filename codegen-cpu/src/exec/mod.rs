@@ -4,6 +4,7 @@
 
 mod batch;
 mod bind;
+mod check;
 mod profile;
 mod rope;
 
@@ -16,6 +17,7 @@ use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};
 use batch::BatchCheck;
 use bind::{Bound, Memory, Sizes};
+use check::check_plan;
 use lathe_ir::backend::{Batch, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{Input, Plan};
@@ -70,12 +72,7 @@ impl CpuExecutable {
             plan: plan.name.clone(),
             what,
         };
-        if let Err(errors) = lathe_ir::plan::verify::verify(&plan) {
-            return Err(plan_error(
-                errors.first().map_or_else(String::new, |e| e.to_string()),
-            ));
-        }
-        check_logits(&plan).map_err(plan_error)?;
+        check_plan(&plan).map_err(plan_error)?;
         let mut pool = ThreadPool::new(options.threads)?;
         let threads = pool.threads();
         let mut stages = Vec::new();
@@ -280,16 +277,6 @@ fn run_steps(bound: &Bound, kernels: &CompiledKernels, scratch: *mut u8, profile
         }
         team.barrier();
         profile.stop(number, start);
-    }
-}
-
-/// Whether the plan says where its logits are, and has room for them.
-fn check_logits(plan: &Plan) -> Result<(), String> {
-    let buffer = plan.logits.ok_or("it has no logits")?;
-    let needed = u64::from(plan.limits.outputs) * u64::from(plan.vocab) * 4;
-    match plan.buffers[buffer].bytes {
-        bytes if bytes < needed => Err(format!("logits {buffer} have {bytes} bytes instead of {needed}")),
-        _ => Ok(()),
     }
 }
 
