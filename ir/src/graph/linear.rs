@@ -1,7 +1,7 @@
 //! `linear`: the fused matrix product, its parts and their epilogues.
 //!
-//! Text form: `%q, %kv1 = linear %x, %pos, %seq, %kv [@wq natural {bias(@bq), heads(14), rope(%pos, half, …)} → f32, …]`;
-//! see the printer. Every value and weight that an epilogue names is an operand or weight of the node, so that uses are
+//! Text form: `%1, %2 = linear %0 [@wq {bias(@bq), heads(14), rope(%pos, half, …)} -> f32, @wk … -> kv.k(0, %kv, %pos,
+//! %seq)] : …`; see the printer. Every value and weight that an epilogue names is an operand or weight of the node, so that uses are
 //! counted and replaced in one place.
 
 use super::op::{Activation, KvPart, RopeSpec, RowOrder};
@@ -94,7 +94,9 @@ impl Linear {
 
     /// Parts that make a value, in order.
     pub fn value_parts(&self) -> impl Iterator<Item = &Part> {
-        self.parts.iter().filter(|p| !matches!(p.output, Output::Kv { .. }))
+        self.parts
+            .iter()
+            .filter(|p| !matches!(p.output, Output::Kv { .. }))
     }
 
     /// Every weight that the parts name, in order of appearance, without repeats.
@@ -132,6 +134,21 @@ impl Linear {
         dedup(all)
     }
 
+    /// Replaces every weight that the parts name by what `map` gives for it.
+    pub fn map_weights(&mut self, map: &mut dyn FnMut(Weight) -> Weight) {
+        for part in &mut self.parts {
+            part.weight = map(part.weight);
+            part.gate_up = part.gate_up.map(&mut *map);
+            for step in &mut part.epilogue {
+                match step {
+                    Epilogue::Bias(w) | Epilogue::HeadNorm { weight: w, .. } => *w = map(*w),
+                    Epilogue::Rope { factors: Some(w), .. } => *w = map(*w),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Replaces every value that the parts name by what `map` gives for it.
     pub fn map_values(&mut self, map: &mut dyn FnMut(Value) -> Value) {
         for part in &mut self.parts {
@@ -152,12 +169,24 @@ impl Linear {
 impl Part {
     /// A bare product with weight `w`.
     pub fn new(w: Weight) -> Part {
-        Part { weight: w, gate_up: None, order: RowOrder::Natural, epilogue: Vec::new(), output: Output::F32 }
+        Part {
+            weight: w,
+            gate_up: None,
+            order: RowOrder::Natural,
+            epilogue: Vec::new(),
+            output: Output::F32,
+        }
     }
 
     /// The number of heads that the epilogue splits the row into, if it does.
     pub fn heads(&self) -> Option<u32> {
-        self.epilogue.iter().find_map(|e| if let Epilogue::Heads(n) = e { Some(*n) } else { None })
+        self.epilogue.iter().find_map(|e| {
+            if let Epilogue::Heads(n) = e {
+                Some(*n)
+            } else {
+                None
+            }
+        })
     }
 }
 

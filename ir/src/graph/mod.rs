@@ -1,17 +1,14 @@
 //! The tensor graph: typed SSA values made by nodes, in one straight-line order.
 //!
 //! A [`Graph`] is data: nodes, values and weights in arenas, an order, outputs. The frontend builds it with
-//! [`builder::GraphBuilder`], passes rewrite it, the text form is [`print`](mod@print) and [`parse`], the rules are
+//! [`builder::GraphBuilder`], passes rewrite it ([`edit`]), the text form is [`print`](mod@print) and [`parse`], the rules are
 //! the header of [`verify`], and [`interp`] says what every op means.
 
 pub mod builder;
+pub mod edit;
 pub mod infer;
-pub mod interp;
 pub mod linear;
 pub mod op;
-pub mod parse;
-pub mod print;
-pub mod verify;
 
 pub use builder::GraphBuilder;
 pub use linear::{Epilogue, Linear, Output, Part};

@@ -175,7 +175,8 @@ macro_rules! ops {
                         weights: ($wlo, $whi),
                         operands: ($olo, $ohi),
                         results: Some(1),
-                        pure: true,
+                        // A store is an effect: later steps read the cache.
+                        pure: !matches!(self, Op::KvAppend { .. }),
                     },)*
                     Op::Linear(l) => OpInfo {
                         keyword: "linear",
