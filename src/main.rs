@@ -1,3 +1,7 @@
-//! The `lathe` command.
+//! The `lathe` command. Everything it does is in [`lathe::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lathe::cli::main()
+}

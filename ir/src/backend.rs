@@ -60,6 +60,11 @@ pub trait Executable: Send {
     /// The logits that the last step returned; empty before the first.
     fn logits(&self) -> &[f32];
 
+    /// Where the time of the steps so far went, for people; empty where that is not measured.
+    fn profile_text(&self) -> String {
+        String::new()
+    }
+
     /// What building it took and takes.
     fn report(&self) -> &BuildReport;
 }

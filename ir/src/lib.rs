@@ -4,10 +4,16 @@
 //! [`kernel`](crate::kernel) (what one kernel does) and [`plan`](crate::plan) (kernels in order, with their buffers).
 //! This crate depends on none of the others.
 
+pub mod backend;
 pub mod dtype;
+pub mod graph;
 pub mod id;
+pub mod kernel;
 pub mod layout;
+pub mod plan;
 pub mod quant;
+pub mod types;
 
 pub use dtype::DType;
 pub use id::{Arena, Id};
+pub use types::{Dim, Sym, TensorType};

@@ -10,6 +10,7 @@ mod hoist;
 mod kernels;
 mod lower;
 mod memory;
+mod prefetch;
 mod value;
 
 pub use kernels::{CompiledKernels, KernelText, kernel_text};
@@ -38,7 +39,7 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
         kernel: kernel.name.clone(),
         what,
     };
-    let function = lower::lower_kernel(kernel, features, isa)?;
+    let (function, prefetches) = lower::lower_kernel(kernel, features, isa)?;
     let clif = text.then(|| function.display().to_string());
     let compiled = generate(function, isa, text).map_err(|e| error(format!("{e:?}")))?;
     if let Some(reloc) = compiled.buffer.relocs().first() {
@@ -48,7 +49,7 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
         )));
     }
     Ok(Code {
-        bytes: compiled.code_buffer().to_vec(),
+        bytes: prefetch::patch(&compiled, prefetches).map_err(error)?,
         assembly: compiled.vcode.clone(),
         clif,
     })

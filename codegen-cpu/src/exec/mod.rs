@@ -219,6 +219,16 @@ impl Executable for CpuExecutable {
         self.logits_of(self.outputs)
     }
 
+    fn profile_text(&self) -> String {
+        let entries = self.profile();
+        let all: f64 = entries.iter().map(|e| e.time.as_secs_f64()).sum();
+        let line = |e: &ProfileEntry| {
+            let (ms, share) = (e.time.as_secs_f64() * 1e3, 100.0 * e.time.as_secs_f64() / all);
+            format!("{ms:10.2} ms {share:5.1} % {:8} launches  {}\n", e.launches, e.kernels)
+        };
+        entries.iter().map(line).collect()
+    }
+
     fn report(&self) -> &BuildReport {
         &self.report
     }

@@ -8,10 +8,11 @@
 //! lowering, and in the interpreter.
 
 pub mod builder;
-pub mod interp;
+pub mod math;
+
 pub mod op;
-pub mod parse;
-pub mod print;
+
+
 pub mod verify;
 
 pub use builder::KernelBuilder;

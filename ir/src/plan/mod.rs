@@ -3,9 +3,9 @@
 //! A plan is data: no pointers, no handles, no weights inline. It says which kernels run in which order on which byte
 //! ranges; a backend compiles the kernels, packs the sections and runs the steps.
 
-pub mod parse;
-pub mod print;
-pub mod verify;
+
+
+
 
 use crate::graph::{KvPart, RopeSpec, RowOrder};
 use crate::id::{Arena, define_id};
@@ -85,6 +85,25 @@ impl Limits {
             Sym::Outputs => self.outputs,
             Sym::Ctx => self.ctx,
         }
+    }
+}
+
+impl Plan {
+    /// Bytes of packed weights that a step reads whole, whatever its number of rows: those of calls whose units do not
+    /// depend on the batch. `None` where a section has no packed form.
+    pub fn weight_bytes_per_step(&self) -> Option<u64> {
+        let whole = self.steps.iter().flat_map(|s| &s.calls).filter(|c| c.units.sym.is_none());
+        let mut total = 0u64;
+        for arg in whole.flat_map(|c| &c.args) {
+            let Arg::Section(id) = arg else { continue };
+            let decl = &self.sections[*id];
+            if decl.form == SectionForm::Panels {
+                let rows = decl.ty.dims.first()?.constant()?;
+                let layout = crate::layout::PackedLayout::of(decl.ty.dtype, rows, decl.ty.columns()?).ok()?;
+                total = total.checked_add(layout.bytes())?;
+            }
+        }
+        Some(total)
     }
 }
 

@@ -1,0 +1,193 @@
+//! The text form of a plan, read back by [`super::parse`]. One declaration or call a line:
+//!
+//! ```text
+//! plan "smollm2" {
+//!   limits tokens=64 outputs=1 seqs=1 ctx=2048
+//!   vocab 49152
+//!   kv 0: heads=3 dim=64
+//!   section s0: panels @blk.0.attn_q [576, 576]q4_1 rope_half(heads=9, dims=64)
+//!   section s1: vector @blk.0.attn_norm [576]f32
+//!   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0 factors=@rope_freqs
+//!   arena 147456
+//!   buffer b0 "embed": 147456 at 0
+//!   logits b0
+//!   step 0 "linear @blk.0.attn_q" {
+//!     linear.q4_1.576x576(s0, b2, in.positions, kv.k.0) [tokens] units=36 cost=9216
+//!   }
+//! }
+//!
+//! kernel @linear.q4_1.576x576 …
+//! ```
+//!
+//! The brackets hold the scalars; a count is a number, a symbol, or `symbol*number`. Declarations of a kind are numbered
+//! from 0. Calls name kernels as the kernels that follow do, in order of their ids. Names of weights and kernels with
+//! other characters than letters, digits and `._-+/` stand in quotes. Floats have the fewest digits that read back.
+
+use super::*;
+use std::fmt::{self, Display, Formatter, Write};
+
+/// The text of a plan with its kernels.
+pub fn plan(plan: &Plan) -> String {
+    plan.to_string()
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan {} {{", Quoted(&self.name))?;
+        let Limits { tokens, outputs, seqs, ctx } = self.limits;
+        writeln!(f, "  limits tokens={tokens} outputs={outputs} seqs={seqs} ctx={ctx}")?;
+        writeln!(f, "  vocab {}", self.vocab)?;
+        for (layer, KvLayer { kv_heads, head_dim }) in self.kv_layers.iter().enumerate() {
+            writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim}")?;
+        }
+        for (id, decl) in self.sections.iter() {
+            writeln!(f, "  section {id}: {decl}")?;
+        }
+        for (id, decl) in self.ropes.iter() {
+            writeln!(f, "  rope {id}: {decl}")?;
+        }
+        writeln!(f, "  arena {}", self.arena_bytes)?;
+        for (id, BufferDecl { name, offset, bytes }) in self.buffers.iter() {
+            writeln!(f, "  buffer {id} {}: {bytes} at {offset}", Quoted(name))?;
+        }
+        if let Some(logits) = self.logits {
+            writeln!(f, "  logits {logits}")?;
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "  step {number} {} {{", Quoted(&step.label))?;
+            for call in &step.calls {
+                self.write_call(f, call)?;
+            }
+            writeln!(f, "  }}")?;
+        }
+        writeln!(f, "}}")?;
+        for kernel in self.kernels.values() {
+            let text = kernel.to_string();
+            write!(f, "\n{}\n", text.trim_end_matches('\n'))?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn write_call(&self, f: &mut Formatter<'_>, call: &Call) -> fmt::Result {
+        // A plan that was not verified may name a kernel that does not exist: its id is printed, and does not parse.
+        match self.kernels.get(call.kernel) {
+            Some(kernel) => write!(f, "    {}(", Word(&kernel.name))?,
+            None => write!(f, "    <{}>(", call.kernel)?,
+        }
+        for (i, a) in call.args.iter().enumerate() {
+            write!(f, "{}{}", if i > 0 { ", " } else { "" }, arg(a))?;
+        }
+        f.write_char(')')?;
+        if !call.scalars.is_empty() {
+            let scalars: Vec<String> = call.scalars.iter().map(Count::to_string).collect();
+            write!(f, " [{}]", scalars.join(", "))?;
+        }
+        writeln!(f, " units={} cost={}", call.units, call.cost)
+    }
+}
+
+/// An argument as calls print it: `b0`, `s1`, `r0`, `kv.k.3`, `in.positions`.
+pub(super) fn arg(arg: &Arg) -> String {
+    match arg {
+        Arg::Buffer(b) => b.to_string(),
+        Arg::Section(s) => s.to_string(),
+        Arg::Rope(r) => r.to_string(),
+        Arg::Kv(part, layer) => format!("kv.{}.{layer}", part.keyword()),
+        Arg::Input(input) => format!("in.{}", input.keyword()),
+    }
+}
+
+impl Display for Count {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.sym, self.times) {
+            (None, n) => write!(f, "{n}"),
+            (Some(sym), 1) => f.write_str(sym.keyword()),
+            (Some(sym), n) => write!(f, "{}*{n}", sym.keyword()),
+        }
+    }
+}
+
+impl Display for SectionDecl {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let SectionDecl { weight, ty, form, order, heads, dims } = self;
+        write!(f, "{} @{} {ty}", form.keyword(), Word(weight))?;
+        // Natural order has no parameters, so they are left out where they are 0.
+        if *order == RowOrder::Natural && *heads == 0 && *dims == 0 {
+            return Ok(());
+        }
+        write!(f, " {}(heads={heads}, dims={dims})", order.keyword())
+    }
+}
+
+impl Display for RopeDecl {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let RopeSpec { pairs, dims, base, freq_scale, magnitude } = self.spec;
+        let pairs = pairs.keyword();
+        write!(f, "{pairs} dims={dims} base={base:?} freq_scale={freq_scale:?} magnitude={magnitude:?}")?;
+        match &self.factors {
+            Some(weight) => write!(f, " factors=@{}", Word(weight)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl SectionForm {
+    /// Every form.
+    pub const ALL: [SectionForm; 2] = [SectionForm::Panels, SectionForm::Vector];
+
+    /// The name in the text form.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            SectionForm::Panels => "panels",
+            SectionForm::Vector => "vector",
+        }
+    }
+}
+
+impl Input {
+    /// The name in the text form, after `in.`.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Input::Tokens => "tokens",
+            Input::Positions => "positions",
+            Input::Seqs => "seqs",
+            Input::Outputs => "outputs",
+            Input::BlockTables => "block_tables",
+        }
+    }
+}
+
+/// Whether a name may stand without quotes.
+pub(super) fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-+/".contains(c)
+}
+
+/// A name, in quotes only where it needs them.
+struct Word<'a>(&'a str);
+
+impl Display for Word<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let plain = !self.0.is_empty() && self.0.chars().all(is_word);
+        if plain { f.write_str(self.0) } else { Quoted(self.0).fmt(f) }
+    }
+}
+
+/// A string in quotes, with `\"`, `\\`, `\n` and, for other control characters, `\u{…}`.
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\n' => f.write_str("\\n")?,
+                c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}

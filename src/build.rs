@@ -1,0 +1,146 @@
+//! From a model file to an executable: load, build the graph, run the passes, lower, compile, pack.
+
+use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
+use lathe_frontend::model::Model;
+use lathe_ir::graph::Graph;
+use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
+use lathe_passes::lower::{LowerOptions, lower};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Positions of the context where the caller names none and the model allows more.
+pub const DEFAULT_CONTEXT: u32 = 8192;
+
+/// What to build.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildOptions {
+    /// Threads that run steps.
+    pub threads: usize,
+    /// Positions of the context; `None` for the model's, at most [`DEFAULT_CONTEXT`].
+    pub context: Option<u32>,
+    /// Most rows of a step.
+    pub chunk: u32,
+    /// Most rows with logits of a step.
+    pub outputs: u32,
+    /// CPU features to use: `all`, or names separated by commas.
+    pub cpu_features: String,
+    /// Whether to verify the IR after every pass.
+    pub verify: bool,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        BuildOptions {
+            threads: 1,
+            context: None,
+            chunk: 512,
+            outputs: 1,
+            cpu_features: "all".into(),
+            verify: cfg!(debug_assertions),
+        }
+    }
+}
+
+/// A model that is ready to run.
+pub struct Built {
+    /// The model: configuration, tokenizer, template.
+    pub model: Model,
+    /// The compiled step.
+    pub executable: CpuExecutable,
+    /// Stages and their time, in order.
+    pub stages: Vec<(String, Duration)>,
+}
+
+/// Why a model can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The file or its contents.
+    #[error(transparent)]
+    Model(#[from] lathe_frontend::Error),
+    /// A pass.
+    #[error("{0}")]
+    Pass(#[from] lathe_passes::PassError),
+    /// Lowering.
+    #[error("{0}")]
+    Lower(#[from] lathe_passes::lower::LowerError),
+    /// Code generation or packing.
+    #[error("{0}")]
+    Codegen(#[from] lathe_codegen_cpu::Error),
+    /// The context asked for exceeds the model's.
+    #[error("the context of {asked} positions is more than the model's {model}")]
+    Context {
+        /// Positions asked for.
+        asked: u32,
+        /// Positions the model was trained for.
+        model: u32,
+    },
+}
+
+/// Runs the pipeline over a model's graph.
+///
+/// # Errors
+/// Where a pass fails or leaves an invalid graph.
+pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
+    let mut graph = graph.clone();
+    lathe_passes::run_pipeline(&mut graph, lathe_passes::PipelineOptions { verify, after_each: None })?;
+    Ok(graph)
+}
+
+/// The bounds of a plan for these options.
+///
+/// # Errors
+/// Where the context asked for exceeds the model's.
+pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildError> {
+    let trained = model.config.context_length;
+    let context = match options.context {
+        Some(asked) if asked > trained => return Err(BuildError::Context { asked, model: trained }),
+        Some(asked) => asked,
+        None => trained.min(DEFAULT_CONTEXT),
+    };
+    let ctx = context.max(1).next_multiple_of(KV_BLOCK);
+    Ok(Limits { tokens: options.chunk.min(ctx), outputs: options.outputs.min(options.chunk).min(ctx), seqs: 1, ctx })
+}
+
+/// Optimizes and lowers a model.
+///
+/// # Errors
+/// As [`optimize`] and [`limits`], and where an op can't be lowered.
+pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
+    let graph = optimize(&model.graph, options.verify)?;
+    Ok(lower(&graph, &LowerOptions::narrow(limits(model, options)?))?)
+}
+
+/// Builds the model in the file at `path`.
+///
+/// # Errors
+/// Names the file, the thing and the bound.
+pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
+    let mut clock = Clock::default();
+    let model = clock.time("load", || Model::load(path))?;
+    let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
+    let limits = limits(&model, options)?;
+    let plan = clock.time("lower", || lower(&graph, &LowerOptions::narrow(limits)))?;
+    let cpu = CpuOptions {
+        threads: options.threads,
+        features: CpuFeatures::host()?.narrowed(&options.cpu_features)?,
+        kv_blocks: limits.blocks_per_seq() * limits.seqs,
+        opt_level: OptLevel::default(),
+    };
+    let executable = CpuExecutable::compile(plan, &model.weights, cpu)?;
+    clock.stages.extend(lathe_ir::backend::Executable::report(&executable).stages.iter().cloned());
+    Ok(Built { model, executable, stages: clock.stages })
+}
+
+#[derive(Default)]
+struct Clock {
+    stages: Vec<(String, Duration)>,
+}
+
+impl Clock {
+    fn time<T>(&mut self, stage: &str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.stages.push((stage.to_owned(), start.elapsed()));
+        result
+    }
+}

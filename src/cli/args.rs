@@ -1,0 +1,72 @@
+//! Arguments that several verbs share.
+
+use crate::build::BuildOptions;
+use crate::cli::error::CliError;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Which model.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArg {
+    /// A built-in name, a path to a .gguf file, or hf:OWNER/REPO[:FILE]
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+}
+
+impl ModelArg {
+    /// The model's file, fetched if it is a name whose file is not there yet.
+    pub fn path(&self) -> Result<PathBuf, CliError> {
+        crate::store::resolve(&self.model, &mut super::progress::Progress::new()).map_err(super::models::store_error)
+    }
+}
+
+/// How to run.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Threads [default: all cores]
+    #[arg(short = 't', long, env = "LATHE_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Where to run
+    #[arg(long, env = "LATHE_DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Positions of the context [default: the model's, at most 8192]
+    #[arg(long, env = "LATHE_CTX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub ctx: Option<u32>,
+    /// Most prompt tokens in one step
+    #[arg(long, env = "LATHE_CHUNK", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub chunk: u32,
+    /// CPU features to use, separated by commas (all: what the machine has)
+    #[arg(long, env = "LATHE_CPU_FEATURES", default_value = "all")]
+    pub cpu_features: String,
+    /// Verify the IR after every pass
+    #[arg(long, env = "LATHE_VERIFY")]
+    pub verify: bool,
+}
+
+impl RunArgs {
+    /// The options of a build for text generation.
+    pub fn build_options(&self) -> Result<BuildOptions, CliError> {
+        if self.device != "cpu" {
+            return Err(CliError::input(format!("device `{}` is not supported; `cpu` is", self.device)));
+        }
+        Ok(BuildOptions {
+            threads: self.threads.map_or_else(default_threads, |n| n as usize),
+            context: self.ctx,
+            chunk: self.chunk,
+            outputs: 1,
+            cpu_features: self.cpu_features.clone(),
+            verify: self.verify,
+        })
+    }
+}
+
+/// One thread a core that this process may use.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Token ids separated by commas or blanks.
+pub fn parse_tokens(text: &str) -> Result<Vec<u32>, CliError> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty());
+    words.map(|w| w.parse().map_err(|_| CliError::input(format!("`{w}` is not a token id")))).collect()
+}

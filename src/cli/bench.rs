@@ -1,0 +1,95 @@
+//! `lathe bench`: prefill and decode speed, and decode's share of the machine's memory bandwidth.
+
+use super::args::{ModelArg, RunArgs};
+use super::error::CliError;
+use crate::build::build;
+use crate::machine::stream_bandwidth;
+use clap::Args;
+use lathe_runtime::Engine;
+use serde_json::json;
+use std::time::Instant;
+
+/// Runs whose best is reported: the machine may be shared.
+const REPEATS: usize = 3;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example: lathe bench smollm2-135m -p 512 -n 64 -t 2 --json")]
+pub struct Bench {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Prompt tokens
+    #[arg(short = 'p', long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    prompt: u32,
+    /// Tokens to decode after the prompt
+    #[arg(short = 'n', long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    decode: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print the time of each kernel
+    #[arg(long)]
+    profile: bool,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Bench {
+    pub fn run(&self) -> Result<(), CliError> {
+        let mut options = self.run.build_options()?;
+        let wanted = self.prompt + self.decode;
+        options.context = Some(options.context.unwrap_or(wanted).max(wanted));
+        let mut built = build(&self.model.path()?, &options)?;
+        built.executable.set_profiling(self.profile);
+        let vocab = lathe_ir::backend::Executable::plan(&built.executable).vocab;
+        let tokens: Vec<u32> = (0..wanted).map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab).collect();
+        let mut engine = Engine::new(Box::new(built.executable));
+        let (mut prefill, mut decode) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..REPEATS {
+            let (p, d) = self.measure(&mut engine, &tokens)?;
+            (prefill, decode) = (prefill.min(p), decode.min(d));
+        }
+        self.report(&engine, f64::from(self.prompt) / prefill, f64::from(self.decode) / decode, options.threads)
+    }
+
+    /// Seconds of the prompt and of the decoded tokens, from an empty cache.
+    fn measure(&self, engine: &mut Engine, tokens: &[u32]) -> Result<(f64, f64), CliError> {
+        let (prompt, rest) = tokens.split_at(self.prompt as usize);
+        engine.reset();
+        let start = Instant::now();
+        engine.begin(prompt)?;
+        engine.forward()?;
+        let prefill = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        for &token in rest {
+            engine.commit(token);
+            engine.forward()?;
+        }
+        Ok((prefill, start.elapsed().as_secs_f64()))
+    }
+
+    fn report(&self, engine: &Engine, pp_tps: f64, tg_tps: f64, threads: usize) -> Result<(), CliError> {
+        let executable = engine.executable();
+        let bytes = executable.plan().weight_bytes_per_step().unwrap_or(0);
+        let stream = stream_bandwidth(threads);
+        let share = bytes as f64 * tg_tps / 1e9 / stream;
+        if self.profile {
+            eprint!("{}", executable.profile_text());
+        }
+        if self.json {
+            let object = json!({"pp_tps": pp_tps, "tg_tps": tg_tps, "bytes_per_token": bytes,
+                "stream_gbps": stream, "share_of_limit": share, "threads": threads,
+                "target": executable.report().target});
+            println!("{object}");
+        } else {
+            println!("{}", executable.report().target);
+            println!("prefill {:>5} tokens {pp_tps:10.1} tok/s", self.prompt);
+            println!("decode  {:>5} tokens {tg_tps:10.1} tok/s", self.decode);
+            println!(
+                "decode reads {:.1} MB a token: {:.0} % of the {stream:.1} GB/s that {threads} threads can read",
+                bytes as f64 / 1e6,
+                100.0 * share
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! `lathe doctor`: what this machine offers, and what Lathe makes of it.
+
+use super::error::CliError;
+use crate::machine::{proc_bytes, stream_bandwidth};
+use clap::Args;
+use lathe_codegen_cpu::CpuFeatures;
+use serde_json::json;
+use std::path::Path;
+
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub fn run(&self) -> Result<(), CliError> {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let memory = proc_bytes("/proc/meminfo", "MemTotal");
+        let free = proc_bytes("/proc/meminfo", "MemAvailable");
+        let one = stream_bandwidth(1);
+        let all = stream_bandwidth(threads);
+        let cpu = CpuFeatures::host();
+        let (features, problem) = match &cpu {
+            Ok(features) => (features.names().collect(), None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let dot4 = cpu.as_ref().is_ok_and(CpuFeatures::has_dot4);
+        let choice = match (&problem, dot4) {
+            (Some(problem), _) => format!("nothing: {problem}"),
+            (None, true) => "Cranelift, 128-bit vectors, one instruction for four int8 products".into(),
+            (None, false) => "Cranelift, 128-bit vectors, int8 products by widening".into(),
+        };
+        let numa = numa_nodes();
+        let store = crate::store::Store::from_env().map(|s| s.root().to_path_buf());
+        if self.json {
+            let object = json!({"arch": std::env::consts::ARCH, "features": features, "threads": threads,
+                "numa_nodes": numa, "memory_bytes": memory, "free_bytes": free, "stream_gbps_1": one,
+                "stream_gbps": all, "choice": choice, "store": store.ok()});
+            println!("{object}");
+            return Ok(());
+        }
+        let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64));
+        println!("processor    {} with {}", std::env::consts::ARCH, features.join(" "));
+        println!("threads      {threads}, {numa} NUMA node{}", if numa == 1 { "" } else { "s" });
+        println!("memory       {} in all, {} free", gib(memory), gib(free));
+        println!("bandwidth    {one:.1} GB/s with one thread, {all:.1} GB/s with {threads}");
+        println!("code         {choice}");
+        println!("GPU          not used: this version compiles for CPUs");
+        match store {
+            Ok(root) => println!("models       {}", root.display()),
+            Err(error) => println!("models       {error}"),
+        }
+        problem.map_or(Ok(()), |p| Err(CliError::failed(p)))
+    }
+}
+
+/// NUMA nodes as the system counts them; 1 where it does not.
+fn numa_nodes() -> usize {
+    let entries = std::fs::read_dir(Path::new("/sys/devices/system/node"));
+    let is_node = |name: &str| name.strip_prefix("node").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    entries.map_or(0, |e| e.flatten().filter(|e| e.file_name().to_str().is_some_and(is_node)).count()).max(1)
+}

@@ -1,0 +1,151 @@
+//! `lathe inspect`: a model's intermediate representations, from the graph to machine code.
+
+use super::args::{ModelArg, RunArgs};
+use super::error::CliError;
+use crate::build::{optimize, plan};
+use clap::{Args, ValueEnum};
+use lathe_codegen_cpu::{CpuFeatures, OptLevel, kernel_text};
+use lathe_frontend::model::Model;
+use lathe_ir::graph::Graph;
+use lathe_ir::kernel::Kernel;
+use lathe_ir::plan::Plan;
+use lathe_passes::{PipelineOptions, run_pipeline};
+use std::io::Write;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lathe inspect smollm2-135m --stage graph --layer 0\n  \
+    lathe inspect smollm2-135m --after fuse-glu --layer 0\n  \
+    lathe inspect smollm2-135m --stage asm --kernel linear.q4_1")]
+pub struct Inspect {
+    #[command(flatten)]
+    model: ModelArg,
+    /// What to print
+    #[arg(long, value_enum, default_value = "graph")]
+    stage: Stage,
+    /// Print the graph as it is after this pass
+    #[arg(long, value_name = "PASS", conflicts_with = "stage")]
+    after: Option<String>,
+    /// Only this layer
+    #[arg(long)]
+    layer: Option<u32>,
+    /// Only kernels whose name contains this
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The graph as the frontend builds it
+    Graph,
+    /// The pipeline: each pass, why it is there, and what it leaves
+    Passes,
+    /// The graph after all passes
+    Optimized,
+    /// The kernels
+    Kernels,
+    /// Steps, buffers and sections
+    Plan,
+    /// Cranelift IR of the kernels
+    Clif,
+    /// Machine code of the kernels
+    Asm,
+}
+
+impl Inspect {
+    pub fn run(&self) -> Result<(), CliError> {
+        let mut out = std::io::stdout().lock();
+        let options = self.run.build_options()?;
+        let model = Model::load(&self.model.path()?)?;
+        if let Some(pass) = &self.after {
+            let graph = after(&model.graph, pass)?;
+            return Ok(write!(out, "{}", self.graph_text(&graph))?);
+        }
+        match self.stage {
+            Stage::Graph => write!(out, "{}", self.graph_text(&model.graph))?,
+            Stage::Optimized => {
+                let graph = optimize(&model.graph, options.verify)?;
+                write!(out, "{}", self.graph_text(&graph))?;
+            }
+            Stage::Passes => self.passes(&model.graph, &mut out)?,
+            Stage::Plan => {
+                let plan = plan(&model, &options)?;
+                write!(out, "{}", plan)?;
+            }
+            Stage::Kernels => {
+                let plan = plan(&model, &options)?;
+                for kernel in self.kernels(&plan)? {
+                    writeln!(out, "{kernel}")?;
+                }
+            }
+            Stage::Clif | Stage::Asm => {
+                let plan = plan(&model, &options)?;
+                let features = CpuFeatures::host()
+                    .and_then(|f| f.narrowed(&options.cpu_features))
+                    .map_err(CliError::input)?;
+                for kernel in self.kernels(&plan)? {
+                    let text = kernel_text(kernel, &features, OptLevel::default()).map_err(CliError::failed)?;
+                    writeln!(out, "; @{} ({} bytes)", kernel.name, text.bytes)?;
+                    writeln!(out, "{}", if self.stage == Stage::Clif { text.clif } else { text.assembly })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kernels<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p Kernel>, CliError> {
+        let wanted = |k: &&Kernel| self.kernel.as_ref().is_none_or(|name| k.name.contains(name.as_str()));
+        let kernels: Vec<&Kernel> = plan.kernels.values().filter(wanted).collect();
+        match (&self.kernel, kernels.is_empty()) {
+            (Some(name), true) => {
+                let known: Vec<&str> = plan.kernels.values().map(|k| k.name.as_str()).collect();
+                Err(CliError::input(format!("no kernel's name contains `{name}`; there are {}", known.join(", "))))
+            }
+            _ => Ok(kernels),
+        }
+    }
+
+    /// The pipeline with its effect: nodes before and after each pass.
+    fn passes(&self, graph: &Graph, out: &mut impl Write) -> Result<(), CliError> {
+        let mut lines = Vec::new();
+        let mut before = graph.order.len();
+        let mut hook = |pass: &lathe_passes::Pass, graph: &Graph| {
+            let after = graph.order.len();
+            lines.push(format!("{:28} {before:5} -> {after:5} nodes\n    {}\n", pass.name, pass.explain));
+            before = after;
+        };
+        let mut graph = graph.clone();
+        let options = PipelineOptions { after_each: Some(&mut hook), ..PipelineOptions::default() };
+        run_pipeline(&mut graph, options).map_err(CliError::failed)?;
+        lines.iter().try_for_each(|line| write!(out, "{line}"))?;
+        Ok(())
+    }
+
+    /// The graph, or the lines of one layer.
+    fn graph_text(&self, graph: &Graph) -> String {
+        let text = lathe_ir::graph::print::print(graph);
+        let Some(layer) = self.layer else { return text };
+        let marker = format!("; layer {layer}");
+        let lines = text.lines().skip_while(|l| l.trim() != marker);
+        let lines = lines.take_while(|l| l.trim() == marker || !l.trim().starts_with("; layer "));
+        lines.map(|l| format!("{l}\n")).collect()
+    }
+}
+
+/// The graph as it is after the last run of the pass `name`.
+fn after(graph: &Graph, name: &str) -> Result<Graph, CliError> {
+    let mut found = None;
+    let mut hook = |pass: &lathe_passes::Pass, graph: &Graph| {
+        if pass.name == name {
+            found = Some(graph.clone());
+        }
+    };
+    let mut graph = graph.clone();
+    let options = PipelineOptions { after_each: Some(&mut hook), ..PipelineOptions::default() };
+    run_pipeline(&mut graph, options).map_err(CliError::failed)?;
+    found.ok_or_else(|| {
+        let names: Vec<&str> = lathe_passes::pipeline().iter().map(|p| p.name).collect();
+        CliError::input(format!("no pass is named `{name}`; there are {}", names.join(", ")))
+    })
+}

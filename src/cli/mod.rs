@@ -1,0 +1,90 @@
+//! The command line: one file a verb. Results go to stdout, everything else to stderr.
+//!
+//! Exit status: 0 done, 1 the work failed, 2 the command line or the input is wrong.
+
+mod args;
+mod bench;
+mod doctor;
+mod error;
+//mod inspect;
+mod logits;
+mod models;
+mod npy;
+//mod opt;
+mod perplexity;
+mod progress;
+mod run;
+mod serve;
+mod tokens;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Compiles GGUF language models for this machine and runs them.
+#[derive(Parser, Debug)]
+#[command(name = "lathe", version, max_term_width = 110, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Fetch a model into the local store
+    Pull(models::Pull),
+    /// List the models of the local store
+    List(models::List),
+    /// Show what a model is, and every reason why it could not be compiled
+    Show(models::Show),
+    /// Remove a model from the local store
+    Rm(models::Rm),
+    /// Complete a prompt
+    Run(run::Run),
+    /// Serve the OpenAI API
+    Serve(serve::Serve),
+    /// Measure prefill and decode speed
+    Bench(bench::Bench),
+    /// Write the logits of every position of a token sequence
+    Logits(logits::Logits),
+    /// Perplexity of a text, and its divergence from reference logits
+    Perplexity(perplexity::Perplexity),
+    /// Turn text into token ids
+    Tokenize(tokens::Tokenize),
+    /// Turn token ids into text
+    Detokenize(tokens::Detokenize),
+    /// Print a model's intermediate representations
+    //Inspect(inspect::Inspect),
+    /// Run passes over a textual graph
+    //Opt(opt::Opt),
+    /// Show what this machine offers and what Lathe makes of it
+    Doctor(doctor::Doctor),
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.verb {
+        Verb::Pull(v) => v.run(),
+        Verb::List(v) => v.run(),
+        Verb::Show(v) => v.run(),
+        Verb::Rm(v) => v.run(),
+        Verb::Run(v) => v.run(),
+        Verb::Serve(v) => v.run(),
+        Verb::Bench(v) => v.run(),
+        Verb::Logits(v) => v.run(),
+        Verb::Perplexity(v) => v.run(),
+        Verb::Tokenize(v) => v.run(),
+        Verb::Detokenize(v) => v.run(),
+        //Verb::Inspect(v) => v.run(),
+        //Verb::Opt(v) => v.run(),
+        Verb::Doctor(v) => v.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lathe: {error}");
+            ExitCode::from(error.status())
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `lathe serve`: the OpenAI API over HTTP.
+
+use super::args::{ModelArg, RunArgs};
+use super::error::CliError;
+use crate::build::build;
+use crate::session::ModelPrompter;
+use clap::Args;
+use lathe_runtime::Engine;
+use lathe_server::Served;
+use lathe_server::queue::Queue;
+use std::sync::Arc;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example: lathe serve smollm2-135m --port 8080")]
+pub struct Serve {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Address to listen on
+    #[arg(long, env = "LATHE_HOST", default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "LATHE_PORT", default_value_t = 8080)]
+    port: u16,
+    /// The name that clients call the model by [default: MODEL, or its file's name]
+    #[arg(long, env = "LATHE_ALIAS")]
+    alias: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Serve {
+    pub fn run(&self) -> Result<(), CliError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(CliError::failed)?;
+        let address = format!("{}:{}", self.host, self.port);
+        // Bound before the model is built: a port that is taken should not cost a build.
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(&address))
+            .map_err(|e| CliError::input(format!("can't listen on {address}: {e}")))?;
+        let path = self.model.path()?;
+        let built = build(&path, &self.run.build_options()?)?;
+        let engine = Engine::new(Box::new(built.executable));
+        let prompter = Arc::new(ModelPrompter::new(built.model, engine.context()).map_err(CliError::input)?);
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let is_path = self.model.model.ends_with(".gguf");
+        let name = self.alias.clone().or(stem.filter(|_| is_path)).unwrap_or_else(|| self.model.model.clone());
+        let (queue, _thread) = Queue::start(engine, prompter.clone()).map_err(CliError::failed)?;
+        let served = Arc::new(Served::new(&name, prompter, queue));
+        let local = listener.local_addr().map_err(CliError::failed)?;
+        eprintln!("lathe: serving {name} on http://{local}/v1");
+        runtime
+            .block_on(lathe_server::serve(listener, served, stop_signal()))
+            .map_err(|e| CliError::failed(format!("the server stopped: {e}")))
+    }
+}
+
+/// Completes on the first interrupt or termination signal.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,121 @@
+//! What stands between a model and the engine: prompts to tokens, tokens to bytes.
+
+use lathe_frontend::model::Model;
+use lathe_frontend::template::RenderInput;
+use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
+use lathe_runtime::Vocabulary;
+use lathe_server::Prompter;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The model's tokenizer.
+///
+/// # Errors
+/// Why it has none that works.
+pub fn tokenizer(model: &Model) -> Result<&Arc<Tokenizer>, String> {
+    model.tokenizer.as_ref().map_err(ToString::to_string)
+}
+
+/// Tokens of a prompt: as it is, or as a user message in the model's chat template.
+///
+/// # Errors
+/// Where there is no tokenizer or template, or the template refuses.
+pub fn prompt_tokens(model: &Model, prompt: &str, chat: bool) -> Result<Vec<u32>, String> {
+    if chat {
+        return chat_tokens(model, &[json!({"role": "user", "content": prompt})]);
+    }
+    Ok(tokenizer(model)?.encode(prompt, EncodeOptions::PROMPT))
+}
+
+/// Tokens of a conversation in the model's chat template, up to the opening of the answer.
+///
+/// # Errors
+/// As [`prompt_tokens`].
+pub fn chat_tokens(model: &Model, messages: &[Value]) -> Result<Vec<u32>, String> {
+    let tokenizer = tokenizer(model)?;
+    let template = match &model.chat_template {
+        Some(Ok(template)) => template,
+        Some(Err(error)) => return Err(error.to_string()),
+        None => return Err("the model has no chat template; complete plain text instead".into()),
+    };
+    let input = RenderInput {
+        messages: Value::Array(messages.to_vec()),
+        add_generation_prompt: true,
+        ..RenderInput::default()
+    };
+    let text = template.render(&input).map_err(|e| e.to_string())?;
+    Ok(tokenizer.encode(&text, EncodeOptions::TEMPLATED))
+}
+
+/// Tokens that end a generation.
+pub fn stop_tokens(model: &Model) -> Vec<u32> {
+    model.tokenizer.as_ref().map_or(Vec::new(), |t| t.special().eog.clone())
+}
+
+/// Bytes of tokens as they are shown: control tokens show nothing.
+pub struct ModelVocabulary {
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl ModelVocabulary {
+    /// Of the model's tokenizer.
+    ///
+    /// # Errors
+    /// Where it has none that works.
+    pub fn new(model: &Model) -> Result<ModelVocabulary, String> {
+        Ok(ModelVocabulary { tokenizer: tokenizer(model)?.clone() })
+    }
+}
+
+impl Vocabulary for ModelVocabulary {
+    fn token_bytes(&self, token: u32) -> &[u8] {
+        shown_bytes(&self.tokenizer, token)
+    }
+}
+
+fn shown_bytes(tokenizer: &Tokenizer, token: u32) -> &[u8] {
+    if tokenizer.is_special(token) { &[] } else { tokenizer.token_bytes(token).unwrap_or_default() }
+}
+
+/// A model as the server sees it.
+pub struct ModelPrompter {
+    model: Model,
+    vocabulary: ModelVocabulary,
+    stop: Vec<u32>,
+    context: usize,
+}
+
+impl ModelPrompter {
+    /// Of a model whose engine has `context` positions.
+    ///
+    /// # Errors
+    /// Where the model has no tokenizer that works.
+    pub fn new(model: Model, context: usize) -> Result<ModelPrompter, String> {
+        let vocabulary = ModelVocabulary::new(&model)?;
+        Ok(ModelPrompter { stop: stop_tokens(&model), vocabulary, model, context })
+    }
+}
+
+impl Prompter for ModelPrompter {
+    fn chat(&self, messages: &[Value]) -> Result<Vec<u32>, String> {
+        chat_tokens(&self.model, messages)
+    }
+
+    fn text(&self, text: &str) -> Result<Vec<u32>, String> {
+        prompt_tokens(&self.model, text, false)
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &self.stop
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+}
+
+impl Vocabulary for ModelPrompter {
+    fn token_bytes(&self, token: u32) -> &[u8] {
+        self.vocabulary.token_bytes(token)
+    }
+}
