@@ -40,7 +40,11 @@ pub struct PlanError {
 /// # Errors
 /// Every broken rule, in order.
 pub fn verify(plan: &Plan) -> Result<(), Vec<PlanError>> {
-    let mut v = Verifier { plan, lives: vec![None; plan.buffers.len()], errors: Vec::new() };
+    let mut v = Verifier {
+        plan,
+        lives: vec![None; plan.buffers.len()],
+        errors: Vec::new(),
+    };
     v.limits();
     v.kernels();
     v.buffers();
@@ -51,7 +55,11 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<PlanError>> {
     }
     v.logits();
     v.overlaps();
-    if v.errors.is_empty() { Ok(()) } else { Err(v.errors) }
+    if v.errors.is_empty() {
+        Ok(())
+    } else {
+        Err(v.errors)
+    }
 }
 
 /// The first step that writes a buffer and the last that names it.
@@ -69,20 +77,36 @@ struct Verifier<'p> {
 
 impl<'p> Verifier<'p> {
     fn error(&mut self, at: impl ToString, what: impl Into<String>) {
-        self.errors.push(PlanError { at: at.to_string(), what: what.into() });
+        self.errors.push(PlanError {
+            at: at.to_string(),
+            what: what.into(),
+        });
     }
 
     fn limits(&mut self) {
-        let Limits { tokens, outputs, seqs, ctx } = self.plan.limits;
+        let Limits {
+            tokens,
+            outputs,
+            seqs,
+            ctx,
+        } = self.plan.limits;
         let vocab = self.plan.vocab;
-        for (name, n) in [("tokens", tokens), ("outputs", outputs), ("seqs", seqs), ("ctx", ctx), ("vocab", vocab)]
-        {
+        for (name, n) in [
+            ("tokens", tokens),
+            ("outputs", outputs),
+            ("seqs", seqs),
+            ("ctx", ctx),
+            ("vocab", vocab),
+        ] {
             if n == 0 {
                 self.error("limits", format!("{name} is 0"));
             }
         }
         if outputs > tokens {
-            self.error("limits", format!("{outputs} outputs are more than {tokens} tokens"));
+            self.error(
+                "limits",
+                format!("{outputs} outputs are more than {tokens} tokens"),
+            );
         }
         if !ctx.is_multiple_of(KV_BLOCK) {
             self.error("limits", format!("ctx {ctx} is no multiple of {KV_BLOCK}"));
@@ -114,7 +138,10 @@ impl<'p> Verifier<'p> {
             }
             if decl.offset.checked_add(decl.bytes).is_none_or(|end| end > arena) {
                 let BufferDecl { offset, bytes, .. } = decl;
-                self.error(&at, format!("{bytes} bytes at {offset} end after the arena of {arena}"));
+                self.error(
+                    &at,
+                    format!("{bytes} bytes at {offset} end after the arena of {arena}"),
+                );
             }
         }
     }
@@ -132,9 +159,15 @@ impl<'p> Verifier<'p> {
         for (id, decl) in self.plan.ropes.iter() {
             let spec = &decl.spec;
             if spec.dims == 0 || !spec.dims.is_multiple_of(2) {
-                self.error(format!("rope {id}"), format!("{} dims do not make pairs", spec.dims));
+                self.error(
+                    format!("rope {id}"),
+                    format!("{} dims do not make pairs", spec.dims),
+                );
             }
-            if ![spec.base, spec.freq_scale, spec.magnitude].iter().all(|x| x.is_finite()) {
+            if ![spec.base, spec.freq_scale, spec.magnitude]
+                .iter()
+                .all(|x| x.is_finite())
+            {
                 self.error(format!("rope {id}"), "a number is not finite");
             }
         }
@@ -158,10 +191,20 @@ impl<'p> Verifier<'p> {
             };
             let (args, scalars) = (kernel.bufs.len(), kernel.scalars.len());
             if call.args.len() != args {
-                self.error(&at, format!("@{} takes {args} arguments, not {}", kernel.name, call.args.len()));
+                self.error(
+                    &at,
+                    format!("@{} takes {args} arguments, not {}", kernel.name, call.args.len()),
+                );
             }
             if call.scalars.len() != scalars {
-                self.error(&at, format!("@{} takes {scalars} scalars, not {}", kernel.name, call.scalars.len()));
+                self.error(
+                    &at,
+                    format!(
+                        "@{} takes {scalars} scalars, not {}",
+                        kernel.name,
+                        call.scalars.len()
+                    ),
+                );
             }
             for (position, (arg, buf)) in call.args.iter().zip(kernel.bufs.values()).enumerate() {
                 let at = format!("{at}, arg {position} (${})", buf.name);
@@ -176,7 +219,10 @@ impl<'p> Verifier<'p> {
 
     fn count(&mut self, at: &str, what: &str, count: Count) {
         let bound = count.sym.map_or(1, |sym| u64::from(self.plan.limits.bound(sym)));
-        let fits = count.times.checked_mul(bound).is_some_and(|n| i64::try_from(n).is_ok());
+        let fits = count
+            .times
+            .checked_mul(bound)
+            .is_some_and(|n| i64::try_from(n).is_ok());
         if !fits {
             self.error(at, format!("{what}: {} times {bound} overflows", count.times));
         }
@@ -219,8 +265,13 @@ impl<'p> Verifier<'p> {
         }
         for (call, arg, access) in uses {
             if *access != Access::In && counts[arg] > 1 {
-                let name = super::print::arg(arg);
-                self.error(at, format!("call {call} writes {name}, which the step names {} times", counts[arg]));
+                self.error(
+                    at,
+                    format!(
+                        "call {call} writes {arg}, which the step names {} times",
+                        counts[arg]
+                    ),
+                );
             }
         }
     }
@@ -232,7 +283,10 @@ impl<'p> Verifier<'p> {
             let life = self.lives[buffer.index()];
             let written = life.is_some_and(|l| l.first < number);
             if *access != Access::Out && !written {
-                self.error(at, format!("call {call} reads buffer {buffer}, which no step before wrote"));
+                self.error(
+                    at,
+                    format!("call {call} reads buffer {buffer}, which no step before wrote"),
+                );
             }
             let first = life.map_or(number, |l| l.first);
             if *access != Access::In || life.is_some() {
@@ -243,13 +297,18 @@ impl<'p> Verifier<'p> {
 
     fn logits(&mut self) {
         let plan = self.plan;
-        let Some(logits) = plan.logits else { return self.error("logits", "the plan has none") };
+        let Some(logits) = plan.logits else {
+            return self.error("logits", "the plan has none");
+        };
         let Some(decl) = plan.buffers.get(logits) else {
             return self.error("logits", format!("buffer {logits} does not exist"));
         };
         let needed = u128::from(plan.limits.outputs) * u128::from(plan.vocab) * 4;
         if u128::from(decl.bytes) < needed {
-            self.error("logits", format!("buffer {logits} has {} bytes, {needed} are needed", decl.bytes));
+            self.error(
+                "logits",
+                format!("buffer {logits} has {} bytes, {needed} are needed", decl.bytes),
+            );
         }
         match &mut self.lives[logits.index()] {
             Some(life) => life.last = plan.steps.len(),
@@ -260,18 +319,23 @@ impl<'p> Verifier<'p> {
     fn overlaps(&mut self) {
         let end = |b: &BufferDecl| b.offset.saturating_add(b.bytes);
         let plan = self.plan;
-        let mut live: Vec<(Buffer, &BufferDecl, Life)> =
-            plan.buffers.iter().filter_map(|(id, decl)| Some((id, decl, self.lives[id.index()]?))).collect();
+        let mut live: Vec<(Buffer, &BufferDecl, Life)> = plan
+            .buffers
+            .iter()
+            .filter_map(|(id, decl)| Some((id, decl, self.lives[id.index()]?)))
+            .collect();
         live.sort_by_key(|(id, decl, _)| (decl.offset, *id));
         for (i, (a, decl_a, life_a)) in live.iter().enumerate() {
-            let near = live[i + 1..].iter().take_while(|(_, decl, _)| decl.offset < end(decl_a));
-            for (b, _, life_b) in near {
+            let near = live[i + 1..]
+                .iter()
+                .take_while(|(_, decl, _)| decl.offset < end(decl_a));
+            for (b, decl_b, life_b) in near {
                 let step = life_a.first.max(life_b.first);
                 if step <= life_a.last.min(life_b.last) {
-                    self.error(
-                        format!("buffer {a} ({})", decl_a.name),
-                        format!("shares bytes with buffer {b} while both live, in step {step}"),
-                    );
+                    let (a_name, b_name) = (&decl_a.name, &decl_b.name);
+                    let what =
+                        format!("shares bytes with buffer {b} ({b_name}) while both live, in step {step}");
+                    self.error(format!("buffer {a} ({a_name})"), what);
                 }
             }
         }
@@ -297,6 +361,11 @@ fn section_errors(decl: &SectionDecl) -> Vec<String> {
             heads > 0 && rows.is_multiple_of(heads) && pairs <= rows / heads && pairs.is_multiple_of(2)
         }
     };
-    let what = || format!("{rows} rows in order {} over {heads} heads, {pairs} rows of each", decl.order.keyword());
+    let what = || {
+        format!(
+            "{rows} rows in order {} over {heads} heads, {pairs} rows of each",
+            decl.order.keyword()
+        )
+    };
     if fits { Vec::new() } else { vec![what()] }
 }
