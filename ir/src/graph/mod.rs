@@ -9,6 +9,8 @@ pub mod edit;
 pub mod infer;
 pub mod linear;
 pub mod op;
+pub mod parse;
+pub mod print;
 
 pub use builder::GraphBuilder;
 pub use linear::{Epilogue, Linear, Output, Part};
