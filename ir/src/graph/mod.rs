@@ -11,6 +11,7 @@ pub mod linear;
 pub mod op;
 pub mod parse;
 pub mod print;
+pub mod verify;
 
 pub use builder::GraphBuilder;
 pub use linear::{Epilogue, Linear, Output, Part};
