@@ -7,6 +7,7 @@
 pub mod builder;
 pub mod edit;
 pub mod infer;
+pub mod interp;
 pub mod linear;
 pub mod op;
 pub mod parse;

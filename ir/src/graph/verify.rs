@@ -3,7 +3,7 @@
 //! 1. **Ids.** Every node in the order, every value and every weight that live nodes, parameters and outputs name is in
 //!    its arena. A node stands in the order once.
 //! 2. **Definitions.** Parameter `i` is a value defined as parameter `i`; result `i` of a live node is a value defined so.
-//!    Parameters have names; names of values are unique, begin with a letter, and go on with letters, digits, `_`, `.`.
+//!    No dim of a value is the constant 0. Parameters have names; names of values are unique, begin with a letter, and go on with letters, digits, `_`, `.`.
 //! 3. **Dominance.** A node reads parameters and results of nodes that stand before it; outputs are parameters or results
 //!    of live nodes.
 //! 4. **Weights.** Names are unique and not empty. A weight has one or two constant dims, none of them zero, and an element
@@ -20,6 +20,7 @@ use super::print::{Names, is_value_name};
 use super::{Def, Graph, KvPart, Node, NodeData, Op, Output, Value};
 use crate::dtype::DType;
 use crate::id::Id;
+use crate::types::{Dim, TensorType};
 use std::collections::{HashMap, HashSet};
 
 /// A broken rule.
@@ -142,6 +143,12 @@ impl Verifier<'_> {
                     format!("it is not defined as parameter {i}"),
                 );
             }
+            if data.ty.dims.contains(&Dim::Const(0)) {
+                self.error(
+                    self.names.of(value).to_owned(),
+                    format!("its type {} has a dim of 0", data.ty),
+                );
+            }
             match &data.name {
                 None => self.error(format!("parameter {i}"), "it has no name"),
                 Some(name) => self.name(name, &mut names),
@@ -228,7 +235,7 @@ impl Verifier<'_> {
             match infer(graph, &data.op, &data.weights, &data.operands) {
                 Err(error) => self.error(self.place(node), error.what),
                 Ok(types) if types != made => {
-                    let text = |types: &[crate::types::TensorType]| {
+                    let text = |types: &[TensorType]| {
                         types
                             .iter()
                             .map(ToString::to_string)
