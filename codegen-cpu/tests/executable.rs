@@ -121,6 +121,22 @@ fn weights_that_differ_from_the_plan_are_named() {
 }
 
 #[test]
+fn an_invalid_plan_is_refused() {
+    let mut broken = plan(8);
+    broken.steps[0].calls[0].args.pop();
+    let error = CpuExecutable::compile(broken, &weights(), options(1))
+        .err()
+        .unwrap();
+    assert!(error.to_string().starts_with("plan `tiny`: "), "{error}");
+    let mut broken = plan(8);
+    broken.logits = None;
+    assert!(matches!(
+        CpuExecutable::compile(broken, &weights(), options(1)),
+        Err(Error::Plan { .. })
+    ));
+}
+
+#[test]
 fn the_report_and_the_profile_tell_what_runs() {
     let mut exe = CpuExecutable::compile(plan(8), &weights(), options(2)).unwrap();
     let report = exe.report();

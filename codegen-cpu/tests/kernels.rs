@@ -200,6 +200,40 @@ fn loops_and_branches() {
     check_cross_compiles(&[&kernel]);
 }
 
+/// Hints far outside of every buffer change nothing and never fault.
+#[test]
+fn prefetches_may_lie_outside() {
+    let mut b = KernelBuilder::new("prefetch");
+    let (input, out) = (b.buf("in", Access::In), b.buf("out", Access::Out));
+    let scalars: Vec<Val> = (0..10).map(|i| b.scalar(format!("s{i}"))).collect();
+    let unit = b.unit();
+    let to = b.shl(unit, 2);
+    let (zero, hi) = (b.index(0), b.index(5));
+    let sums = b.for_loop(zero, hi, 1, &[zero], |b, i, sums| {
+        let mut sum = sums[0];
+        for &scalar in &scalars {
+            let far = b.shl(scalar, 40);
+            let index = b.add(scalar, i);
+            b.prefetch(at(input, far).plus(-(1 << 30)));
+            b.prefetch(at(input, index).plus(1 << 30));
+            b.prefetch(at(input, scalar));
+            sum = b.add(sum, index);
+        }
+        vec![sum]
+    });
+    let word = b.to_i32(sums[0]);
+    b.store(Mem::I32, at(out, to), word);
+    let bufs = vec![vec![0; 64], vec![0; 16]];
+    let case = Case {
+        kernel: b.finish(),
+        bufs,
+        scalars: (1..11).collect(),
+        units: 0..4,
+    };
+    check(std::slice::from_ref(&case), false);
+    check_cross_compiles(&[&case.kernel]);
+}
+
 #[test]
 fn only_the_units_asked_for_run() {
     let mut b = KernelBuilder::new("units");

@@ -1,4 +1,4 @@
-//! Every op at every number of lanes: compiled code equals the interpreter bit for bit.
+//! Every op at every number of lanes: compiled code equals the reference bit for bit.
 
 mod support;
 

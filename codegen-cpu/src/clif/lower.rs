@@ -19,12 +19,12 @@ use lathe_ir::Id;
 use lathe_ir::kernel::{Buf, Cmp, Inst, KOp, Kernel, Region, Ty, Val};
 
 /// Lowers one kernel. The function's parameters, all 64-bit: a table of buffer pointers, a table of scalars, the first
-/// unit, the unit after the last, and the thread's scratch memory. Also returns the number of prefetches.
+/// unit, the unit after the last, and the thread's scratch memory.
 pub(super) fn lower_kernel(
     kernel: &Kernel,
     features: &CpuFeatures,
     isa: &dyn TargetIsa,
-) -> Result<(Function, u32), Error> {
+) -> Result<Function, Error> {
     let mut signature = Signature::new(isa.default_call_conv());
     signature.params.extend([AbiParam::new(types::I64); 5]);
     let mut function = Function::with_name_signature(UserFuncName::user(0, 0), signature);
@@ -37,13 +37,11 @@ pub(super) fn lower_kernel(
         constants: vec![None; kernel.values.len()],
         bufs: Vec::new(),
         hoisted: Vec::new(),
-        prefetches: 0,
     };
     lower.function()?;
     lower.b.seal_all_blocks();
-    let prefetches = lower.prefetches;
     lower.b.finalize(isa.frontend_config());
-    Ok((function, prefetches))
+    Ok(function)
 }
 
 /// The state of one lowering.
@@ -61,8 +59,6 @@ pub(super) struct Lower<'a> {
     bufs: Vec<Value>,
     /// Constants that are in registers where the lowering stands.
     pub(super) hoisted: Vec<(VectorConstant, Value)>,
-    /// Prefetches so far.
-    pub(super) prefetches: u32,
 }
 
 impl Lower<'_> {
@@ -108,11 +104,8 @@ impl Lower<'_> {
         match inst.op {
             KOp::For { step } => self.for_loop(inst, step),
             KOp::If(cmp) => self.branch(inst, cmp),
-            KOp::Prefetch { buf, disp } => {
-                let (address, disp) = self.address(buf, inst.args[0], disp);
-                self.prefetch(address, disp);
-                Ok(())
-            }
+            // Cranelift has no prefetch instruction, and hardware follows streams that run on without gaps just as well.
+            KOp::Prefetch { .. } => Ok(()),
             KOp::Store { mem, buf, disp } => {
                 let (address, disp) = self.address(buf, inst.args[0], disp);
                 self.store(mem, address, disp, inst.args[1])

@@ -1,7 +1,7 @@
 //! Kernel IR to machine code through Cranelift.
 //!
 //! Kernels call nothing: the code of each is position-independent and has no relocations, so that it can be written to
-//! memory as it is. Results equal those of the kernel interpreter bit for bit.
+//! memory as it is. Results equal the definition of the ops bit for bit.
 
 mod arith;
 mod code_memory;
@@ -10,7 +10,6 @@ mod hoist;
 mod kernels;
 mod lower;
 mod memory;
-mod prefetch;
 mod value;
 
 pub use kernels::{CompiledKernels, KernelText, kernel_text};
@@ -39,7 +38,7 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
         kernel: kernel.name.clone(),
         what,
     };
-    let (function, prefetches) = lower::lower_kernel(kernel, features, isa)?;
+    let function = lower::lower_kernel(kernel, features, isa)?;
     let clif = text.then(|| function.display().to_string());
     let compiled = generate(function, isa, text).map_err(|e| error(format!("{e:?}")))?;
     if let Some(reloc) = compiled.buffer.relocs().first() {
@@ -49,7 +48,7 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
         )));
     }
     Ok(Code {
-        bytes: prefetch::patch(&compiled, prefetches).map_err(error)?,
+        bytes: compiled.code_buffer().to_vec(),
         assembly: compiled.vcode.clone(),
         clif,
     })

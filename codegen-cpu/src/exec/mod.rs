@@ -4,7 +4,6 @@
 
 mod batch;
 mod bind;
-mod check;
 mod profile;
 mod rope;
 
@@ -17,7 +16,6 @@ use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};
 use batch::BatchCheck;
 use bind::{Bound, Memory, Sizes};
-use check::check_plan;
 use lathe_ir::backend::{Batch, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{Input, Plan};
@@ -72,7 +70,7 @@ impl CpuExecutable {
             plan: plan.name.clone(),
             what,
         };
-        check_plan(&plan).map_err(plan_error)?;
+        lathe_ir::plan::verify::verify(&plan).map_err(|errors| plan_error(errors[0].to_string()))?;
         let mut pool = ThreadPool::new(options.threads)?;
         let threads = pool.threads();
         let mut stages = Vec::new();
@@ -224,7 +222,10 @@ impl Executable for CpuExecutable {
         let all: f64 = entries.iter().map(|e| e.time.as_secs_f64()).sum();
         let line = |e: &ProfileEntry| {
             let (ms, share) = (e.time.as_secs_f64() * 1e3, 100.0 * e.time.as_secs_f64() / all);
-            format!("{ms:10.2} ms {share:5.1} % {:8} launches  {}\n", e.launches, e.kernels)
+            format!(
+                "{ms:10.2} ms {share:5.1} % {:8} launches  {}\n",
+                e.launches, e.kernels
+            )
         };
         entries.iter().map(line).collect()
     }

@@ -1,8 +1,10 @@
-//! What the tests of compiled kernels share: random data, and a run of the interpreter next to runs of the code.
+//! What the tests of compiled kernels share: random data, and a run of the reference next to runs of the code.
 #![allow(dead_code)]
 
+mod reference;
+
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
-use lathe_ir::kernel::{Kernel, interp};
+use lathe_ir::kernel::Kernel;
 use std::ops::Range;
 
 /// A small random generator (xorshift64*; Vigna, "An experimental exploration of Marsaglia's xorshift generators").
@@ -77,11 +79,11 @@ pub struct Case {
 }
 
 impl Case {
-    /// The buffers after the interpreter ran.
+    /// The buffers after the reference ran.
     pub fn interpret(&self) -> Vec<Vec<u8>> {
         let mut bufs = self.bufs.clone();
         let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(Vec::as_mut_slice).collect();
-        interp::run(&self.kernel, &mut slices, &self.scalars, self.units.clone())
+        reference::run(&self.kernel, &mut slices, &self.scalars, self.units.clone())
             .unwrap_or_else(|e| panic!("@{}: {e}", self.kernel.name));
         bufs
     }
@@ -94,7 +96,7 @@ impl Case {
         let mut scratch = vec![0x7fu8; self.kernel.scratch as usize + 64];
         let start = scratch.as_ptr().align_offset(64);
         let scratch = scratch[start..].as_mut_ptr();
-        // SAFETY: the interpreter ran the same kernel on buffers of the same lengths and found no access outside.
+        // SAFETY: the reference ran the same kernel on buffers of the same lengths and found no access outside.
         unsafe { kernels.call(index, &pointers, &self.scalars, self.units.clone(), scratch) };
         for buf in &mut bufs {
             let end = buf.len() - GUARD.len();
@@ -105,7 +107,7 @@ impl Case {
     }
 }
 
-/// Runs cases in the interpreter and compiled for each feature set; all results must agree to the bit. `nan_equal`
+/// Runs cases in the reference and compiled for each feature set; all results must agree to the bit. `nan_equal`
 /// lets any NaN stand for any other in buffers of f32.
 pub fn check(cases: &[Case], nan_equal: bool) {
     let kernels: Vec<&Kernel> = cases.iter().map(|c| &c.kernel).collect();
