@@ -25,16 +25,25 @@ pub struct Addr {
 impl Addr {
     /// The address `bytes` further on.
     pub fn plus(self, bytes: i32) -> Addr {
-        Addr { disp: self.disp + bytes, ..self }
+        Addr {
+            disp: self.disp + bytes,
+            ..self
+        }
     }
 }
 
 impl KernelBuilder {
     /// Starts the kernel `name`. Declare buffers, scalars and scratch before the first instruction.
     pub fn new(name: impl Into<String>) -> KernelBuilder {
-        let mut kernel = Kernel { name: name.into(), ..Kernel::default() };
+        let mut kernel = Kernel {
+            name: name.into(),
+            ..Kernel::default()
+        };
         kernel.unit = Some(kernel.values.push(Ty::INDEX));
-        KernelBuilder { kernel, open: vec![Region::default()] }
+        KernelBuilder {
+            kernel,
+            open: vec![Region::default()],
+        }
     }
 
     /// Gives the kernel its name, where it was not known at the start.
@@ -42,15 +51,27 @@ impl KernelBuilder {
         self.kernel.name = name.into();
     }
 
-    /// Declares the next buffer.
+    /// Declares the next buffer. Where another has its name, a number is added to it.
     pub fn buf(&mut self, name: impl Into<String>, access: Access) -> Buf {
-        self.kernel.bufs.push(BufDecl { name: name.into(), access })
+        let base = name.into();
+        let taken = |name: &str| self.kernel.bufs.values().any(|b| b.name == name);
+        let numbered = (2..).map(|n| format!("{base}.{n}"));
+        let name = std::iter::once(base.clone())
+            .chain(numbered)
+            .find(|name| !taken(name));
+        self.kernel.bufs.push(BufDecl {
+            name: name.unwrap_or(base),
+            access,
+        })
     }
 
     /// Declares the next index parameter and returns the value that holds it.
     pub fn scalar(&mut self, name: impl Into<String>) -> Val {
         let value = self.kernel.values.push(Ty::INDEX);
-        self.kernel.scalars.push(ScalarDecl { name: name.into(), value });
+        self.kernel.scalars.push(ScalarDecl {
+            name: name.into(),
+            value,
+        });
         value
     }
 
@@ -72,7 +93,12 @@ impl KernelBuilder {
 
     fn push(&mut self, op: KOp, args: Vec<Val>, results: Vec<Val>, regions: Vec<Region>) {
         let region = self.open.last_mut().expect("a region is open until `finish`");
-        region.insts.push(Inst { op, args, results, regions });
+        region.insts.push(Inst {
+            op,
+            args,
+            results,
+            regions,
+        });
     }
 
     /// Appends an instruction with one result of type `ty`.
@@ -222,27 +248,44 @@ impl KernelBuilder {
     /// f32 lanes as i32 lanes or the reverse.
     pub fn bitcast(&mut self, a: Val) -> Val {
         let from = self.ty(a);
-        let elem = if from.elem == Elem::F32 { Elem::I32 } else { Elem::F32 };
+        let elem = if from.elem == Elem::F32 {
+            Elem::I32
+        } else {
+            Elem::F32
+        };
         self.emit(KOp::Bitcast, &[a], Ty { elem, ..from })
     }
     /// A scalar in every lane.
     pub fn splat(&mut self, a: Val, lanes: u8) -> Val {
         let ty = Ty { lanes, ..self.ty(a) };
-        if lanes == 1 { a } else { self.emit(KOp::Splat, &[a], ty) }
+        if lanes == 1 {
+            a
+        } else {
+            self.emit(KOp::Splat, &[a], ty)
+        }
     }
     /// One lane.
     pub fn extract(&mut self, a: Val, lane: u8) -> Val {
-        let ty = Ty { lanes: 1, ..self.ty(a) };
+        let ty = Ty {
+            lanes: 1,
+            ..self.ty(a)
+        };
         self.emit(KOp::Extract(lane), &[a], ty)
     }
     /// Sum of the lanes.
     pub fn reduce_add(&mut self, a: Val) -> Val {
-        let ty = Ty { lanes: 1, ..self.ty(a) };
+        let ty = Ty {
+            lanes: 1,
+            ..self.ty(a)
+        };
         self.emit(KOp::ReduceAdd, &[a], ty)
     }
     /// Maximum of the lanes.
     pub fn reduce_max(&mut self, a: Val) -> Val {
-        let ty = Ty { lanes: 1, ..self.ty(a) };
+        let ty = Ty {
+            lanes: 1,
+            ..self.ty(a)
+        };
         self.emit(KOp::ReduceMax, &[a], ty)
     }
     /// Lane-wise comparison.
@@ -257,19 +300,52 @@ impl KernelBuilder {
     }
     /// Loads a value of type `ty`.
     pub fn load(&mut self, mem: Mem, at: Addr, ty: Ty) -> Val {
-        self.emit(KOp::Load { mem, buf: at.buf, disp: at.disp }, &[at.index], ty)
+        self.emit(
+            KOp::Load {
+                mem,
+                buf: at.buf,
+                disp: at.disp,
+            },
+            &[at.index],
+            ty,
+        )
     }
     /// Loads one element into every lane.
     pub fn load_splat(&mut self, mem: Mem, at: Addr, ty: Ty) -> Val {
-        self.emit(KOp::LoadSplat { mem, buf: at.buf, disp: at.disp }, &[at.index], ty)
+        self.emit(
+            KOp::LoadSplat {
+                mem,
+                buf: at.buf,
+                disp: at.disp,
+            },
+            &[at.index],
+            ty,
+        )
     }
     /// Stores a value.
     pub fn store(&mut self, mem: Mem, at: Addr, value: Val) {
-        self.push(KOp::Store { mem, buf: at.buf, disp: at.disp }, vec![at.index, value], Vec::new(), Vec::new());
+        self.push(
+            KOp::Store {
+                mem,
+                buf: at.buf,
+                disp: at.disp,
+            },
+            vec![at.index, value],
+            Vec::new(),
+            Vec::new(),
+        );
     }
     /// Hints that memory will be read.
     pub fn prefetch(&mut self, at: Addr) {
-        self.push(KOp::Prefetch { buf: at.buf, disp: at.disp }, vec![at.index], Vec::new(), Vec::new());
+        self.push(
+            KOp::Prefetch {
+                buf: at.buf,
+                disp: at.disp,
+            },
+            vec![at.index],
+            Vec::new(),
+            Vec::new(),
+        );
     }
 
     /// `for i in lo..hi step s` with carried values; `body` gets the builder, `i` and the carried values and returns
@@ -285,7 +361,10 @@ impl KernelBuilder {
         let i = self.kernel.values.push(Ty::INDEX);
         let carried: Vec<Val> = init.iter().map(|&v| self.copy_type(v)).collect();
         let params = std::iter::once(i).chain(carried.iter().copied()).collect();
-        self.open.push(Region { params, ..Region::default() });
+        self.open.push(Region {
+            params,
+            ..Region::default()
+        });
         let yields = body(self, i, &carried);
         let mut region = self.open.pop().expect("pushed above");
         region.yields = yields;

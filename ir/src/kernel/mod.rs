@@ -8,11 +8,11 @@
 //! lowering, and in the interpreter.
 
 pub mod builder;
+mod lex;
 pub mod math;
-
 pub mod op;
-
-
+pub mod parse;
+pub mod print;
 pub mod verify;
 
 pub use builder::KernelBuilder;

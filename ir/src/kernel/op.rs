@@ -28,27 +28,48 @@ pub struct Ty {
 
 impl Ty {
     /// An index.
-    pub const INDEX: Ty = Ty { elem: Elem::I64, lanes: 1 };
+    pub const INDEX: Ty = Ty {
+        elem: Elem::I64,
+        lanes: 1,
+    };
     /// A float scalar.
-    pub const F32: Ty = Ty { elem: Elem::F32, lanes: 1 };
+    pub const F32: Ty = Ty {
+        elem: Elem::F32,
+        lanes: 1,
+    };
     /// A 32-bit integer scalar.
-    pub const I32: Ty = Ty { elem: Elem::I32, lanes: 1 };
+    pub const I32: Ty = Ty {
+        elem: Elem::I32,
+        lanes: 1,
+    };
 
     /// `f32` × lanes.
     pub const fn f32(lanes: u8) -> Ty {
-        Ty { elem: Elem::F32, lanes }
+        Ty {
+            elem: Elem::F32,
+            lanes,
+        }
     }
     /// `i32` × lanes.
     pub const fn i32(lanes: u8) -> Ty {
-        Ty { elem: Elem::I32, lanes }
+        Ty {
+            elem: Elem::I32,
+            lanes,
+        }
     }
     /// `u8` × lanes.
     pub const fn u8(lanes: u8) -> Ty {
-        Ty { elem: Elem::U8, lanes }
+        Ty {
+            elem: Elem::U8,
+            lanes,
+        }
     }
     /// `i8` × lanes.
     pub const fn i8(lanes: u8) -> Ty {
-        Ty { elem: Elem::I8, lanes }
+        Ty {
+            elem: Elem::I8,
+            lanes,
+        }
     }
     /// Bytes of the value.
     pub fn bytes(self) -> u32 {
@@ -72,12 +93,21 @@ impl Elem {
             Elem::F32 => "f32",
         }
     }
+
+    /// Whether lanes are bytes.
+    pub fn is_byte(self) -> bool {
+        matches!(self, Elem::I8 | Elem::U8)
+    }
 }
 
 impl fmt::Display for Ty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.elem.keyword())?;
-        if self.lanes > 1 { write!(f, "x{}", self.lanes) } else { Ok(()) }
+        if self.lanes > 1 {
+            write!(f, "x{}", self.lanes)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -194,7 +224,7 @@ pub enum KOp {
     Max,
     /// Bitwise and; i32 or i64.
     And,
-    /// Bitwise or; i32, or u8 lanes.
+    /// Bitwise or; i32, i64, or u8 lanes.
     Or,
     /// Shift left by a constant; i32 or i64.
     Shl(u8),
@@ -340,6 +370,11 @@ impl KOp {
             KOp::For { .. } => ("for", 2, 0, 1),
             KOp::If(_) => ("if", 2, 0, 2),
         };
-        KOpInfo { keyword, args, results, regions }
+        KOpInfo {
+            keyword,
+            args,
+            results,
+            regions,
+        }
     }
 }
