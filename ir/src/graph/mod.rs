@@ -12,6 +12,10 @@ pub mod linear;
 pub mod op;
 pub mod parse;
 pub mod print;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 pub use builder::GraphBuilder;

@@ -143,12 +143,7 @@ impl Verifier<'_> {
                     format!("it is not defined as parameter {i}"),
                 );
             }
-            if data.ty.dims.contains(&Dim::Const(0)) {
-                self.error(
-                    self.names.of(value).to_owned(),
-                    format!("its type {} has a dim of 0", data.ty),
-                );
-            }
+            self.not_empty(value);
             match &data.name {
                 None => self.error(format!("parameter {i}"), "it has no name"),
                 Some(name) => self.name(name, &mut names),
@@ -160,10 +155,22 @@ impl Verifier<'_> {
                 if data.def != Def::Result(node, i) {
                     self.error(self.place(node), format!("result {i} is not defined as such"));
                 }
+                self.not_empty(value);
                 if let Some(name) = &data.name {
                     self.name(name, &mut names);
                 }
             }
+        }
+    }
+
+    /// A value's constant dims are above zero.
+    fn not_empty(&mut self, value: Value) {
+        let ty = self.graph.ty(value);
+        if ty.dims.contains(&Dim::Const(0)) {
+            self.error(
+                self.names.of(value).to_owned(),
+                format!("its type {ty} has a dim of 0"),
+            );
         }
     }
 
