@@ -1,7 +1,7 @@
 //! Words, strings and punctuation of a plan's text, with their places.
 
+use super::names::is_word;
 use super::parse::ParseError;
-use super::print::is_word;
 
 /// A piece of text.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +37,11 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn error(self, what: impl Into<String>) -> ParseError {
-        ParseError { line: self.line, column: self.column, what: what.into() }
+        ParseError {
+            line: self.line,
+            column: self.column,
+            what: what.into(),
+        }
     }
 }
 
@@ -49,7 +53,10 @@ pub(super) struct Lexer<'t> {
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Lexer { rest: text, place: Place { line: 1, column: 1 } }
+        Lexer {
+            rest: text,
+            place: Place { line: 1, column: 1 },
+        }
     }
 
     /// What was not read, and where it starts.
@@ -66,8 +73,14 @@ impl<'t> Lexer<'t> {
         let c = chars.next()?;
         self.rest = chars.as_str();
         self.place = match c {
-            '\n' => Place { line: self.place.line + 1, column: 1 },
-            _ => Place { column: self.place.column + 1, ..self.place },
+            '\n' => Place {
+                line: self.place.line + 1,
+                column: 1,
+            },
+            _ => Place {
+                column: self.place.column + 1,
+                ..self.place
+            },
         };
         Some(c)
     }
@@ -131,7 +144,9 @@ impl<'t> Lexer<'t> {
             'n' => Some('\n'),
             'u' => {
                 let (digits, _) = self.rest.strip_prefix('{')?.split_once('}')?;
-                let code = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() <= 6)?;
+                let code = u32::from_str_radix(digits, 16)
+                    .ok()
+                    .filter(|_| digits.len() <= 6)?;
                 for _ in 0..digits.len() + 2 {
                     self.advance();
                 }

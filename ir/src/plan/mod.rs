@@ -3,11 +3,16 @@
 //! A plan is data: no pointers, no handles, no weights inline. It says which kernels run in which order on which byte
 //! ranges; a backend compiles the kernels, packs the sections and runs the steps.
 
+mod lex;
 mod names;
+pub mod parse;
+pub mod print;
 pub mod verify;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
 
 use crate::graph::{KvPart, RopeSpec, RowOrder};
 use crate::id::{Arena, define_id};

@@ -1,13 +1,14 @@
 //! Reads the text form of a plan back; the form is described at [`print`](mod@super::print).
 //!
-//! What is read is the plan that was printed, valid or not: [`verify`](super::verify) comes after.
+//! What is read is the plan that was printed, valid or not, but for the numbers of its kernels' values, which are given
+//! anew: [`crate::kernel::parse`]. Rules are not checked: [`verify`](super::verify) comes after.
 
 use super::lex::{Lexer, Place, Token};
 use super::*;
+use crate::dtype::DType;
 use crate::graph::op::AttrType;
 use crate::id::Id;
 use crate::types::Dim;
-use crate::dtype::DType;
 use std::collections::HashMap;
 use std::str::FromStr;
 
@@ -31,7 +32,11 @@ pub fn parse(text: &str) -> Result<Plan, ParseError> {
     let mut parser = Parser::new(text)?;
     parser.plan()?;
     let (rest, place) = parser.after;
-    let Parser { mut plan, kernel_names, .. } = parser;
+    let Parser {
+        mut plan,
+        kernel_names,
+        ..
+    } = parser;
     plan.kernels = kernels(rest, place)?;
     resolve(&mut plan, &kernel_names)?;
     Ok(plan)
@@ -45,7 +50,9 @@ fn resolve(plan: &mut Plan, names: &[(String, Place)]) -> Result<(), ParseError>
     }
     let calls = plan.steps.iter_mut().flat_map(|s| &mut s.calls);
     for (call, (name, place)) in calls.zip(names) {
-        call.kernel = *known.get(name.as_str()).ok_or_else(|| place.error(format!("no kernel @{name} follows")))?;
+        call.kernel = *known
+            .get(name.as_str())
+            .ok_or_else(|| place.error(format!("no kernel @{name} follows")))?;
     }
     Ok(())
 }
@@ -68,7 +75,10 @@ fn kernels(text: &str, place: Place) -> Result<Arena<KernelId, Kernel>, ParseErr
                 let code = line.split(';').next().unwrap_or("");
                 if !code.trim().is_empty() {
                     let column = if number == 0 { place.column } else { 1 };
-                    let place = Place { line: place.line + number, column };
+                    let place = Place {
+                        line: place.line + number,
+                        column,
+                    };
                     return Err(place.error("only kernels follow a plan, each on lines of its own"));
                 }
             }
@@ -84,7 +94,11 @@ fn kernels(text: &str, place: Place) -> Result<Arena<KernelId, Kernel>, ParseErr
 fn kernel(text: &str, first: usize) -> Result<Kernel, ParseError> {
     crate::kernel::parse::parse(text).map_err(|e| {
         let line = first + (e.line as usize).saturating_sub(1);
-        ParseError { line, column: e.column as usize, what: e.what }
+        ParseError {
+            line,
+            column: e.column as usize,
+            what: e.what,
+        }
     })
 }
 
@@ -104,7 +118,14 @@ impl<'t> Parser<'t> {
         let mut lexer = Lexer::new(text);
         let (token, place) = lexer.next()?;
         let after = lexer.rest();
-        Ok(Parser { lexer, token, place, plan: Plan::default(), kernel_names: Vec::new(), after })
+        Ok(Parser {
+            lexer,
+            token,
+            place,
+            plan: Plan::default(),
+            kernel_names: Vec::new(),
+            after,
+        })
     }
 
     /// Takes the current token.
@@ -116,7 +137,9 @@ impl<'t> Parser<'t> {
     }
 
     fn expected<T>(&self, what: &str) -> Result<T, ParseError> {
-        Err(self.place.error(format!("expected {what}, found {}", self.token.describe())))
+        Err(self
+            .place
+            .error(format!("expected {what}, found {}", self.token.describe())))
     }
 
     fn at_mark(&self, mark: char) -> bool {
@@ -155,7 +178,11 @@ impl<'t> Parser<'t> {
 
     fn number<T: FromStr>(&mut self) -> Result<T, ParseError> {
         // A sign is no part of the numbers of a plan, but `FromStr` takes it.
-        self.word("a number", |w| w.parse().ok().filter(|_| w.starts_with(|c: char| c.is_ascii_digit())))
+        self.word("a number", |w| {
+            w.parse()
+                .ok()
+                .filter(|_| w.starts_with(|c: char| c.is_ascii_digit()))
+        })
     }
 
     fn quoted(&mut self) -> Result<String, ParseError> {
@@ -207,7 +234,12 @@ impl<'t> Parser<'t> {
         self.mark('{')?;
         self.keyword("limits")?;
         let (tokens, outputs) = (self.field("tokens")?, self.field("outputs")?);
-        self.plan.limits = Limits { tokens, outputs, seqs: self.field("seqs")?, ctx: self.field("ctx")? };
+        self.plan.limits = Limits {
+            tokens,
+            outputs,
+            seqs: self.field("seqs")?,
+            ctx: self.field("ctx")?,
+        };
         self.keyword("vocab")?;
         self.plan.vocab = self.number()?;
         self.declarations()?;
@@ -216,7 +248,11 @@ impl<'t> Parser<'t> {
             self.plan.steps.push(step);
         }
         // The brace is not taken: kernels are read by their own parser, from the line after it.
-        if self.at_mark('}') { Ok(()) } else { self.expected("`step` or `}`") }
+        if self.at_mark('}') {
+            Ok(())
+        } else {
+            self.expected("`step` or `}`")
+        }
     }
 
     fn declarations(&mut self) -> Result<(), ParseError> {
@@ -224,7 +260,10 @@ impl<'t> Parser<'t> {
             self.take()?;
             self.next_id(self.plan.kv_layers.len())?;
             self.mark(':')?;
-            let layer = KvLayer { kv_heads: self.field("heads")?, head_dim: self.field("dim")? };
+            let layer = KvLayer {
+                kv_heads: self.field("heads")?,
+                head_dim: self.field("dim")?,
+            };
             self.plan.kv_layers.push(layer);
         }
         while self.at_word("section") {
@@ -265,7 +304,14 @@ impl<'t> Parser<'t> {
         let form = self.word("`panels` or `vector`", form)?;
         let weight = self.weight()?;
         let ty = self.ty()?;
-        let mut decl = SectionDecl { weight, ty, form, order: RowOrder::Natural, heads: 0, dims: 0 };
+        let mut decl = SectionDecl {
+            weight,
+            ty,
+            form,
+            order: RowOrder::Natural,
+            heads: 0,
+            dims: 0,
+        };
         if let Token::Word(w) = &self.token
             && let Some(order) = RowOrder::from_text(w)
         {
@@ -325,17 +371,29 @@ impl<'t> Parser<'t> {
         let name = self.name()?;
         self.kernel_names.push((name, place));
         let args = self.list('(', ')', |p| p.word("an argument", arg))?;
-        let scalars = if self.at_mark('[') { self.list('[', ']', Self::count)? } else { Vec::new() };
+        let scalars = if self.at_mark('[') {
+            self.list('[', ']', Self::count)?
+        } else {
+            Vec::new()
+        };
         self.keyword("units")?;
         self.mark('=')?;
         let units = self.count()?;
         let cost = self.field("cost")?;
         // The kernel is found by its name once the kernels are read.
-        Ok(Call { kernel: KernelId::new(0), args, scalars, units, cost })
+        Ok(Call {
+            kernel: KernelId::new(0),
+            args,
+            scalars,
+            units,
+            cost,
+        })
     }
 
     fn count(&mut self) -> Result<Count, ParseError> {
-        let Token::Word(w) = &self.token else { return self.expected("a count") };
+        let Token::Word(w) = &self.token else {
+            return self.expected("a count");
+        };
         let Some(sym) = Sym::ALL.into_iter().find(|s| s.keyword() == w) else {
             return Ok(Count::constant(self.number()?));
         };
@@ -376,12 +434,20 @@ fn id<I: Id>(text: &str, prefix: &str) -> Option<I> {
 
 fn dim(text: &str) -> Option<Dim> {
     let sym = Sym::ALL.into_iter().find(|s| s.keyword() == text).map(Dim::Sym);
-    sym.or_else(|| text.parse().ok().filter(|_| !text.starts_with('+')).map(Dim::Const))
+    sym.or_else(|| {
+        text.parse()
+            .ok()
+            .filter(|_| !text.starts_with('+'))
+            .map(Dim::Const)
+    })
 }
 
 fn arg(text: &str) -> Option<Arg> {
     if let Some(name) = text.strip_prefix("in.") {
-        return Input::ALL.iter().find(|(_, keyword)| *keyword == name).map(|(input, _)| Arg::Input(*input));
+        return Input::ALL
+            .iter()
+            .find(|(_, keyword)| *keyword == name)
+            .map(|(input, _)| Arg::Input(*input));
     }
     if let Some((part, layer)) = text.strip_prefix("kv.").and_then(|rest| rest.split_once('.')) {
         let layer: u32 = layer.parse().ok().filter(|_| !layer.starts_with('+'))?;

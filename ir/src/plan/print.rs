@@ -23,6 +23,7 @@
 //! from 0. Calls name kernels as the kernels that follow do, in order of their ids. Names of weights and kernels with
 //! other characters than letters, digits and `._-+/` stand in quotes. Floats have the fewest digits that read back.
 
+use super::names::{Quoted, Word};
 use super::*;
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -34,8 +35,16 @@ pub fn plan(plan: &Plan) -> String {
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan {} {{", Quoted(&self.name))?;
-        let Limits { tokens, outputs, seqs, ctx } = self.limits;
-        writeln!(f, "  limits tokens={tokens} outputs={outputs} seqs={seqs} ctx={ctx}")?;
+        let Limits {
+            tokens,
+            outputs,
+            seqs,
+            ctx,
+        } = self.limits;
+        writeln!(
+            f,
+            "  limits tokens={tokens} outputs={outputs} seqs={seqs} ctx={ctx}"
+        )?;
         writeln!(f, "  vocab {}", self.vocab)?;
         for (layer, KvLayer { kv_heads, head_dim }) in self.kv_layers.iter().enumerate() {
             writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim}")?;
@@ -77,7 +86,7 @@ impl Plan {
             None => write!(f, "    <{}>(", call.kernel)?,
         }
         for (i, a) in call.args.iter().enumerate() {
-            write!(f, "{}{}", if i > 0 { ", " } else { "" }, arg(a))?;
+            write!(f, "{}{a}", if i > 0 { ", " } else { "" })?;
         }
         f.write_char(')')?;
         if !call.scalars.is_empty() {
@@ -85,109 +94,5 @@ impl Plan {
             write!(f, " [{}]", scalars.join(", "))?;
         }
         writeln!(f, " units={} cost={}", call.units, call.cost)
-    }
-}
-
-/// An argument as calls print it: `b0`, `s1`, `r0`, `kv.k.3`, `in.positions`.
-pub(super) fn arg(arg: &Arg) -> String {
-    match arg {
-        Arg::Buffer(b) => b.to_string(),
-        Arg::Section(s) => s.to_string(),
-        Arg::Rope(r) => r.to_string(),
-        Arg::Kv(part, layer) => format!("kv.{}.{layer}", part.keyword()),
-        Arg::Input(input) => format!("in.{}", input.keyword()),
-    }
-}
-
-impl Display for Count {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match (self.sym, self.times) {
-            (None, n) => write!(f, "{n}"),
-            (Some(sym), 1) => f.write_str(sym.keyword()),
-            (Some(sym), n) => write!(f, "{}*{n}", sym.keyword()),
-        }
-    }
-}
-
-impl Display for SectionDecl {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let SectionDecl { weight, ty, form, order, heads, dims } = self;
-        write!(f, "{} @{} {ty}", form.keyword(), Word(weight))?;
-        // Natural order has no parameters, so they are left out where they are 0.
-        if *order == RowOrder::Natural && *heads == 0 && *dims == 0 {
-            return Ok(());
-        }
-        write!(f, " {}(heads={heads}, dims={dims})", order.keyword())
-    }
-}
-
-impl Display for RopeDecl {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let RopeSpec { pairs, dims, base, freq_scale, magnitude } = self.spec;
-        let pairs = pairs.keyword();
-        write!(f, "{pairs} dims={dims} base={base:?} freq_scale={freq_scale:?} magnitude={magnitude:?}")?;
-        match &self.factors {
-            Some(weight) => write!(f, " factors=@{}", Word(weight)),
-            None => Ok(()),
-        }
-    }
-}
-
-impl SectionForm {
-    /// Every form.
-    pub const ALL: [SectionForm; 2] = [SectionForm::Panels, SectionForm::Vector];
-
-    /// The name in the text form.
-    pub fn keyword(self) -> &'static str {
-        match self {
-            SectionForm::Panels => "panels",
-            SectionForm::Vector => "vector",
-        }
-    }
-}
-
-impl Input {
-    /// The name in the text form, after `in.`.
-    pub fn keyword(self) -> &'static str {
-        match self {
-            Input::Tokens => "tokens",
-            Input::Positions => "positions",
-            Input::Seqs => "seqs",
-            Input::Outputs => "outputs",
-            Input::BlockTables => "block_tables",
-        }
-    }
-}
-
-/// Whether a name may stand without quotes.
-pub(super) fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "._-+/".contains(c)
-}
-
-/// A name, in quotes only where it needs them.
-struct Word<'a>(&'a str);
-
-impl Display for Word<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let plain = !self.0.is_empty() && self.0.chars().all(is_word);
-        if plain { f.write_str(self.0) } else { Quoted(self.0).fmt(f) }
-    }
-}
-
-/// A string in quotes, with `\"`, `\\`, `\n` and, for other control characters, `\u{…}`.
-struct Quoted<'a>(&'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                '\n' => f.write_str("\\n")?,
-                c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
     }
 }
