@@ -122,13 +122,22 @@ pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
     let plan = clock.time("lower", || lower(&graph, &LowerOptions::narrow(limits)))?;
     let cpu = CpuOptions {
         threads: options.threads,
-        features: CpuFeatures::host()?.narrowed(&options.cpu_features)?,
+        features: cpu_features(&options.cpu_features)?,
         kv_blocks: limits.blocks_per_seq() * limits.seqs,
         opt_level: OptLevel::default(),
     };
     let executable = CpuExecutable::compile(plan, &model.weights, cpu)?;
     clock.stages.extend(lathe_ir::backend::Executable::report(&executable).stages.iter().cloned());
     Ok(Built { model, executable, stages: clock.stages })
+}
+
+/// The features of this machine that `list` leaves: `all`, or names separated by commas.
+///
+/// # Errors
+/// Names a feature that is unknown or not there.
+pub fn cpu_features(list: &str) -> Result<CpuFeatures, lathe_codegen_cpu::Error> {
+    let host = CpuFeatures::host()?;
+    if list == "all" { Ok(host) } else { host.narrowed(list) }
 }
 
 #[derive(Default)]

@@ -7,13 +7,15 @@
 //! Integer family, `w = scale · (code − offset) − min`:
 //!
 //! ```text
-//! panel  = codes [K/32] blocks; scales [K/group][16]f16; mins [K/group][16]f16, where the format has minima
-//! block  = its planes one after another; a plane of w bits = w vectors of 64 bytes
+//! panel  = [K/32] records
+//! record = codes of a block; scales [32/group][16]f16; mins [32/group][16]f16, where the format has minima
+//! codes  = planes one after another; a plane of w bits = w vectors of 64 bytes
 //! chunk j (0..8) = elements 4j..4j+4 of 16 rows: byte 4r+i is row r, element 4j+i of the block;
 //!          in vector j / (8/w) of its plane, bits (j mod 8/w)·w .. +w of each byte
 //! ```
 //!
-//! A code is the sum over planes of field << bits of the planes before. Float family: `[K][16 rows]`, K outermost.
+//! A product reads a panel as one stream without gaps, which the prefetchers of processors follow. A code is the sum over
+//! planes of field << bits of the planes before. Float family: `[K][16 rows]`, K outermost.
 
 mod kv;
 mod pack;
@@ -105,13 +107,28 @@ impl PackedLayout {
     /// Bytes from one panel to the next, a multiple of 64.
     pub fn panel_stride(&self) -> u64 {
         let bytes = match self.kind {
-            PackedKind::Codes { has_min, .. } => {
-                let ends = if has_min { 2 } else { 1 };
-                self.codes_bytes() + ends * self.group_bytes()
-            }
-            PackedKind::Float(_) => self.codes_bytes(),
+            PackedKind::Codes { .. } => self.k / BLOCK as u64 * self.record_bytes(),
+            PackedKind::Float(dtype) => self.k * ROWS * float_bytes(dtype),
         };
         bytes.next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of the record of a block, a multiple of 32: codes, scales, minima. For floats, of a block's elements.
+    pub fn record_bytes(&self) -> u64 {
+        match self.kind {
+            PackedKind::Codes { bits, has_min, .. } => {
+                64 * u64::from(bits) + self.block_groups() * 2 * ROWS * if has_min { 2 } else { 1 }
+            }
+            PackedKind::Float(dtype) => BLOCK as u64 * ROWS * float_bytes(dtype),
+        }
+    }
+
+    /// Groups of a block; 0 for floats.
+    fn block_groups(&self) -> u64 {
+        match self.kind {
+            PackedKind::Codes { group, .. } => BLOCK as u64 / u64::from(group),
+            PackedKind::Float(_) => 0,
+        }
     }
 
     /// Bytes of the section.
@@ -121,23 +138,27 @@ impl PackedLayout {
 
     /// Offset in a panel of a plane of the codes of a block; for floats, of the block's first element.
     pub fn codes_offset(&self, block: u64, plane: usize) -> u64 {
+        let before: u64 = match self.kind {
+            PackedKind::Codes { planes, .. } => planes.iter().take(plane).map(|&w| u64::from(w)).sum(),
+            PackedKind::Float(_) => 0,
+        };
+        block * self.record_bytes() + 64 * before
+    }
+
+    /// Offset in a panel of the 16 f16 scales of a group. For floats, the panel's end.
+    pub fn scales_offset(&self, group: u64) -> u64 {
         match self.kind {
-            PackedKind::Codes { bits, planes, .. } => {
-                let before: u64 = planes.iter().take(plane).map(|&w| u64::from(w)).sum();
-                64 * (block * u64::from(bits) + before)
+            PackedKind::Codes { bits, .. } => {
+                let (block, rest) = (group / self.block_groups(), group % self.block_groups());
+                block * self.record_bytes() + 64 * u64::from(bits) + rest * 2 * ROWS
             }
-            PackedKind::Float(dtype) => block * BLOCK as u64 * ROWS * float_bytes(dtype),
+            PackedKind::Float(_) => self.panel_stride(),
         }
     }
 
-    /// Offset in a panel of the 16 f16 scales of a group. Where the kind has none, the end of the codes.
-    pub fn scales_offset(&self, group: u64) -> u64 {
-        self.codes_bytes() + group * 2 * ROWS
-    }
-
-    /// Offset in a panel of the 16 f16 minima of a group. Where the kind has none, the end of the scales.
+    /// Offset in a panel of the 16 f16 minima of a group. Where the kind has none, the end of the group's record.
     pub fn mins_offset(&self, group: u64) -> u64 {
-        self.codes_bytes() + self.group_bytes() + group * 2 * ROWS
+        self.scales_offset(group) + self.block_groups() * 2 * ROWS
     }
 
     /// Groups in a row; 0 for floats.
@@ -146,17 +167,6 @@ impl PackedLayout {
             PackedKind::Codes { group, .. } => self.k / u64::from(group),
             PackedKind::Float(_) => 0,
         }
-    }
-
-    fn codes_bytes(&self) -> u64 {
-        match self.kind {
-            PackedKind::Codes { .. } => self.codes_offset(self.k / BLOCK as u64, 0),
-            PackedKind::Float(dtype) => self.k * ROWS * float_bytes(dtype),
-        }
-    }
-
-    fn group_bytes(&self) -> u64 {
-        self.groups() * 2 * ROWS
     }
 }
 

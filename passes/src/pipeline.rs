@@ -3,6 +3,7 @@
 use crate::{attention, cleanup, gather, linear, quantize};
 use lathe_ir::graph::Graph;
 use lathe_ir::graph::infer::TypeError;
+use lathe_ir::graph::verify::verify;
 
 /// A step of the pipeline.
 #[derive(Clone, Copy)]
@@ -73,11 +74,11 @@ passes! {
         "A product with a decoded weight becomes `linear`: the weight is decoded in registers, never in memory.";
     "fuse-epilogue" linear::fuse_epilogue:
         "Bias, heads, head norm, RoPE, activation and soft cap move into the product before them, while its sums are at hand.";
-    "rope-half" linear::rope_half:
-        "RoPE on adjacent pairs becomes RoPE on halves by reading the projection's rows in another order: vectors instead of \
-         shuffles. After RoPE is in an epilogue, so that only the weight has to move.";
     "fuse-kv-store" linear::fuse_kv_store:
         "Keys and values go from the product straight into the cache. After RoPE, which keys carry.";
+    "rope-half" linear::rope_half:
+        "RoPE on adjacent pairs becomes RoPE on halves by reading the projection's rows in another order: vectors instead of \
+         shuffles. After keys are stored by their projection, so that only weights have to move.";
     "fuse-glu" linear::fuse_glu:
         "Gate and up meet in one tile: activation and product happen before either is stored.";
     "fuse-residual" linear::fuse_residual:
@@ -156,6 +157,5 @@ pub fn run_passes(graph: &mut Graph, passes: &[Pass], mut options: PipelineOptio
 }
 
 fn check(graph: &Graph, pass: &'static str) -> Result<(), PassError> {
-    let _ = (graph, pass);
-    Ok(())
+    verify(graph).map_err(|errors| PassError::Invalid { pass, error: errors[0].to_string() })
 }

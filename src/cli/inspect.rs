@@ -4,7 +4,7 @@ use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{optimize, plan};
 use clap::{Args, ValueEnum};
-use lathe_codegen_cpu::{CpuFeatures, OptLevel, kernel_text};
+use lathe_codegen_cpu::{OptLevel, kernel_text};
 use lathe_frontend::model::Model;
 use lathe_ir::graph::Graph;
 use lathe_ir::kernel::Kernel;
@@ -71,7 +71,7 @@ impl Inspect {
             Stage::Passes => self.passes(&model.graph, &mut out)?,
             Stage::Plan => {
                 let plan = plan(&model, &options)?;
-                write!(out, "{}", plan)?;
+                write!(out, "{plan}")?;
             }
             Stage::Kernels => {
                 let plan = plan(&model, &options)?;
@@ -81,9 +81,7 @@ impl Inspect {
             }
             Stage::Clif | Stage::Asm => {
                 let plan = plan(&model, &options)?;
-                let features = CpuFeatures::host()
-                    .and_then(|f| f.narrowed(&options.cpu_features))
-                    .map_err(CliError::input)?;
+                let features = crate::build::cpu_features(&options.cpu_features).map_err(CliError::input)?;
                 for kernel in self.kernels(&plan)? {
                     let text = kernel_text(kernel, &features, OptLevel::default()).map_err(CliError::failed)?;
                     writeln!(out, "; @{} ({} bytes)", kernel.name, text.bytes)?;

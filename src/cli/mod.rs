@@ -6,11 +6,11 @@ mod args;
 mod bench;
 mod doctor;
 mod error;
-//mod inspect;
+mod inspect;
 mod logits;
 mod models;
 mod npy;
-//mod opt;
+mod opt;
 mod perplexity;
 mod progress;
 mod run;
@@ -53,9 +53,9 @@ enum Verb {
     /// Turn token ids into text
     Detokenize(tokens::Detokenize),
     /// Print a model's intermediate representations
-    //Inspect(inspect::Inspect),
+    Inspect(inspect::Inspect),
     /// Run passes over a textual graph
-    //Opt(opt::Opt),
+    Opt(opt::Opt),
     /// Show what this machine offers and what Lathe makes of it
     Doctor(doctor::Doctor),
 }
@@ -75,8 +75,8 @@ pub fn main() -> ExitCode {
         Verb::Perplexity(v) => v.run(),
         Verb::Tokenize(v) => v.run(),
         Verb::Detokenize(v) => v.run(),
-        //Verb::Inspect(v) => v.run(),
-        //Verb::Opt(v) => v.run(),
+        Verb::Inspect(v) => v.run(),
+        Verb::Opt(v) => v.run(),
         Verb::Doctor(v) => v.run(),
     };
     match result {

@@ -129,12 +129,11 @@ fn pack_codes(
             *block = Canonical::ZERO;
         }
     }
-    let (codes, ends) = out.split_at_mut(layout.scales_offset(0) as usize);
-    let (scales, rest) = ends.split_at_mut(layout.mins_offset(0) as usize - codes.len());
-    let mins_bytes = if format.has_min { scales.len() } else { 0 };
-    let (mins, padding) = rest.split_at_mut(mins_bytes);
+    let record = layout.record_bytes() as usize;
+    let (records, padding) = out.split_at_mut(layout.k as usize / BLOCK * record);
     padding.fill(0);
-    let (groups, block_codes) = (format.groups(), BLOCK * 2 * usize::from(format.bits));
+    let (per_file_block, code_bytes) = (format.block_len / BLOCK, 2 * BLOCK * usize::from(format.bits));
+    let block_groups = BLOCK / format.group as usize;
     for file_block in 0..layout.k as usize / format.block_len {
         for (block, row) in blocks.iter_mut().zip(rows) {
             if let Some((_, row)) = row {
@@ -144,28 +143,25 @@ fn pack_codes(
                 );
             }
         }
-        let per_file_block = format.block_len / BLOCK;
-        let out = &mut codes[file_block * per_file_block * block_codes..][..per_file_block * block_codes];
-        for (b, out) in out.chunks_exact_mut(block_codes).enumerate() {
-            pack_block(blocks, b * BLOCK, format.planes, out);
-        }
-        for g in 0..groups {
-            let group = file_block * groups + g;
-            let bad = |(lane, what, value): (usize, _, _)| {
-                let row = rows[lane].map_or(0, |(row, _)| row);
-                QuantError::ScaleRange {
-                    row,
-                    column: group as u64 * u64::from(format.group),
-                    what,
-                    value,
+        let out = &mut records[file_block * per_file_block * record..][..per_file_block * record];
+        for (b, out) in out.chunks_exact_mut(record).enumerate() {
+            let (codes, ends) = out.split_at_mut(code_bytes);
+            pack_block(blocks, b * BLOCK, format.planes, codes);
+            let (scales, mins) = ends.split_at_mut(block_groups * 2 * PANEL_ROWS);
+            for n in 0..block_groups {
+                let g = b * block_groups + n;
+                let bad = |(lane, what, value): (usize, _, _)| {
+                    let row = rows[lane].map_or(0, |(row, _)| row);
+                    let group = file_block * format.groups() + g;
+                    QuantError::ScaleRange { row, column: group as u64 * u64::from(format.group), what, value }
+                };
+                let at = n * 2 * PANEL_ROWS;
+                let values = std::array::from_fn(|r| blocks[r].scales[g]);
+                put_halves(values, &mut scales[at..]).map_err(|(lane, v)| bad((lane, "scale", v)))?;
+                if format.has_min {
+                    let values = std::array::from_fn(|r| blocks[r].mins[g]);
+                    put_halves(values, &mut mins[at..]).map_err(|(lane, v)| bad((lane, "minimum", v)))?;
                 }
-            };
-            let at = group * 2 * PANEL_ROWS;
-            let values = std::array::from_fn(|r| blocks[r].scales[g]);
-            put_halves(values, &mut scales[at..]).map_err(|(lane, v)| bad((lane, "scale", v)))?;
-            if format.has_min {
-                let values = std::array::from_fn(|r| blocks[r].mins[g]);
-                put_halves(values, &mut mins[at..]).map_err(|(lane, v)| bad((lane, "minimum", v)))?;
             }
         }
     }

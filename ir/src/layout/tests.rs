@@ -169,12 +169,12 @@ fn codes_lie_where_the_specification_says() {
         format.unpack(&src[r * 210..][..210], &mut block);
         for (e, &code) in block.codes.iter().enumerate() {
             let (b, j, i) = (e / 32, e % 32 / 4, e % 4);
-            let low = section[b * 384 + j / 2 * 64 + r * 4 + i] >> (j % 2 * 4) & 15;
-            let high = section[b * 384 + 256 + j / 4 * 64 + r * 4 + i] >> (j % 4 * 2) & 3;
+            let low = section[b * 448 + j / 2 * 64 + r * 4 + i] >> (j % 2 * 4) & 15;
+            let high = section[b * 448 + 256 + j / 4 * 64 + r * 4 + i] >> (j % 4 * 2) & 3;
             assert_eq!(low | high << 4, code, "row {r} element {e}");
         }
         for (g, &scale) in block.scales.iter().enumerate() {
-            let at = 8 * 384 + g * 32 + r * 2;
+            let at = g / 2 * 448 + 384 + g % 2 * 32 + r * 2;
             assert_eq!(
                 section[at..at + 2],
                 f16::from_f32(scale).to_le_bytes(),
@@ -190,11 +190,11 @@ fn sizes_and_offsets() {
     assert_eq!((q4k.panels(), q4k.groups()), (3, 16));
     assert_eq!(
         (q4k.codes_offset(1, 0), q4k.scales_offset(0), q4k.scales_offset(2)),
-        (256, 4096, 4160)
+        (320, 256, 896)
     );
     assert_eq!(
         (q4k.mins_offset(0), q4k.panel_stride(), q4k.bytes()),
-        (4608, 5120, 15360)
+        (288, 5120, 15360)
     );
     let q5 = PackedLayout::of(DType::Q5_0, 16, 32).unwrap();
     assert_eq!(
@@ -204,7 +204,7 @@ fn sizes_and_offsets() {
     assert_eq!(q5.panel_stride(), 384);
     let f16 = PackedLayout::of(DType::F16, 1, 3).unwrap();
     assert_eq!((f16.panel_stride(), f16.bytes()), (128, 128));
-    assert_eq!(f16.mins_offset(0), 96);
+    assert_eq!(f16.scales_offset(0), 128);
     let k = 64;
     assert_eq!(
         [

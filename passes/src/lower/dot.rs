@@ -28,10 +28,12 @@ pub struct Codes {
 pub struct PanelAddr {
     /// Codes of the first block.
     pub codes: Addr,
-    /// Scales of the first group.
+    /// Bytes from one block's codes to the next.
+    pub code_stride: u32,
+    /// Scales of the first group; those of a block lie together, its minima follow where the format has them.
     pub scales: Addr,
-    /// Minima of the first group, where the format has them.
-    pub mins: Addr,
+    /// Bytes from one block's scales to the next.
+    pub record: u32,
 }
 
 /// The tile's shape.
@@ -111,6 +113,11 @@ pub fn codes_tile(
     }
 }
 
+/// The address `by` bytes further on.
+fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
+    Addr { index: b.add(base.index, by), ..base }
+}
+
 /// Addresses of one block of 32 along k, and what is emitted for it.
 struct Block<'a> {
     codes: &'a Codes,
@@ -134,12 +141,14 @@ impl<'a> Block<'a> {
         a: Addr,
         i: Val,
     ) -> Block<'a> {
-        // i counts elements: 32 a block. A block has 64 bytes of codes a bit and 32 bytes of f16 scales a group.
-        let plane_bits: i64 = codes.planes.iter().map(|&w| i64::from(w)).sum();
-        let code_offset = if plane_bits == 8 { b.shl(i, 4) } else { b.mul_const(i, 2 * plane_bits) };
-        let scale_offset = if codes.group == 32 { i } else { b.shl(i, 1) };
+        // i counts elements: 32 a block. Strides are multiples of 32.
+        let scale_offset = b.mul_const(i, i64::from(panel.record / BLOCK_LEN));
+        let code_offset = match panel.code_stride == panel.record {
+            true => scale_offset,
+            false => b.mul_const(i, i64::from(panel.code_stride / BLOCK_LEN)),
+        };
+        let scales = shift(b, panel.scales, scale_offset);
         let (per32, per16) = (b.sar(i, 3), b.sar(i, 2));
-        let shift = |b: &mut KernelBuilder, base: Addr, by: Val| Addr { index: b.add(base.index, by), ..base };
         let a_scale = shift(b, a, per32);
         let a_nsum = if codes.group == 32 {
             a_scale.plus(q8a.nsum32 as i32)
@@ -151,8 +160,8 @@ impl<'a> Block<'a> {
             shape,
             stride: q8a.stride,
             weight: shift(b, panel.codes, code_offset),
-            scales: shift(b, panel.scales, scale_offset),
-            mins: shift(b, panel.mins, scale_offset),
+            scales,
+            mins: scales.plus((BLOCK_LEN / codes.group * 2 * PANEL_ROWS as u32) as i32),
             a_codes: shift(b, a, i),
             a_scale: a_scale.plus(q8a.scale as i32),
             a_nsum,

@@ -49,16 +49,13 @@ fn decode_codes(
     k: u32,
     out: Addr,
 ) {
-    let plane_bits: i64 = codes.planes.iter().map(|&p| i64::from(p)).sum();
     let groups = 32 / codes.group;
     let (lane4, lane2) = (b.shl(lane, 2), b.shl(lane, 1));
     b.for_const(i64::from(k / 32), |b, block| {
-        let offset = b.mul_const(block, 64 * plane_bits);
-        let offset = b.add(offset, lane4);
-        let code_at = Addr { index: b.add(w.index, offset), ..w };
-        let offset = b.mul_const(block, i64::from(groups * 2 * PANEL));
-        let offset = b.add(offset, lane2);
-        let scale_at = Addr { index: b.add(w.index, offset), ..w };
+        let record = b.mul_const(block, i64::from(panel.record));
+        let record = b.add(w.index, record);
+        let code_at = Addr { index: b.add(record, lane4), ..w };
+        let scale_at = Addr { index: b.add(record, lane2), ..w };
         let offset = b.mul_const(block, 32 * i64::from(F32_BYTES));
         let to = Addr { index: b.add(out.index, offset), ..out };
         for group in 0..groups {
@@ -66,7 +63,7 @@ fn decode_codes(
             let scale = b.load(Mem::F16, scale_at.plus(disp(panel.scales)), Ty::F32);
             let scale = b.splat(scale, 4);
             let min = codes.has_min.then(|| {
-                let min = b.load(Mem::F16, scale_at.plus(disp(panel.mins)), Ty::F32);
+                let min = b.load(Mem::F16, scale_at.plus(disp(panel.scales + groups * 2 * PANEL)), Ty::F32);
                 let min = b.neg(min);
                 b.splat(min, 4)
             });

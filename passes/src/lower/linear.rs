@@ -7,6 +7,9 @@ use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Buf, Cmp, KernelBuilder, Mem, Val};
 use lathe_ir::layout::PANEL_ROWS;
 
+/// Bytes of a block of a panel whose codes were spread to bytes.
+const EXPANDED_BLOCK: u32 = 32 * PANEL_ROWS as u32;
+
 /// What a panel holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PanelKind {
@@ -21,10 +24,10 @@ pub enum PanelKind {
 pub struct PanelGeometry {
     /// Bytes from one panel to the next.
     pub stride: u32,
-    /// Offset of the scales.
+    /// Bytes from one block of 32 to the next.
+    pub record: u32,
+    /// Offset of the scales in a block.
     pub scales: u32,
-    /// Offset of the minima.
-    pub mins: u32,
 }
 
 /// Everything that the generator needs to know of a product.
@@ -156,6 +159,7 @@ impl LinearKernel {
                         let mut codes = codes.clone();
                         if expanded {
                             parts.codes = self.expanded(b, which, p, scratch);
+                            parts.code_stride = EXPANDED_BLOCK;
                             codes.planes = vec![8];
                         }
                         codes_tile(b, &codes, shape, parts, a, out);
@@ -168,8 +172,9 @@ impl LinearKernel {
     fn panel_addr(&self, panel: Addr) -> PanelAddr {
         PanelAddr {
             codes: panel,
+            code_stride: self.panel.record,
             scales: panel.plus(self.panel.scales as i32),
-            mins: panel.plus(self.panel.mins as i32),
+            record: self.panel.record,
         }
     }
 

@@ -44,8 +44,8 @@ impl Lowering<'_> {
         };
         let panel = PanelGeometry {
             stride: small(layout.panel_stride())?,
+            record: small(layout.record_bytes())?,
             scales: small(layout.scales_offset(0))?,
-            mins: small(layout.mins_offset(0))?,
         };
         Ok((kind, panel, small(k)?))
     }
