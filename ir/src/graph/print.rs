@@ -51,15 +51,13 @@ impl Names {
             }
         }
         let nodes = graph.order.iter().filter_map(|&n| graph.nodes.get(n));
-        let mut number = 0;
-        for &value in nodes.flat_map(|n| &n.results) {
+        for (number, &value) in nodes.flat_map(|n| &n.results).enumerate() {
             if let (Some(entry), Some(data)) = (names.get_mut(value.index()), graph.values.get(value)) {
                 *entry = Some(match &data.name {
                     Some(name) => format!("%{name}"),
                     None => format!("%{number}"),
                 });
             }
-            number += 1;
         }
         Names(names)
     }

@@ -1,6 +1,6 @@
 //! Result types of every op, and the rules of types, shapes and attributes that they follow from.
 //!
-//! The rules of `linear` are in [`linear`](self::linear); which rows and shapes an op takes stands at each variant of
+//! The rules of `linear` have a file of their own; which rows and shapes an op takes stands at each variant of
 //! [`Op`]. [`super::verify`] runs these rules on every live node.
 
 mod linear;

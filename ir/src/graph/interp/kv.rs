@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 /// Goes from one call of [`super::eval`] to the next.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct KvCache {
-    halves: HashMap<(u32, KvPart), BTreeMap<(u32, u32), Vec<f32>>>,
+    halves: HashMap<(u32, KvPart), Rows>,
 }
+
+/// Rows of half a layer, by sequence and position.
+type Rows = BTreeMap<(u32, u32), Vec<f32>>;
 
 impl KvCache {
     /// Positions are below this, so that scores of a batch fit into memory.
