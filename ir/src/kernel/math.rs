@@ -3,8 +3,9 @@
 
 use super::{Cmp, KernelBuilder, Val};
 
-/// `eˣ`: `2ⁿ · p(r)` with `n = round(x / ln 2)` and a polynomial of degree 6 on |r| ≤ ln 2 / 2 (Cody & Waite's
-/// two-part reduction). Gives 0 below −87.3; above 88.7 the result is capped at about 2¹²⁷·√2.
+/// `eˣ`, within 1 ulp on [−87.3, 88.3]: `2ⁿ · p(r)` with `n = round(x / ln 2)` and `r = x − n·ln 2` in two parts (Cody &
+/// Waite). `p(r) = 1 + r + r²·q(r)`, where q of degree 4 minimizes the largest relative error for |r| ≤ ln 2 / 2: it is
+/// 3.1e-9. Gives 0 below −87.33, so for −∞; above 88.37 the result is capped at about 2¹²⁷·√2. NaN does not propagate.
 pub fn exp(b: &mut KernelBuilder, x: Val) -> Val {
     let lanes = b.ty(x).lanes;
     let f = |b: &mut KernelBuilder, v: f32| b.fconst(v, lanes);
@@ -17,8 +18,8 @@ pub fn exp(b: &mut KernelBuilder, x: Val) -> Val {
     let (ln2_hi, ln2_lo) = (f(b, 0.693_359_4), f(b, -2.121_944_4e-4));
     let r = b.fnma(n, ln2_hi, clamped);
     let r = b.fnma(n, ln2_lo, r);
-    let mut p = f(b, 1.0 / 720.0);
-    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    let mut p = f(b, 0.001_381_454);
+    for c in [0.008_368_745, 0.041_668_39, 0.166_665_21, 0.499_999_94, 1.0, 1.0] {
         let c = f(b, c);
         p = b.fma(p, r, c);
     }
@@ -33,7 +34,7 @@ pub fn exp(b: &mut KernelBuilder, x: Val) -> Val {
     b.select(under, zero, y)
 }
 
-/// `1 / (1 + e⁻ˣ)`.
+/// `1 / (1 + e⁻ˣ)`, within 3 ulp on [−87, 88].
 pub fn sigmoid(b: &mut KernelBuilder, x: Val) -> Val {
     let lanes = b.ty(x).lanes;
     let minus = b.neg(x);
@@ -43,13 +44,13 @@ pub fn sigmoid(b: &mut KernelBuilder, x: Val) -> Val {
     b.div(one, d)
 }
 
-/// `x · sigmoid(x)`.
+/// `x · sigmoid(x)`, within 4 ulp on [−87, 88].
 pub fn silu(b: &mut KernelBuilder, x: Val) -> Val {
     let s = sigmoid(b, x);
     b.mul(x, s)
 }
 
-/// `tanh(x)`: an odd polynomial near 0, `(1 − e^(−2|x|)) / (1 + e^(−2|x|))` with the sign put back elsewhere.
+/// `tanh(x)`, within 5 ulp: an odd polynomial near 0, `(1 − e^(−2|x|)) / (1 + e^(−2|x|))` with the sign put back elsewhere.
 pub fn tanh(b: &mut KernelBuilder, x: Val) -> Val {
     let lanes = b.ty(x).lanes;
     let f = |b: &mut KernelBuilder, v: f32| b.fconst(v, lanes);

@@ -8,12 +8,16 @@
 //! lowering, and in the interpreter.
 
 pub mod builder;
+pub mod interp;
 mod lex;
 pub mod math;
 pub mod op;
 pub mod parse;
 pub mod print;
 pub mod verify;
+
+#[cfg(test)]
+mod tests;
 
 pub use builder::KernelBuilder;
 pub use op::{Cmp, Elem, KOp, KOpInfo, Mem, Ty};
