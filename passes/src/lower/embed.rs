@@ -89,8 +89,13 @@ fn chunk_codes(b: &mut KernelBuilder, codes: &Codes, at: Addr, chunk: u32) -> Va
         let field = b.load(Mem::U8, at.plus(disp as i32), Ty::i32(4));
         let shift = (chunk % per_vector) as u8 * width;
         let field = if shift == 0 { field } else { b.shr(field, shift) };
-        let mask = b.iconst((1 << width) - 1, 4);
-        let field = if width == 8 { field } else { b.and(field, mask) };
+        let field = match width {
+            8 => field,
+            _ => {
+                let mask = b.iconst((1 << width) - 1, 4);
+                b.and(field, mask)
+            }
+        };
         let field = if low_bit == 0 { field } else { b.shl(field, low_bit) };
         code = Some(code.map_or(field, |rest| b.or(rest, field)));
         plane_start += 64 * u32::from(width);
