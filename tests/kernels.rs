@@ -1,0 +1,163 @@
+//! Every kernel that tiny models and awkward shapes need: machine code against the interpreter, bit for bit.
+
+use lathe::build::optimize;
+use lathe_codegen_cpu::{CompiledKernels, CpuFeatures, OptLevel};
+use lathe_frontend::Model;
+use lathe_frontend::testing::{Family, Rng, TinyModel};
+use lathe_ir::DType;
+use lathe_ir::kernel::{Kernel, interp};
+use lathe_ir::layout::{KvLayout, PackedLayout, pack_rows};
+use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
+use lathe_ir::quant::quantize;
+use lathe_passes::lower::{LowerOptions, lower};
+
+const LIMITS: Limits = Limits { tokens: 9, outputs: 9, seqs: 2, ctx: 96 };
+
+fn plan(family: Family, dtype: DType) -> Plan {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    TinyModel::new(family).with_dtype(dtype).write(&path).unwrap();
+    let model = Model::load(&path).unwrap();
+    lower(&optimize(&model.graph, true).unwrap(), &LowerOptions::narrow(LIMITS)).unwrap()
+}
+
+/// Random contents of a buffer, such as the plan means it to hold; `q8a` for a buffer of int8 activations.
+fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
+    let floats = |n: usize, rng: &mut Rng| -> Vec<f32> { (0..n).map(|_| rng.normal()).collect() };
+    let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    match arg {
+        Arg::Section(id) => {
+            let decl = &plan.sections[id];
+            let dims: Vec<u64> = decl.ty.dims.iter().map(|d| d.constant().unwrap()).collect();
+            let values = floats(dims.iter().product::<u64>() as usize, rng);
+            if decl.form == SectionForm::Vector {
+                return quantize(DType::F32, &values).unwrap();
+            }
+            let layout = PackedLayout::of(decl.ty.dtype, dims[0], dims[1]).unwrap();
+            let source = quantize(decl.ty.dtype, &values).unwrap();
+            let mut packed = vec![0; layout.bytes() as usize];
+            pack_rows(&layout, decl.ty.dtype, &source, |r| r, 0..layout.panels(), &mut packed).unwrap();
+            packed
+        }
+        Arg::Kv(_, layer) => {
+            let kv = plan.kv_layers[layer as usize];
+            let layout = KvLayout { kv_heads: kv.kv_heads, head_dim: kv.head_dim };
+            let bytes = layout.part_bytes(u64::from(LIMITS.blocks_per_seq() * LIMITS.seqs)).unwrap() as usize;
+            quantize(DType::F16, &floats(bytes / 2, rng)).unwrap()
+        }
+        Arg::Rope(id) => {
+            let n = plan.ropes[id].spec.dims as usize * LIMITS.tokens as usize;
+            quantize(DType::F32, &floats(n, rng)).unwrap()
+        }
+        Arg::Input(Input::Tokens) => words(&[3, 1, 4, 15, 9, 2, 6, 5, 35]),
+        Arg::Input(Input::Positions) => words(&[33, 34, 35, 36, 37, 0, 1, 2, 64]),
+        Arg::Input(Input::Seqs) => words(&[0, 0, 0, 0, 0, 1, 1, 1, 1]),
+        Arg::Input(Input::Outputs) => words(&[8, 0, 3, 1, 1, 2, 7, 6, 5]),
+        Arg::Input(Input::BlockTables) => words(&[5, 0, 3, 1, 4, 2]),
+        Arg::Buffer(id) => {
+            let bytes = plan.buffers[id].bytes as usize;
+            if !q8a {
+                return quantize(DType::F32, &floats(bytes / 4, rng)).unwrap();
+            }
+            let k = bytes / LIMITS.tokens as usize * 2 / 3;
+            let mut rows = vec![0; bytes];
+            for row in rows.chunks_exact_mut(k + k / 2) {
+                lathe_ir::layout::quantize_row_q8a(&floats(k, rng), row).unwrap();
+            }
+            rows
+        }
+    }
+}
+
+/// Runs a call of the plan compiled and interpreted, for `rows` rows, and compares every buffer.
+fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, rows: u64, rng: &mut Rng) {
+    let kernel = &plan.kernels[call.kernel];
+    // The input of a product with a quantized weight must hold int8 activations.
+    let coded = kernel.name.starts_with("linear.") && kernel.name.contains(".q8a");
+    let decls = kernel.bufs.values();
+    let mut bufs: Vec<Vec<u8>> =
+        decls.zip(&call.args).map(|(decl, &arg)| contents(plan, arg, coded && decl.name == "x", rng)).collect();
+    let mut want = bufs.clone();
+    let units = 0..call.units.at(|_| rows) as i64;
+    let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(|_| rows) as i64).collect();
+    let mut slices: Vec<&mut [u8]> = want.iter_mut().map(Vec::as_mut_slice).collect();
+    interp::run(kernel, &mut slices, &scalars, units.clone()).unwrap();
+
+    let mut scratch = vec![0u64; kernel.scratch as usize / 8 + 16];
+    let start = scratch.as_mut_ptr().cast::<u8>();
+    let pointers: Vec<*mut u8> = bufs.iter_mut().map(|b| b.as_mut_ptr()).collect();
+    // SAFETY: the features are those of this machine; the interpreter just ran the same units on buffers of these sizes
+    // with every access checked, and the scratch memory is as large as the kernel says, with room to align it.
+    unsafe {
+        let scratch = start.add(start.align_offset(64));
+        compiled.call(lathe_ir::Id::index(call.kernel), &pointers, &scalars, units, scratch);
+    }
+    for (i, (got, want)) in bufs.iter().zip(&want).enumerate() {
+        let decl = kernel.bufs.values().nth(i).unwrap();
+        assert!(got == want, "@{}, {rows} rows: ${} differs", kernel.name, decl.name);
+    }
+}
+
+#[test]
+fn machine_code_equals_the_interpreter() {
+    let host = CpuFeatures::host().unwrap();
+    let levels = [host.clone(), CpuFeatures::baseline(host.arch())];
+    let mut rng = Rng::new(7);
+    let cases = [
+        (Family::Llama, DType::Q4_1),
+        (Family::Llama, DType::F16),
+        (Family::Mistral, DType::Q5_0),
+        (Family::Mistral, DType::Bf16),
+        (Family::Qwen2, DType::Q8_0),
+        (Family::Qwen2, DType::F32),
+        (Family::Gemma3, DType::Q4_0),
+        (Family::Gemma3, DType::Q5_1),
+        (Family::Llama, DType::Q2K),
+        (Family::Llama, DType::Q3K),
+        (Family::Llama, DType::Q4K),
+        (Family::Llama, DType::Q5K),
+        (Family::Qwen2, DType::Q6K),
+    ];
+    for (family, dtype) in cases {
+        let plan = plan(family, dtype);
+        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+        for features in &levels {
+            let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();
+            let mut seen = Vec::new();
+            for call in plan.steps.iter().flat_map(|s| &s.calls) {
+                if seen.contains(&call.kernel) {
+                    continue;
+                }
+                seen.push(call.kernel);
+                for rows in [0, 1, 4, 9] {
+                    compare(&plan, call, &compiled, rows, &mut rng);
+                }
+            }
+            assert_eq!(seen.len(), kernels.len(), "every kernel was called");
+        }
+    }
+}
+
+#[test]
+fn the_text_of_kernels_reads_back() {
+    for family in Family::ALL {
+        for kernel in plan(family, DType::Q5_1).kernels.values() {
+            let text = kernel.to_string();
+            let back = lathe_ir::kernel::parse::parse(&text).unwrap();
+            assert_eq!(back.to_string(), text);
+            assert_eq!(back, kernel.compact());
+            assert_eq!(LIMITS.ctx % KV_BLOCK, 0);
+        }
+    }
+}
+
+#[test]
+fn aarch64_code_is_made_for_every_kernel() {
+    let arm = CpuFeatures::all(lathe_codegen_cpu::Arch::Aarch64);
+    for (family, dtype) in [(Family::Gemma3, DType::Q5_1), (Family::Qwen2, DType::F16), (Family::Llama, DType::Q6K)] {
+        for kernel in plan(family, dtype).kernels.values() {
+            let text = lathe_codegen_cpu::kernel_text(kernel, &arm, OptLevel::default()).unwrap();
+            assert!(text.bytes > 0 && text.assembly.contains("ret"), "@{}", kernel.name);
+        }
+    }
+}
