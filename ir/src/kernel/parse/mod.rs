@@ -3,6 +3,8 @@
 //! What is read is the kernel that was printed, valid or not: [`verify`](super::verify) comes after. Two things that
 //! the text cannot say are errors here: a value that is used before any definition, and two definitions of one number.
 
+mod ops;
+
 use super::lex::{Lexer, Place, Token};
 use super::*;
 use std::collections::HashMap;
@@ -307,153 +309,6 @@ impl Parser<'_> {
         })
     }
 
-    fn ty(&mut self) -> Parsed<Ty> {
-        let parsed = match &self.token {
-            Token::Word(w) => parse_type(w),
-            _ => None,
-        };
-        let Some(ty) = parsed else {
-            return self.expected("a type such as `f32x4`");
-        };
-        self.take()?;
-        Ok(ty)
-    }
-
-    /// Keyword, operands and attributes of an op without regions.
-    fn operation(&mut self) -> Parsed<(KOp, Vec<Val>)> {
-        let place = self.place;
-        let Token::Word(word) = &self.token else {
-            return self.expected("an instruction");
-        };
-        let word = word.clone();
-        self.take()?;
-        if let Some(&op) = PLAIN.iter().find(|op| op.info().keyword == word) {
-            return Ok((op, self.operands(op.info().args)?));
-        }
-        if let Some((keyword, suffix)) = word.split_once('.') {
-            let found = match keyword {
-                "cmp" => self.lane_cmp(suffix)?,
-                _ => self.memory_op(keyword, suffix)?,
-            };
-            return found.ok_or_else(|| place.error(format!("there is no op `{word}`")));
-        }
-        Ok(match word.as_str() {
-            "iconst" => (KOp::IConst(self.number("an integer below 2^63")?), Vec::new()),
-            "fconst" => (KOp::FConst(self.float()?), Vec::new()),
-            "bits" => {
-                let args = self.operands(1)?;
-                self.mark('{')?;
-                let shift = self.attribute("shift")?;
-                self.mark(',')?;
-                let width = self.attribute("width")?;
-                self.mark('}')?;
-                (KOp::Bits { shift, width }, args)
-            }
-            "dot4" => {
-                let args = self.operands(3)?;
-                self.mark('{')?;
-                let bits = self.attribute("bits")?;
-                self.mark('}')?;
-                (KOp::Dot4 { bits }, args)
-            }
-            "prefetch" => {
-                let (buf, index, disp) = self.address()?;
-                (KOp::Prefetch { buf, disp }, vec![index])
-            }
-            _ => return self.with_immediate(&word, place),
-        })
-    }
-
-    fn operands(&mut self, count: usize) -> Parsed<Vec<Val>> {
-        let mut args = Vec::with_capacity(count);
-        for i in 0..count {
-            if i > 0 {
-                self.mark(',')?;
-            }
-            args.push(self.value()?);
-        }
-        Ok(args)
-    }
-
-    fn attribute(&mut self, name: &str) -> Parsed<u8> {
-        self.word(name)?;
-        self.number("a number below 256")
-    }
-
-    /// Ops of a value and a constant.
-    fn with_immediate(&mut self, word: &str, place: Place) -> Parsed<(KOp, Vec<Val>)> {
-        const SMALL: [(&str, fn(u8) -> KOp); 5] = [
-            ("shl", KOp::Shl),
-            ("sar", KOp::Sar),
-            ("shr", KOp::Shr),
-            ("bshl", KOp::BShl),
-            ("extract", KOp::Extract),
-        ];
-        const LARGE: [(&str, fn(i64) -> KOp); 2] =
-            [("div_const", KOp::DivConst), ("rem_const", KOp::RemConst)];
-        let small = SMALL.iter().find(|(keyword, _)| *keyword == word);
-        let large = LARGE.iter().find(|(keyword, _)| *keyword == word);
-        if small.is_none() && large.is_none() {
-            return Err(place.error(format!("there is no op `{word}`")));
-        }
-        let args = self.operands(1)?;
-        self.mark(',')?;
-        let op = match (small, large) {
-            (Some((_, op)), _) => op(self.number("a number below 256")?),
-            (_, Some((_, op))) => op(self.number("an integer below 2^63")?),
-            (None, None) => unreachable!("checked above"),
-        };
-        Ok((op, args))
-    }
-
-    fn lane_cmp(&mut self, suffix: &str) -> Parsed<Option<(KOp, Vec<Val>)>> {
-        match Cmp::ALL.into_iter().find(|c| c.keyword() == suffix) {
-            Some(cmp) => Ok(Some((KOp::Cmp(cmp), self.operands(2)?))),
-            None => Ok(None),
-        }
-    }
-
-    fn memory_op(&mut self, keyword: &str, suffix: &str) -> Parsed<Option<(KOp, Vec<Val>)>> {
-        let mem = Mem::ALL.into_iter().find(|m| m.keyword() == suffix);
-        let Some(mem) = mem.filter(|_| ["load", "load_splat", "store"].contains(&keyword)) else {
-            return Ok(None);
-        };
-        let (buf, index, disp) = self.address()?;
-        let mut args = vec![index];
-        let op = match keyword {
-            "load" => KOp::Load { mem, buf, disp },
-            "load_splat" => KOp::LoadSplat { mem, buf, disp },
-            _ => {
-                self.mark(',')?;
-                args.push(self.value()?);
-                KOp::Store { mem, buf, disp }
-            }
-        };
-        Ok(Some((op, args)))
-    }
-
-    /// `$w[%5 + 64]`.
-    fn address(&mut self) -> Parsed<(Buf, Val, i32)> {
-        let place = self.place;
-        let name = self.name('$')?;
-        let buf = self
-            .buffer(&name)
-            .ok_or_else(|| place.error(format!("there is no buffer ${name}")))?;
-        self.mark('[')?;
-        let index = self.value()?;
-        let minus = self.token == Token::Mark('-');
-        let mut disp = 0;
-        if minus || self.token == Token::Mark('+') {
-            self.take()?;
-            let place = self.place;
-            let bytes = i64::from(self.number::<u32>("a number of bytes")?);
-            let signed = i32::try_from(if minus { -bytes } else { bytes });
-            disp = signed.map_err(|_| place.error("an offset lies within 2^31 bytes"))?;
-        }
-        self.mark(']')?;
-        Ok((buf, index, disp))
-    }
-
     fn for_loop(&mut self, results: &[(u32, Place)]) -> Parsed<Inst> {
         let start = self.place;
         self.word("for")?;
@@ -525,43 +380,4 @@ impl Parser<'_> {
             regions,
         })
     }
-}
-
-/// Ops that are written as a keyword and their operands.
-const PLAIN: [KOp; 24] = [
-    KOp::Iota,
-    KOp::Add,
-    KOp::Sub,
-    KOp::Mul,
-    KOp::Div,
-    KOp::Min,
-    KOp::Max,
-    KOp::And,
-    KOp::Or,
-    KOp::Neg,
-    KOp::Abs,
-    KOp::Sqrt,
-    KOp::Round,
-    KOp::Fma,
-    KOp::Fnma,
-    KOp::CvtF32,
-    KOp::CvtI32,
-    KOp::ToIndex,
-    KOp::ToI32,
-    KOp::Bitcast,
-    KOp::Splat,
-    KOp::ReduceAdd,
-    KOp::ReduceMax,
-    KOp::Select,
-];
-
-/// `f32`, `u8x64`; lanes from 2 to 255 stand after `x`.
-fn parse_type(word: &str) -> Option<Ty> {
-    const ELEMS: [Elem; 5] = [Elem::I8, Elem::U8, Elem::I32, Elem::I64, Elem::F32];
-    let (name, lanes) = match word.split_once('x') {
-        Some((name, lanes)) => (name, lanes.parse().ok().filter(|&n: &u8| n > 1)?),
-        None => (word, 1),
-    };
-    let elem = ELEMS.into_iter().find(|e| e.keyword() == name)?;
-    Some(Ty { elem, lanes })
 }
