@@ -14,6 +14,7 @@ pub mod math;
 pub mod op;
 pub mod parse;
 pub mod print;
+pub mod stats;
 pub mod verify;
 
 #[cfg(test)]

@@ -67,8 +67,8 @@ fn shift_byte(x: u64, by: u8) -> Result<u64, Fault> {
 /// To an i32, ties to even.
 fn to_int(x: f32) -> Result<i32, Fault> {
     let rounded = x.round_ties_even();
-    // −2^31 is an i32 and 2^31 is none; the comparison fails for NaN.
-    if rounded >= -2_147_483_648.0 && rounded < 2_147_483_648.0 {
+    // −2^31 is an i32 and 2^31 is none; NaN is in no range.
+    if (-2_147_483_648.0..2_147_483_648.0).contains(&rounded) {
         return Ok(rounded as i32);
     }
     Err(Fault::Operand(format!("of {x}: no i32")))

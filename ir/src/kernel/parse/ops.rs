@@ -1,6 +1,6 @@
 //! Reads types and the ops without regions: keyword, operands, attributes, address.
 
-use super::super::lex::{Place, Token};
+use super::super::lex::Token;
 use super::super::{Buf, Cmp, Elem, KOp, Mem, Ty, Val};
 use super::{Parsed, Parser};
 
@@ -58,7 +58,14 @@ impl Parser<'_> {
                 let (buf, index, disp) = self.address()?;
                 (KOp::Prefetch { buf, disp }, vec![index])
             }
-            _ => return self.with_immediate(&word, place),
+            "shl" => self.with_small(KOp::Shl)?,
+            "sar" => self.with_small(KOp::Sar)?,
+            "shr" => self.with_small(KOp::Shr)?,
+            "bshl" => self.with_small(KOp::BShl)?,
+            "extract" => self.with_small(KOp::Extract)?,
+            "div_const" => self.with_index(KOp::DivConst)?,
+            "rem_const" => self.with_index(KOp::RemConst)?,
+            _ => return Err(place.error(format!("there is no op `{word}`"))),
         })
     }
 
@@ -78,30 +85,18 @@ impl Parser<'_> {
         self.number("a number below 256")
     }
 
-    /// Ops of a value and a constant.
-    fn with_immediate(&mut self, word: &str, place: Place) -> Parsed<(KOp, Vec<Val>)> {
-        const SMALL: [(&str, fn(u8) -> KOp); 5] = [
-            ("shl", KOp::Shl),
-            ("sar", KOp::Sar),
-            ("shr", KOp::Shr),
-            ("bshl", KOp::BShl),
-            ("extract", KOp::Extract),
-        ];
-        const LARGE: [(&str, fn(i64) -> KOp); 2] =
-            [("div_const", KOp::DivConst), ("rem_const", KOp::RemConst)];
-        let small = SMALL.iter().find(|(keyword, _)| *keyword == word);
-        let large = LARGE.iter().find(|(keyword, _)| *keyword == word);
-        if small.is_none() && large.is_none() {
-            return Err(place.error(format!("there is no op `{word}`")));
-        }
+    /// The rest of an op of a value and a small constant.
+    fn with_small(&mut self, op: fn(u8) -> KOp) -> Parsed<(KOp, Vec<Val>)> {
         let args = self.operands(1)?;
         self.mark(',')?;
-        let op = match (small, large) {
-            (Some((_, op)), _) => op(self.number("a number below 256")?),
-            (_, Some((_, op))) => op(self.number("an integer below 2^63")?),
-            (None, None) => unreachable!("checked above"),
-        };
-        Ok((op, args))
+        Ok((op(self.number("a number below 256")?), args))
+    }
+
+    /// The rest of an op of an index and a constant.
+    fn with_index(&mut self, op: fn(i64) -> KOp) -> Parsed<(KOp, Vec<Val>)> {
+        let args = self.operands(1)?;
+        self.mark(',')?;
+        Ok((op(self.number("an integer below 2^63")?), args))
     }
 
     fn lane_cmp(&mut self, suffix: &str) -> Parsed<Option<(KOp, Vec<Val>)>> {

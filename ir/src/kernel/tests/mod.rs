@@ -5,6 +5,7 @@ mod memory;
 mod ops;
 mod random;
 mod rules;
+mod stats;
 mod text;
 
 use super::builder::Addr;
