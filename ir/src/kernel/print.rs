@@ -1,4 +1,4 @@
-//! The text form of a kernel, read back by [`parse`](super::parse):
+//! The text form of a kernel, read back by [`parse`](mod@super::parse):
 //!
 //! ```text
 //! kernel @scale.f32 (unit %0, $x: in, $y: out, #rows = %1) scratch 64 {

@@ -1,6 +1,6 @@
 //! Reads the text form of a kernel back; the form is described at [`print`](mod@super::print).
 //!
-//! What is read is the kernel that was printed, valid or not: [`verify`](super::verify) comes after. Two things that
+//! What is read is the kernel that was printed, valid or not: [`verify`] comes after. Two things that
 //! the text cannot say are errors here: a value that is used before any definition, and two definitions of one number.
 
 mod ops;
