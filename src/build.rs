@@ -82,7 +82,13 @@ pub enum BuildError {
 /// Where a pass fails or leaves an invalid graph.
 pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
     let mut graph = graph.clone();
-    lathe_passes::run_pipeline(&mut graph, lathe_passes::PipelineOptions { verify, after_each: None })?;
+    lathe_passes::run_pipeline(
+        &mut graph,
+        lathe_passes::PipelineOptions {
+            verify,
+            after_each: None,
+        },
+    )?;
     Ok(graph)
 }
 
@@ -93,12 +99,22 @@ pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
 pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildError> {
     let trained = model.config.context_length;
     let context = match options.context {
-        Some(asked) if asked > trained => return Err(BuildError::Context { asked, model: trained }),
+        Some(asked) if asked > trained => {
+            return Err(BuildError::Context {
+                asked,
+                model: trained,
+            });
+        }
         Some(asked) => asked,
         None => trained.min(DEFAULT_CONTEXT),
     };
     let ctx = context.max(1).next_multiple_of(KV_BLOCK);
-    Ok(Limits { tokens: options.chunk.min(ctx), outputs: options.outputs.min(options.chunk).min(ctx), seqs: 1, ctx })
+    Ok(Limits {
+        tokens: options.chunk.min(ctx),
+        outputs: options.outputs.min(options.chunk).min(ctx),
+        seqs: 1,
+        ctx,
+    })
 }
 
 /// Optimizes and lowers a model.
@@ -127,8 +143,17 @@ pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
         opt_level: OptLevel::default(),
     };
     let executable = CpuExecutable::compile(plan, &model.weights, cpu)?;
-    clock.stages.extend(lathe_ir::backend::Executable::report(&executable).stages.iter().cloned());
-    Ok(Built { model, executable, stages: clock.stages })
+    clock.stages.extend(
+        lathe_ir::backend::Executable::report(&executable)
+            .stages
+            .iter()
+            .cloned(),
+    );
+    Ok(Built {
+        model,
+        executable,
+        stages: clock.stages,
+    })
 }
 
 /// The features of this machine that `list` leaves: `all`, or names separated by commas.
@@ -137,7 +162,11 @@ pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
 /// Names a feature that is unknown or not there.
 pub fn cpu_features(list: &str) -> Result<CpuFeatures, lathe_codegen_cpu::Error> {
     let host = CpuFeatures::host()?;
-    if list == "all" { Ok(host) } else { host.narrowed(list) }
+    if list == "all" {
+        Ok(host)
+    } else {
+        host.narrowed(list)
+    }
 }
 
 #[derive(Default)]

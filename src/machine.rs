@@ -12,7 +12,10 @@ pub fn stream_bandwidth(threads: usize) -> f64 {
     let round = || {
         let start = Instant::now();
         let sum: u64 = std::thread::scope(|scope| {
-            let workers: Vec<_> = words.chunks(part).map(|chunk| scope.spawn(move || sum(chunk))).collect();
+            let workers: Vec<_> = words
+                .chunks(part)
+                .map(|chunk| scope.spawn(move || sum(chunk)))
+                .collect();
             workers.into_iter().map(|w| w.join().unwrap_or(0)).sum()
         });
         assert_eq!(sum, words.len() as u64, "every word was read");
@@ -30,7 +33,11 @@ fn sum(words: &[u64]) -> u64 {
             *sum = sum.wrapping_add(*word);
         }
     }
-    chunks.remainder().iter().chain(&sums).fold(0, |a, b| a.wrapping_add(*b))
+    chunks
+        .remainder()
+        .iter()
+        .chain(&sums)
+        .fold(0, |a, b| a.wrapping_add(*b))
 }
 
 /// A figure of `/proc/meminfo` or `/proc/self/status` in bytes, where the system has it.

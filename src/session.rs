@@ -49,7 +49,10 @@ pub fn chat_tokens(model: &Model, messages: &[Value]) -> Result<Vec<u32>, String
 
 /// Tokens that end a generation.
 pub fn stop_tokens(model: &Model) -> Vec<u32> {
-    model.tokenizer.as_ref().map_or(Vec::new(), |t| t.special().eog.clone())
+    model
+        .tokenizer
+        .as_ref()
+        .map_or(Vec::new(), |t| t.special().eog.clone())
 }
 
 /// Bytes of tokens as they are shown: control tokens show nothing.
@@ -63,7 +66,9 @@ impl ModelVocabulary {
     /// # Errors
     /// Where it has none that works.
     pub fn new(model: &Model) -> Result<ModelVocabulary, String> {
-        Ok(ModelVocabulary { tokenizer: tokenizer(model)?.clone() })
+        Ok(ModelVocabulary {
+            tokenizer: tokenizer(model)?.clone(),
+        })
     }
 }
 
@@ -74,7 +79,11 @@ impl Vocabulary for ModelVocabulary {
 }
 
 fn shown_bytes(tokenizer: &Tokenizer, token: u32) -> &[u8] {
-    if tokenizer.is_special(token) { &[] } else { tokenizer.token_bytes(token).unwrap_or_default() }
+    if tokenizer.is_special(token) {
+        &[]
+    } else {
+        tokenizer.token_bytes(token).unwrap_or_default()
+    }
 }
 
 /// A model as the server sees it.
@@ -92,7 +101,12 @@ impl ModelPrompter {
     /// Where the model has no tokenizer that works.
     pub fn new(model: Model, context: usize) -> Result<ModelPrompter, String> {
         let vocabulary = ModelVocabulary::new(&model)?;
-        Ok(ModelPrompter { stop: stop_tokens(&model), vocabulary, model, context })
+        Ok(ModelPrompter {
+            stop: stop_tokens(&model),
+            vocabulary,
+            model,
+            context,
+        })
     }
 }
 

@@ -41,8 +41,15 @@ static ALLOCATOR: Counting = Counting;
 fn decoding_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
-    TinyModel::new(Family::Gemma3).with_dtype(DType::Q4_0).write(&path).unwrap();
-    let options = BuildOptions { threads: 2, chunk: 16, ..BuildOptions::default() };
+    TinyModel::new(Family::Gemma3)
+        .with_dtype(DType::Q4_0)
+        .write(&path)
+        .unwrap();
+    let options = BuildOptions {
+        threads: 2,
+        chunk: 16,
+        ..BuildOptions::default()
+    };
     let built = build(&path, &options).unwrap();
     let vocabulary = ModelVocabulary::new(&built.model).unwrap();
     let mut engine = Engine::new(Box::new(built.executable));
@@ -77,7 +84,11 @@ fn decoding_allocates_nothing() {
             engine.commit(token);
             text.push(vocabulary.token_bytes(token), &mut |piece| shown += piece.len());
         }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - warm, 0, "allocations in 95 tokens");
+        assert_eq!(
+            ALLOCATIONS.load(Ordering::Relaxed) - warm,
+            0,
+            "allocations in 95 tokens"
+        );
         assert!(shown > 0);
     }
 }

@@ -11,8 +11,16 @@ use lathe_ir::graph::interp::{Inputs, KvCache, eval};
 use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
 use lathe_passes::lower::{LowerOptions, lower};
 
-const TYPES: [DType; 8] =
-    [DType::F32, DType::F16, DType::Bf16, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0];
+const TYPES: [DType; 8] = [
+    DType::F32,
+    DType::F16,
+    DType::Bf16,
+    DType::Q4_0,
+    DType::Q4_1,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q8_0,
+];
 const K_TYPES: [DType; 5] = [DType::Q2K, DType::Q3K, DType::Q4K, DType::Q5K, DType::Q6K];
 
 fn tiny(family: Family, dtype: DType) -> Model {
@@ -23,7 +31,12 @@ fn tiny(family: Family, dtype: DType) -> Model {
 }
 
 fn plan(model: &Model, tokens: u32) -> Plan {
-    let limits = Limits { tokens, outputs: tokens, seqs: 2, ctx: 96 };
+    let limits = Limits {
+        tokens,
+        outputs: tokens,
+        seqs: 2,
+        ctx: 96,
+    };
     let graph = optimize(&model.graph, true).unwrap();
     let plan = lower(&graph, &LowerOptions::narrow(limits)).unwrap();
     if let Err(errors) = lathe_ir::plan::verify::verify(&plan) {
@@ -34,7 +47,12 @@ fn plan(model: &Model, tokens: u32) -> Plan {
 
 fn executable(model: &Model, plan: Plan, threads: usize, features: CpuFeatures) -> CpuExecutable {
     let blocks = plan.limits.blocks_per_seq() * plan.limits.seqs;
-    let options = CpuOptions { threads, features, kv_blocks: blocks, opt_level: OptLevel::default() };
+    let options = CpuOptions {
+        threads,
+        features,
+        kv_blocks: blocks,
+        opt_level: OptLevel::default(),
+    };
     CpuExecutable::compile(plan, &model.weights, options).unwrap()
 }
 
@@ -50,7 +68,10 @@ impl Sequences {
         let per_seq = 96 / KV_BLOCK;
         // Blocks out of order, so that a table that is ignored shows.
         let tables = (0..2 * per_seq).map(|i| 2 * per_seq - 1 - i).collect();
-        Sequences { tokens: [tokens(1, lengths[0]), tokens(2, lengths[1])], tables }
+        Sequences {
+            tokens: [tokens(1, lengths[0]), tokens(2, lengths[1])],
+            tables,
+        }
     }
 
     /// Logits of every position of both sequences: each step runs up to `chunk` rows of the first, then of the second.
@@ -89,14 +110,22 @@ impl Sequences {
 fn nmse(got: &[f32], want: &[f32]) -> f64 {
     assert_eq!(got.len(), want.len());
     let square = |x: f64| x * x;
-    let error: f64 = got.iter().zip(want).map(|(g, w)| square(f64::from(*g) - f64::from(*w))).sum();
+    let error: f64 = got
+        .iter()
+        .zip(want)
+        .map(|(g, w)| square(f64::from(*g) - f64::from(*w)))
+        .sum();
     let norm: f64 = want.iter().map(|w| square(f64::from(*w))).sum();
     error / norm
 }
 
 /// Logits of one sequence by the interpreter, of the graph as optimized (`quantized`) or as the frontend built it.
 fn interpreted(model: &Model, tokens: &[u32], optimized: bool) -> Vec<f32> {
-    let graph = if optimized { optimize(&model.graph, true).unwrap() } else { model.graph.clone() };
+    let graph = if optimized {
+        optimize(&model.graph, true).unwrap()
+    } else {
+        model.graph.clone()
+    };
     let rows: Vec<u32> = (0..tokens.len() as u32).collect();
     let inputs = Inputs::batch(tokens, &rows, &vec![0; tokens.len()], &rows);
     let outputs = eval(&graph, &model.weights, &inputs, &mut KvCache::new()).unwrap();
@@ -131,12 +160,19 @@ fn executables_agree_with_the_interpreter_on_every_type() {
             }
         }
     }
-    assert!(2 * equal > cases, "{equal} of {cases} cases without a code that differs");
+    assert!(
+        2 * equal > cases,
+        "{equal} of {cases} cases without a code that differs"
+    );
 }
 
 #[test]
 fn batch_mates_chunks_threads_and_features_change_no_bit() {
-    for (family, dtype) in [(Family::Llama, DType::Q4_0), (Family::Gemma3, DType::Q8_0), (Family::Qwen2, DType::Q4K)] {
+    for (family, dtype) in [
+        (Family::Llama, DType::Q4_0),
+        (Family::Gemma3, DType::Q8_0),
+        (Family::Qwen2, DType::Q4K),
+    ] {
         let model = tiny(family, dtype);
         let plan = plan(&model, 40);
         let sequences = Sequences::new(plan.vocab, [70, 45]);
@@ -145,14 +181,26 @@ fn batch_mates_chunks_threads_and_features_change_no_bit() {
         let want = sequences.run(&mut exe, 20);
         for (threads, chunk) in [(2, 1), (3, 7), (1, 13)] {
             let mut exe = executable(&model, plan.clone(), threads, host.clone());
-            assert!(sequences.run(&mut exe, chunk) == want, "{family:?} {dtype}: {threads} threads, chunks of {chunk}");
+            assert!(
+                sequences.run(&mut exe, chunk) == want,
+                "{family:?} {dtype}: {threads} threads, chunks of {chunk}"
+            );
         }
         let baseline = CpuFeatures::baseline(host.arch());
         let mut exe = executable(&model, plan.clone(), 2, baseline);
-        assert!(sequences.run(&mut exe, 20) == want, "{family:?} {dtype}: another feature level");
-        let alone = Sequences { tokens: [sequences.tokens[1].clone(), Vec::new()], ..Sequences::new(plan.vocab, [0, 0]) };
+        assert!(
+            sequences.run(&mut exe, 20) == want,
+            "{family:?} {dtype}: another feature level"
+        );
+        let alone = Sequences {
+            tokens: [sequences.tokens[1].clone(), Vec::new()],
+            ..Sequences::new(plan.vocab, [0, 0])
+        };
         let mut exe = executable(&model, plan, 2, host);
-        assert!(alone.run(&mut exe, 40)[0] == want[1], "{family:?} {dtype}: a sequence alone");
+        assert!(
+            alone.run(&mut exe, 40)[0] == want[1],
+            "{family:?} {dtype}: a sequence alone"
+        );
     }
 }
 

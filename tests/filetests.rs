@@ -34,7 +34,9 @@ fn files() -> Vec<PathBuf> {
 /// The value of `; key: value` in the lines before the graph.
 fn header<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let lines = text.lines().take_while(|l| l.starts_with(';'));
-    lines.filter_map(|l| l.strip_prefix("; ")?.strip_prefix(key)?.strip_prefix(": ")).next()
+    lines
+        .filter_map(|l| l.strip_prefix("; ")?.strip_prefix(key)?.strip_prefix(": "))
+        .next()
 }
 
 /// What comes of a file, or why its test is wrong.
@@ -49,7 +51,9 @@ fn outcome(text: &str) -> Result<String, String> {
         },
         "verify-kernel" => {
             let kernel = lathe_ir::kernel::parse::parse(input).map_err(|e| e.to_string())?;
-            let errors = lathe_ir::kernel::verify::verify(&kernel).err().ok_or("the kernel verifies")?;
+            let errors = lathe_ir::kernel::verify::verify(&kernel)
+                .err()
+                .ok_or("the kernel verifies")?;
             Ok(errors.iter().map(|e| format!("; {e}\n")).collect())
         }
         "verify" => {
@@ -70,7 +74,15 @@ fn passes(input: &str, names: &str, fires: Option<&str>) -> Result<String, Strin
         "all" => pipeline().to_vec(),
         names => passes_by_name(&names.split(',').collect::<Vec<_>>()).map_err(|e| e.to_string())?,
     };
-    run_passes(&mut graph, &passes, PipelineOptions { verify: true, after_each: None }).map_err(|e| e.to_string())?;
+    run_passes(
+        &mut graph,
+        &passes,
+        PipelineOptions {
+            verify: true,
+            after_each: None,
+        },
+    )
+    .map_err(|e| e.to_string())?;
     let after = print::print(&graph);
     match (fires, after == before) {
         (Some("yes"), false) | (Some("no"), true) => Ok(after),
@@ -83,9 +95,16 @@ fn passes(input: &str, names: &str, fires: Option<&str>) -> Result<String, Strin
 /// The first line in which two texts differ.
 fn difference(got: &str, want: &str) -> String {
     let (got, want): (Vec<&str>, Vec<&str>) = (got.lines().collect(), want.lines().collect());
-    let at = (0..got.len().max(want.len())).find(|&i| got.get(i) != want.get(i)).unwrap_or(0);
+    let at = (0..got.len().max(want.len()))
+        .find(|&i| got.get(i) != want.get(i))
+        .unwrap_or(0);
     let line = |text: &[&str]| text.get(at).map_or("(the end)".to_owned(), |l| (*l).to_owned());
-    format!("line {} is\n    {}\nbut must be\n    {}", at + 1, line(&got), line(&want))
+    format!(
+        "line {} is\n    {}\nbut must be\n    {}",
+        at + 1,
+        line(&got),
+        line(&want)
+    )
 }
 
 #[test]

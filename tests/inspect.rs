@@ -11,7 +11,10 @@ fn every_stage_reads_back() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tiny.gguf");
     for family in Family::ALL {
-        TinyModel::new(family).with_dtype(DType::Q4_1).write(&file).unwrap();
+        TinyModel::new(family)
+            .with_dtype(DType::Q4_1)
+            .write(&file)
+            .unwrap();
         let model = file.to_str().unwrap();
         let stage = |stage: &str| stdout(&["inspect", model, "--stage", stage, "--ctx", "64"]);
         for name in ["graph", "optimized"] {
@@ -38,7 +41,10 @@ fn every_stage_reads_back() {
 fn layers_and_passes_can_be_picked() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tiny.gguf");
-    TinyModel::new(Family::Llama).with_dtype(DType::Q8_0).write(&file).unwrap();
+    TinyModel::new(Family::Llama)
+        .with_dtype(DType::Q8_0)
+        .write(&file)
+        .unwrap();
     let model = file.to_str().unwrap();
     let layer = |pass: &str| stdout(&["inspect", model, "--after", pass, "--layer", "1"]);
     assert!(layer("fuse-matmul").contains("linear") && layer("fuse-matmul").contains("kv_append"));
@@ -47,7 +53,11 @@ fn layers_and_passes_can_be_picked() {
     assert!(!layer("fuse-glu").contains("blk.0"));
     let passes = stdout(&["inspect", model, "--stage", "passes"]);
     for pass in lathe_passes::pipeline() {
-        assert!(passes.contains(pass.name) && passes.contains(pass.explain), "{}", pass.name);
+        assert!(
+            passes.contains(pass.name) && passes.contains(pass.explain),
+            "{}",
+            pass.name
+        );
     }
 }
 
@@ -69,5 +79,8 @@ fn printed_graphs_are_input_of_opt() {
         assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} became {b}");
     }
     let optimized = stdout(&["opt", text, "--passes", "all"]);
-    assert_eq!(optimized, stdout(&["inspect", file.to_str().unwrap(), "--stage", "optimized"]));
+    assert_eq!(
+        optimized,
+        stdout(&["inspect", file.to_str().unwrap(), "--stage", "optimized"])
+    );
 }

@@ -15,7 +15,9 @@ fn logits(model: &Path, tokens: &str, threads: u32, chunk: u32) -> Vec<u8> {
     let out = dir.path().join("o.npy");
     let (threads, chunk) = (threads.to_string(), chunk.to_string());
     let (model, out_text) = (model.to_str().unwrap(), out.to_str().unwrap());
-    stdout(&["logits", model, "--tokens", tokens, "--output", out_text, "-t", &threads, "--chunk", &chunk]);
+    stdout(&[
+        "logits", model, "--tokens", tokens, "--output", out_text, "-t", &threads, "--chunk", &chunk,
+    ]);
     std::fs::read(out).unwrap()
 }
 
@@ -31,7 +33,10 @@ fn logits_of_tiny_models() {
             let want = logits(&path, &tokens, 1, 64);
             for (threads, chunk) in [(1, 1), (2, 7), (3, 64), (2, 5)] {
                 let got = logits(&path, &tokens, threads, chunk);
-                assert!(got == want, "{family:?} {dtype}: {threads} threads, chunks of {chunk} differ");
+                assert!(
+                    got == want,
+                    "{family:?} {dtype}: {threads} threads, chunks of {chunk} differ"
+                );
             }
         }
     }
@@ -53,12 +58,19 @@ fn greedy_text_of_real_models() {
         for prompt in PROMPTS {
             let text = |threads: &str, chunk: &str| {
                 let path = path.to_str().unwrap();
-                stdout(&["run", path, "-p", prompt, "-n", "24", "-q", "-t", threads, "--chunk", chunk, "--ctx", "512"])
+                stdout(&[
+                    "run", path, "-p", prompt, "-n", "24", "-q", "-t", threads, "--chunk", chunk, "--ctx",
+                    "512",
+                ])
             };
             let want = text("2", "512");
             assert!(want.trim().len() > 5, "{built_in}: {want:?}");
             for (threads, chunk) in [("1", "512"), ("2", "1"), ("2", "7")] {
-                assert_eq!(text(threads, chunk), want, "{built_in}, {threads} threads, chunks of {chunk}");
+                assert_eq!(
+                    text(threads, chunk),
+                    want,
+                    "{built_in}, {threads} threads, chunks of {chunk}"
+                );
             }
         }
     }

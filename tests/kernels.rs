@@ -11,14 +11,23 @@ use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
 use lathe_ir::quant::quantize;
 use lathe_passes::lower::{LowerOptions, lower};
 
-const LIMITS: Limits = Limits { tokens: 9, outputs: 9, seqs: 2, ctx: 96 };
+const LIMITS: Limits = Limits {
+    tokens: 9,
+    outputs: 9,
+    seqs: 2,
+    ctx: 96,
+};
 
 fn plan(family: Family, dtype: DType) -> Plan {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(family).with_dtype(dtype).write(&path).unwrap();
     let model = Model::load(&path).unwrap();
-    lower(&optimize(&model.graph, true).unwrap(), &LowerOptions::narrow(LIMITS)).unwrap()
+    lower(
+        &optimize(&model.graph, true).unwrap(),
+        &LowerOptions::narrow(LIMITS),
+    )
+    .unwrap()
 }
 
 /// Random contents of a buffer, such as the plan means it to hold; `q8a` for a buffer of int8 activations.
@@ -36,13 +45,26 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
             let layout = PackedLayout::of(decl.ty.dtype, dims[0], dims[1]).unwrap();
             let source = quantize(decl.ty.dtype, &values).unwrap();
             let mut packed = vec![0; layout.bytes() as usize];
-            pack_rows(&layout, decl.ty.dtype, &source, |r| r, 0..layout.panels(), &mut packed).unwrap();
+            pack_rows(
+                &layout,
+                decl.ty.dtype,
+                &source,
+                |r| r,
+                0..layout.panels(),
+                &mut packed,
+            )
+            .unwrap();
             packed
         }
         Arg::Kv(_, layer) => {
             let kv = plan.kv_layers[layer as usize];
-            let layout = KvLayout { kv_heads: kv.kv_heads, head_dim: kv.head_dim };
-            let bytes = layout.part_bytes(u64::from(LIMITS.blocks_per_seq() * LIMITS.seqs)).unwrap() as usize;
+            let layout = KvLayout {
+                kv_heads: kv.kv_heads,
+                head_dim: kv.head_dim,
+            };
+            let bytes = layout
+                .part_bytes(u64::from(LIMITS.blocks_per_seq() * LIMITS.seqs))
+                .unwrap() as usize;
             quantize(DType::F16, &floats(bytes / 2, rng)).unwrap()
         }
         Arg::Rope(id) => {
@@ -75,8 +97,10 @@ fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, rows: u64, rng:
     // The input of a product with a quantized weight must hold int8 activations.
     let coded = kernel.name.starts_with("linear.") && kernel.name.contains(".q8a");
     let decls = kernel.bufs.values();
-    let mut bufs: Vec<Vec<u8>> =
-        decls.zip(&call.args).map(|(decl, &arg)| contents(plan, arg, coded && decl.name == "x", rng)).collect();
+    let mut bufs: Vec<Vec<u8>> = decls
+        .zip(&call.args)
+        .map(|(decl, &arg)| contents(plan, arg, coded && decl.name == "x", rng))
+        .collect();
     let mut want = bufs.clone();
     let units = 0..call.units.at(|_| rows) as i64;
     let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(|_| rows) as i64).collect();
@@ -90,11 +114,22 @@ fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, rows: u64, rng:
     // with every access checked, and the scratch memory is as large as the kernel says, with room to align it.
     unsafe {
         let scratch = start.add(start.align_offset(64));
-        compiled.call(lathe_ir::Id::index(call.kernel), &pointers, &scalars, units, scratch);
+        compiled.call(
+            lathe_ir::Id::index(call.kernel),
+            &pointers,
+            &scalars,
+            units,
+            scratch,
+        );
     }
     for (i, (got, want)) in bufs.iter().zip(&want).enumerate() {
         let decl = kernel.bufs.values().nth(i).unwrap();
-        assert!(got == want, "@{}, {rows} rows: ${} differs", kernel.name, decl.name);
+        assert!(
+            got == want,
+            "@{}, {rows} rows: ${} differs",
+            kernel.name,
+            decl.name
+        );
     }
 }
 
@@ -154,10 +189,18 @@ fn the_text_of_kernels_reads_back() {
 #[test]
 fn aarch64_code_is_made_for_every_kernel() {
     let arm = CpuFeatures::all(lathe_codegen_cpu::Arch::Aarch64);
-    for (family, dtype) in [(Family::Gemma3, DType::Q5_1), (Family::Qwen2, DType::F16), (Family::Llama, DType::Q6K)] {
+    for (family, dtype) in [
+        (Family::Gemma3, DType::Q5_1),
+        (Family::Qwen2, DType::F16),
+        (Family::Llama, DType::Q6K),
+    ] {
         for kernel in plan(family, dtype).kernels.values() {
             let text = lathe_codegen_cpu::kernel_text(kernel, &arm, OptLevel::default()).unwrap();
-            assert!(text.bytes > 0 && text.assembly.contains("ret"), "@{}", kernel.name);
+            assert!(
+                text.bytes > 0 && text.assembly.contains("ret"),
+                "@{}",
+                kernel.name
+            );
         }
     }
 }

@@ -26,7 +26,10 @@ fn files_that_are_no_models() {
     let line = refusal(&["run", text(&dir.path().join("absent.gguf")), "-p", "x"], 2);
     assert!(line.contains("absent.gguf"), "{line}");
     let line = refusal(&["run", "no-such-model", "-p", "x"], 2);
-    assert!(line.contains("no-such-model") && line.contains("smollm2-135m"), "{line}");
+    assert!(
+        line.contains("no-such-model") && line.contains("smollm2-135m"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -48,12 +51,31 @@ fn tokens_and_prompts_out_of_range() {
     let model = tiny(dir.path());
     let vocab = TinyModel::new(Family::Llama).vocab_size();
     let out = dir.path().join("o.npy");
-    let line = refusal(&["logits", text(&model), "--tokens", &format!("1,{vocab}"), "--output", text(&out)], 2);
-    assert!(line.contains(&format!("token 1 of the prompt is {vocab}")), "{line}");
+    let line = refusal(
+        &[
+            "logits",
+            text(&model),
+            "--tokens",
+            &format!("1,{vocab}"),
+            "--output",
+            text(&out),
+        ],
+        2,
+    );
+    assert!(
+        line.contains(&format!("token 1 of the prompt is {vocab}")),
+        "{line}"
+    );
     assert!(!out.exists(), "nothing was written");
-    let line = refusal(&["logits", text(&model), "--tokens", "1,x", "--output", text(&out)], 2);
+    let line = refusal(
+        &["logits", text(&model), "--tokens", "1,x", "--output", text(&out)],
+        2,
+    );
     assert!(line.contains("`x` is not a token id"), "{line}");
-    let line = refusal(&["logits", text(&model), "--tokens", "", "--output", text(&out)], 2);
+    let line = refusal(
+        &["logits", text(&model), "--tokens", "", "--output", text(&out)],
+        2,
+    );
     assert!(line.contains("empty"), "{line}");
     let long = "a b c d ".repeat(3000);
     let line = refusal(&["run", text(&model), "-p", &long], 2);
@@ -72,7 +94,10 @@ fn parameters_out_of_range() {
     assert!(line.contains("top_p is 2"), "{line}");
     let line = refusal(&["run", text(&model), "-p", "x", "--device", "tpu"], 2);
     assert!(line.contains("`tpu`"), "{line}");
-    let line = refusal(&["run", text(&model), "-p", "x", "--cpu-features", "warp-drive"], 2);
+    let line = refusal(
+        &["run", text(&model), "-p", "x", "--cpu-features", "warp-drive"],
+        2,
+    );
     assert!(line.contains("warp-drive"), "{line}");
     let line = refusal(&["inspect", text(&model), "--after", "no-such-pass"], 2);
     assert!(line.contains("no-such-pass"), "{line}");

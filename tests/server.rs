@@ -14,7 +14,12 @@ struct Server {
 
 impl Server {
     fn start(args: &[&str]) -> Server {
-        let mut child = lathe().arg("serve").args(args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = lathe()
+            .arg("serve")
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let base_url = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, url) = line.split_once("http://")?;
@@ -35,11 +40,22 @@ impl Drop for Server {
 
 #[test]
 fn openai_client_chats() {
-    let Some(_) = model("openai_client_chats", "smollm2-135m") else { return };
+    let Some(_) = model("openai_client_chats", "smollm2-135m") else {
+        return;
+    };
     let python = std::env::var("LATHE_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let server = Server::start(&["smollm2-135m", "--port", "0"]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openai.py");
-    let out = Command::new(python).args([script, &server.base_url, "smollm2-135m"]).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success() && stdout.starts_with("ok:"), "{stdout}\n{stderr}");
+    let out = Command::new(python)
+        .args([script, &server.base_url, "smollm2-135m"])
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert!(
+        out.status.success() && stdout.starts_with("ok:"),
+        "{stdout}\n{stderr}"
+    );
 }

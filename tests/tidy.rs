@@ -39,7 +39,16 @@ fn root() -> &'static Path {
 /// Every Rust file of the workspace, by path from its root.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let folders = ["ir", "frontend", "passes", "codegen-cpu", "runtime", "server", "src", "tests"];
+    let folders = [
+        "ir",
+        "frontend",
+        "passes",
+        "codegen-cpu",
+        "runtime",
+        "server",
+        "src",
+        "tests",
+    ];
     let mut open: Vec<PathBuf> = folders.iter().map(|f| root().join(f)).collect();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -110,7 +119,11 @@ fn crates_depend_downwards() {
 
 #[test]
 fn nothing_is_left_to_do() {
-    let words = [["to", "do!("].concat(), ["unimple", "mented!("].concat(), ["FIX", "ME"].concat()];
+    let words = [
+        ["to", "do!("].concat(),
+        ["unimple", "mented!("].concat(),
+        ["FIX", "ME"].concat(),
+    ];
     let mut broken = Vec::new();
     for (name, text) in sources() {
         for word in &words {
@@ -126,13 +139,22 @@ fn nothing_is_left_to_do() {
 fn architectures_are_named_in_the_frontend_alone() {
     let mut broken = Vec::new();
     for (name, text) in sources() {
-        let knows_ops_only = ["ir/src", "passes/src", "codegen-cpu/src", "runtime/src", "server/src"];
+        let knows_ops_only = [
+            "ir/src",
+            "passes/src",
+            "codegen-cpu/src",
+            "runtime/src",
+            "server/src",
+        ];
         if !knows_ops_only.iter().any(|f| name.starts_with(f)) || name.contains("test") {
             continue;
         }
         for (n, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            if ["\"llama\"", "\"qwen2\"", "\"gemma3\""].iter().any(|a| code.contains(a)) {
+            if ["\"llama\"", "\"qwen2\"", "\"gemma3\""]
+                .iter()
+                .any(|a| code.contains(a))
+            {
                 broken.push(format!("{name}:{} names an architecture", n + 1));
             }
         }

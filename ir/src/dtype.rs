@@ -144,7 +144,9 @@ impl FromStr for DType {
     type Err = UnknownDType;
     fn from_str(text: &str) -> Result<Self, UnknownDType> {
         let all = DType::GGUF.iter().copied().chain([DType::Q8A, DType::Kv]);
-        all.into_iter().find(|t| t.keyword() == text).ok_or_else(|| UnknownDType(text.to_owned()))
+        all.into_iter()
+            .find(|t| t.keyword() == text)
+            .ok_or_else(|| UnknownDType(text.to_owned()))
     }
 }
 

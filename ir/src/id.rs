@@ -53,7 +53,10 @@ pub struct Arena<I, T> {
 impl<I: Id, T> Arena<I, T> {
     /// An empty arena.
     pub fn new() -> Self {
-        Arena { entries: Vec::new(), id: PhantomData }
+        Arena {
+            entries: Vec::new(),
+            id: PhantomData,
+        }
     }
 
     /// Adds an entry and returns its id.
@@ -125,6 +128,9 @@ impl<I: Id, T: fmt::Debug> fmt::Debug for Arena<I, T> {
 
 impl<I: Id, T> FromIterator<T> for Arena<I, T> {
     fn from_iter<It: IntoIterator<Item = T>>(entries: It) -> Self {
-        Arena { entries: entries.into_iter().collect(), id: PhantomData }
+        Arena {
+            entries: entries.into_iter().collect(),
+            id: PhantomData,
+        }
     }
 }

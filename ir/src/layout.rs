@@ -80,13 +80,26 @@ impl PackedLayout {
         let (kind, block) = match quant::format(dtype) {
             Some(f) => {
                 let (bits, planes, offset, group, has_min) = (f.bits, f.planes, f.offset, f.group, f.has_min);
-                (PackedKind::Codes { bits, planes, offset, group, has_min }, f.block_len.max(BLOCK) as u64)
+                (
+                    PackedKind::Codes {
+                        bits,
+                        planes,
+                        offset,
+                        group,
+                        has_min,
+                    },
+                    f.block_len.max(BLOCK) as u64,
+                )
             }
             None if quant::is_supported(dtype) => (PackedKind::Float(dtype), 1),
             None => return Err(QuantError::UnsupportedType(dtype)),
         };
         if k == 0 || !k.is_multiple_of(block) {
-            return Err(QuantError::Ragged { dtype, elements: k, block });
+            return Err(QuantError::Ragged {
+                dtype,
+                elements: k,
+                block,
+            });
         }
         let matrix = |what| QuantError::Matrix { dtype, rows, k, what };
         if rows == 0 {
@@ -94,7 +107,9 @@ impl PackedLayout {
         }
         // No kind takes more than 16 · 4 bytes for an element of each of a panel's rows, nor adds more than a vector.
         let fits = k.checked_mul(ROWS * 4).and_then(|n| n.checked_add(ALIGN));
-        let fits = fits.and_then(|n| n.checked_mul(rows.div_ceil(ROWS))).filter(|n| i64::try_from(*n).is_ok());
+        let fits = fits
+            .and_then(|n| n.checked_mul(rows.div_ceil(ROWS)))
+            .filter(|n| i64::try_from(*n).is_ok());
         fits.ok_or_else(|| matrix("its size overflows"))?;
         Ok(PackedLayout { kind, rows, k })
     }

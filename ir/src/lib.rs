@@ -1,7 +1,7 @@
 //! The intermediate representations of Lathe and what all of its crates share.
 //!
-//! Three levels, each with a text form, a verifier and an interpreter: [`graph`](crate::graph) (typed tensor values),
-//! [`kernel`](crate::kernel) (what one kernel does) and [`plan`](crate::plan) (kernels in order, with their buffers).
+//! Three levels, each with a text form, a verifier and an interpreter: [`graph`] (typed tensor values),
+//! [`kernel`] (what one kernel does) and [`plan`] (kernels in order, with their buffers).
 //! This crate depends on none of the others.
 
 pub mod backend;

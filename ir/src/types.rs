@@ -82,17 +82,26 @@ pub struct TensorType {
 impl TensorType {
     /// A tensor type of these dims.
     pub fn new<D: Into<Dim>>(dims: impl IntoIterator<Item = D>, dtype: DType) -> TensorType {
-        TensorType { dims: dims.into_iter().map(Into::into).collect(), dtype }
+        TensorType {
+            dims: dims.into_iter().map(Into::into).collect(),
+            dtype,
+        }
     }
 
     /// `[rows, columns]` of `dtype`.
     pub fn matrix(rows: impl Into<Dim>, columns: u64, dtype: DType) -> TensorType {
-        TensorType { dims: vec![rows.into(), Dim::Const(columns)], dtype }
+        TensorType {
+            dims: vec![rows.into(), Dim::Const(columns)],
+            dtype,
+        }
     }
 
     /// The type of a KV-cache state token.
     pub fn kv() -> TensorType {
-        TensorType { dims: Vec::new(), dtype: DType::Kv }
+        TensorType {
+            dims: Vec::new(),
+            dtype: DType::Kv,
+        }
     }
 
     /// The number of dims.
@@ -107,12 +116,17 @@ impl TensorType {
 
     /// The number of elements where every dim is constant and the product fits.
     pub fn elements(&self) -> Option<u64> {
-        self.dims.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?))
+        self.dims
+            .iter()
+            .try_fold(1u64, |n, d| n.checked_mul(d.constant()?))
     }
 
     /// The same dims with another element type.
     pub fn with_dtype(&self, dtype: DType) -> TensorType {
-        TensorType { dims: self.dims.clone(), dtype }
+        TensorType {
+            dims: self.dims.clone(),
+            dtype,
+        }
     }
 }
 

@@ -24,7 +24,9 @@ fn rule(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
     if r.data(node).op != (Op::MergeHeads {}) {
         return Ok(false);
     }
-    let Some(chain) = match_chain(r, r.data(node).operands[0]) else { return Ok(false) };
+    let Some(chain) = match_chain(r, r.data(node).operands[0]) else {
+        return Ok(false);
+    };
     r.replace(node, chain.op, &[], &[chain.q, chain.kv, chain.pos, chain.seq])?;
     Ok(true)
 }
@@ -37,11 +39,17 @@ fn step<'r>(r: &'r Rewriter, value: Value) -> Option<&'r NodeData> {
 
 fn match_chain(r: &Rewriter, mixed: Value) -> Option<Chain> {
     let mix = step(r, mixed)?;
-    let Op::AttnMix { layer, kv_heads, .. } = mix.op else { return None };
-    let [weights, kv, seq] = mix.operands[..] else { return None };
+    let Op::AttnMix { layer, kv_heads, .. } = mix.op else {
+        return None;
+    };
+    let [weights, kv, seq] = mix.operands[..] else {
+        return None;
+    };
     let softmax = step(r, weights).filter(|n| n.op == Op::Softmax {})?;
     let mask = step(r, softmax.operands[0])?;
-    let Op::CausalMask { window } = mask.op else { return None };
+    let Op::CausalMask { window } = mask.op else {
+        return None;
+    };
     let pos = mask.operands[1];
     let mut below = step(r, mask.operands[0])?;
     let (mut cap, mut scale) = (0.0, 1.0);
@@ -54,9 +62,23 @@ fn match_chain(r: &Rewriter, mixed: Value) -> Option<Chain> {
         below = step(r, below.operands[0])?;
     }
     let same_layer = below.op == Op::AttnScores { layer, kv_heads };
-    let [q, scores_kv, scores_seq] = below.operands[..] else { return None };
+    let [q, scores_kv, scores_seq] = below.operands[..] else {
+        return None;
+    };
     if !same_layer || (scores_kv, scores_seq) != (kv, seq) {
         return None;
     }
-    Some(Chain { q, kv, pos, seq, op: Op::AttentionPaged { layer, kv_heads, scale, cap, window } })
+    Some(Chain {
+        q,
+        kv,
+        pos,
+        seq,
+        op: Op::AttentionPaged {
+            layer,
+            kv_heads,
+            scale,
+            cap,
+            window,
+        },
+    })
 }

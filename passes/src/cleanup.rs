@@ -19,19 +19,29 @@ fn mul_by_scalar(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
         return Ok(false);
     }
     let (x, c) = (data.operands[0], data.operands[1]);
-    let Some(scalar) = r.made_by(c, |op| matches!(op, Op::Scalar { .. })) else { return Ok(false) };
-    let Op::Scalar { value } = r.data(scalar).op else { return Ok(false) };
+    let Some(scalar) = r.made_by(c, |op| matches!(op, Op::Scalar { .. })) else {
+        return Ok(false);
+    };
+    let Op::Scalar { value } = r.data(scalar).op else {
+        return Ok(false);
+    };
     r.replace(node, Op::Scale { by: value }, &[], &[x])?;
     Ok(true)
 }
 
 /// `scale (scale x {a}) {b}` → `scale x {a·b}`, where the inner one is read once.
 fn chain_of_scales(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::Scale { by: outer } = r.data(node).op else { return Ok(false) };
+    let Op::Scale { by: outer } = r.data(node).op else {
+        return Ok(false);
+    };
     let x = r.data(node).operands[0];
-    let inner = r.made_by(x, |op| matches!(op, Op::Scale { .. })).filter(|_| r.single_use(x));
+    let inner = r
+        .made_by(x, |op| matches!(op, Op::Scale { .. }))
+        .filter(|_| r.single_use(x));
     let Some(inner) = inner else { return Ok(false) };
-    let Op::Scale { by } = r.data(inner).op else { return Ok(false) };
+    let Op::Scale { by } = r.data(inner).op else {
+        return Ok(false);
+    };
     let x = r.data(inner).operands[0];
     r.replace(node, Op::Scale { by: by * outer }, &[], &[x])?;
     Ok(true)

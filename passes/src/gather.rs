@@ -24,12 +24,18 @@ fn rule(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
     if r.data(node).op != (Op::GatherRows {}) {
         return Ok(false);
     }
-    let [value, rows] = r.data(node).operands[..] else { return Ok(false) };
-    let Some(maker) = r.graph.def(value).filter(|_| r.single_use(value)) else { return Ok(false) };
+    let [value, rows] = r.data(node).operands[..] else {
+        return Ok(false);
+    };
+    let Some(maker) = r.graph.def(value).filter(|_| r.single_use(value)) else {
+        return Ok(false);
+    };
     let data = r.data(maker).clone();
     let gathered = match &data.op {
         Op::Linear(l) => movable(l),
-        Op::RmsNorm { .. } | Op::NormAdd { .. } | Op::Act { .. } | Op::Scale { .. } | Op::Softcap { .. } => true,
+        Op::RmsNorm { .. } | Op::NormAdd { .. } | Op::Act { .. } | Op::Scale { .. } | Op::Softcap { .. } => {
+            true
+        }
         Op::Add {} | Op::Mul {} => r.graph.ty(data.operands[0]) == r.graph.ty(data.operands[1]),
         _ => false,
     };
@@ -42,7 +48,12 @@ fn rule(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
         r.graph.insert_before(gather, node);
         inputs.push((x, results[0]));
     }
-    let map = |v: Value| inputs.iter().find(|(old, _)| *old == v).map_or(v, |(_, new)| *new);
+    let map = |v: Value| {
+        inputs
+            .iter()
+            .find(|(old, _)| *old == v)
+            .map_or(v, |(_, new)| *new)
+    };
     match data.op {
         Op::Linear(mut l) => {
             l.map_values(&mut |v| map(v));
@@ -60,5 +71,8 @@ fn rule(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 fn movable(l: &Linear) -> bool {
     let [part] = &l.parts[..] else { return false };
     part.output == Output::F32
-        && part.epilogue.iter().all(|e| !matches!(e, Epilogue::Heads(_) | Epilogue::Rope { .. }))
+        && part
+            .epilogue
+            .iter()
+            .all(|e| !matches!(e, Epilogue::Heads(_) | Epilogue::Rope { .. }))
 }

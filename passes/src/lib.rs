@@ -12,4 +12,6 @@ mod pipeline;
 mod quantize;
 mod rewrite;
 
-pub use pipeline::{Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline};
+pub use pipeline::{
+    Hook, Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline,
+};

@@ -39,7 +39,15 @@ pub fn merge_linears(graph: &mut Graph) -> Result<(), PassError> {
 
 /// The weight of a `dequant` in natural order.
 fn decoded(r: &Rewriter, value: Value) -> Option<Weight> {
-    let node = r.made_by(value, |op| matches!(op, Op::Dequant { order: RowOrder::Natural, .. }))?;
+    let node = r.made_by(value, |op| {
+        matches!(
+            op,
+            Op::Dequant {
+                order: RowOrder::Natural,
+                ..
+            }
+        )
+    })?;
     Some(r.data(node).weights[0])
 }
 
@@ -49,7 +57,9 @@ fn matmul(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
         return Ok(false);
     }
     let (x, w) = (r.data(node).operands[0], r.data(node).operands[1]);
-    let Some(weight) = decoded(r, w) else { return Ok(false) };
+    let Some(weight) = decoded(r, w) else {
+        return Ok(false);
+    };
     let dtype = r.graph.weights[weight].ty.dtype;
     if !lathe_ir::quant::is_supported(dtype) {
         return Ok(false);
@@ -60,8 +70,12 @@ fn matmul(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 
 /// Replaces `node` by the open linear that makes `value`, with one more step.
 fn extend(r: &mut Rewriter, node: Node, value: Value, step: Epilogue) -> Result<bool, PassError> {
-    let Some((linear, part)) = r.open_linear(value) else { return Ok(false) };
-    let Some(part) = extended(part, step) else { return Ok(false) };
+    let Some((linear, part)) = r.open_linear(value) else {
+        return Ok(false);
+    };
+    let Some(part) = extended(part, step) else {
+        return Ok(false);
+    };
     let input = r.data(linear).operands[0];
     r.replace_with_linear(node, input, single(part))?;
     Ok(true)
@@ -93,14 +107,18 @@ fn pointwise(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 
 /// `split_heads` of an open linear.
 fn heads(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::SplitHeads { heads } = r.data(node).op else { return Ok(false) };
+    let Op::SplitHeads { heads } = r.data(node).op else {
+        return Ok(false);
+    };
     let x = r.data(node).operands[0];
     extend(r, node, x, Epilogue::Heads(heads))
 }
 
 /// `rms_norm` of an open linear that is split into heads: each head is normed.
 fn head_norm(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::RmsNorm { eps } = r.data(node).op else { return Ok(false) };
+    let Op::RmsNorm { eps } = r.data(node).op else {
+        return Ok(false);
+    };
     let (x, weight) = (r.data(node).operands[0], r.data(node).weights[0]);
     match r.open_linear(x) {
         Some((_, part)) if part.heads().is_some() => extend(r, node, x, Epilogue::HeadNorm { weight, eps }),
@@ -110,12 +128,29 @@ fn head_norm(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 
 /// `rope` of an open linear that is split into heads.
 fn rope(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::Rope { pairs, dims, base, freq_scale, magnitude } = r.data(node).op else { return Ok(false) };
+    let Op::Rope {
+        pairs,
+        dims,
+        base,
+        freq_scale,
+        magnitude,
+    } = r.data(node).op
+    else {
+        return Ok(false);
+    };
     let (x, pos) = (r.data(node).operands[0], r.data(node).operands[1]);
     let factors = r.data(node).weights.first().copied();
-    let spec = RopeSpec { pairs, dims, base, freq_scale, magnitude };
+    let spec = RopeSpec {
+        pairs,
+        dims,
+        base,
+        freq_scale,
+        magnitude,
+    };
     match r.open_linear(x) {
-        Some((_, part)) if part.heads().is_some() => extend(r, node, x, Epilogue::Rope { pos, spec, factors }),
+        Some((_, part)) if part.heads().is_some() => {
+            extend(r, node, x, Epilogue::Rope { pos, spec, factors })
+        }
         _ => Ok(false),
     }
 }
@@ -123,8 +158,12 @@ fn rope(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 /// `kv_append kv, (linear x [k]), (linear x [v])` → one linear that stores both, where both are open and split into
 /// heads and have the same input.
 fn kv_store(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::KvAppend { layer } = r.data(node).op else { return Ok(false) };
-    let [kv, k, v, pos, seq] = r.data(node).operands[..] else { return Ok(false) };
+    let Op::KvAppend { layer } = r.data(node).op else {
+        return Ok(false);
+    };
+    let [kv, k, v, pos, seq] = r.data(node).operands[..] else {
+        return Ok(false);
+    };
     let (Some((k_node, k_part)), Some((v_node, v_part))) = (r.open_linear(k), r.open_linear(v)) else {
         return Ok(false);
     };
@@ -132,7 +171,16 @@ fn kv_store(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
     if input != r.data(v_node).operands[0] || k_part.heads().is_none() || v_part.heads().is_none() {
         return Ok(false);
     }
-    let store = |part: &Part, which| Part { output: Output::Kv { part: which, layer, kv, pos, seq }, ..part.clone() };
+    let store = |part: &Part, which| Part {
+        output: Output::Kv {
+            part: which,
+            layer,
+            kv,
+            pos,
+            seq,
+        },
+        ..part.clone()
+    };
     let parts = vec![store(k_part, KvPart::K), store(v_part, KvPart::V)];
     r.replace_with_linear(node, input, Linear { parts })?;
     Ok(true)
@@ -146,18 +194,27 @@ fn glu(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
     }
     let (a, b) = (r.data(node).operands[0], r.data(node).operands[1]);
     let fused = glu_part(r, a, b).or_else(|| glu_part(r, b, a));
-    let Some((input, part)) = fused else { return Ok(false) };
+    let Some((input, part)) = fused else {
+        return Ok(false);
+    };
     r.replace_with_linear(node, input, single(part))?;
     Ok(true)
 }
 
 fn glu_part(r: &Rewriter, gate: Value, up: Value) -> Option<(Value, Part)> {
     let ((gate_node, gate), (up_node, up)) = (r.open_linear(gate)?, r.open_linear(up)?);
-    let [Epilogue::Act(func)] = gate.epilogue[..] else { return None };
+    let [Epilogue::Act(func)] = gate.epilogue[..] else {
+        return None;
+    };
     let input = r.data(gate_node).operands[0];
     let ty = |w: Weight| &r.graph.weights[w].ty;
-    let alike = input == r.data(up_node).operands[0] && ty(gate.weight) == ty(up.weight) && up.epilogue.is_empty();
-    let part = Part { gate_up: Some(up.weight), epilogue: vec![Epilogue::Glu(func)], ..gate.clone() };
+    let alike =
+        input == r.data(up_node).operands[0] && ty(gate.weight) == ty(up.weight) && up.epilogue.is_empty();
+    let part = Part {
+        gate_up: Some(up.weight),
+        epilogue: vec![Epilogue::Glu(func)],
+        ..gate.clone()
+    };
     alike.then_some((input, part))
 }
 
@@ -181,24 +238,44 @@ fn residual(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 /// Two linears with the same input → one, at the place of the later, where nothing between reads the earlier one's
 /// results and both take their input as int8 or both as f32.
 fn merge(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::Linear(later) = &r.data(node).op else { return Ok(false) };
+    let Op::Linear(later) = &r.data(node).op else {
+        return Ok(false);
+    };
     let input = r.data(node).operands[0];
     let place = |n: Node| r.graph.order.iter().position(|&o| o == n);
     let here = place(node);
-    let coded = |l: &Linear| l.parts.iter().all(|p| r.graph.weights[p.weight].ty.dtype.is_block_quantized());
-    let float = |l: &Linear| l.parts.iter().all(|p| r.graph.weights[p.weight].ty.dtype.is_float());
+    let coded = |l: &Linear| {
+        l.parts
+            .iter()
+            .all(|p| r.graph.weights[p.weight].ty.dtype.is_block_quantized())
+    };
+    let float = |l: &Linear| {
+        l.parts
+            .iter()
+            .all(|p| r.graph.weights[p.weight].ty.dtype.is_float())
+    };
     let earlier = r.readers(input).into_iter().find_map(|n| match &r.data(n).op {
         Op::Linear(l) if place(n) < here && r.data(n).operands[0] == input && !l.stores_kv() => {
             let alike = coded(l) && coded(later) || float(l) && float(later);
             let results = &r.data(n).results;
-            let free = results.iter().all(|v| r.readers(*v).into_iter().all(|reader| place(reader) > here));
+            let free = results
+                .iter()
+                .all(|v| r.readers(*v).into_iter().all(|reader| place(reader) > here));
             (alike && free).then_some((n, l))
         }
         _ => None,
     });
-    let Some((earlier, first)) = earlier else { return Ok(false) };
+    let Some((earlier, first)) = earlier else {
+        return Ok(false);
+    };
     let parts: Vec<Part> = first.parts.iter().chain(&later.parts).cloned().collect();
-    let old: Vec<Value> = r.data(earlier).results.iter().chain(&r.data(node).results).copied().collect();
+    let old: Vec<Value> = r
+        .data(earlier)
+        .results
+        .iter()
+        .chain(&r.data(node).results)
+        .copied()
+        .collect();
     let (merged, results) = r.graph.make_linear(input, Linear { parts })?;
     r.graph.insert_before(merged, node);
     for (old, new) in old.into_iter().zip(results) {
@@ -213,13 +290,21 @@ fn merge(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 /// Scores do not change when queries and keys are reordered alike, so all ropes of the graph turn or none does: each must
 /// be the last step of a part without head norm, whose result is a query of attention or a stored key.
 pub fn rope_half(graph: &mut Graph) -> Result<(), PassError> {
-    let adjacent = |e: &Epilogue| matches!(e, Epilogue::Rope { spec, .. } if spec.pairs == RopePairs::Adjacent);
+    let adjacent =
+        |e: &Epilogue| matches!(e, Epilogue::Rope { spec, .. } if spec.pairs == RopePairs::Adjacent);
     let mut turned = Vec::new();
     for &node in &graph.order {
         match &graph.nodes[node].op {
-            Op::Rope { pairs: RopePairs::Adjacent, .. } => return Ok(()),
+            Op::Rope {
+                pairs: RopePairs::Adjacent,
+                ..
+            } => return Ok(()),
             Op::Linear(l) if l.parts.iter().any(|p| p.epilogue.iter().any(adjacent)) => {
-                if !l.parts.iter().all(|p| !p.epilogue.iter().any(adjacent) || may_turn(graph, node, p)) {
+                if !l
+                    .parts
+                    .iter()
+                    .all(|p| !p.epilogue.iter().any(adjacent) || may_turn(graph, node, p))
+                {
                     return Ok(());
                 }
                 turned.push(node);
@@ -228,7 +313,9 @@ pub fn rope_half(graph: &mut Graph) -> Result<(), PassError> {
         }
     }
     for node in turned {
-        let Op::Linear(l) = &mut graph.nodes[node].op else { continue };
+        let Op::Linear(l) = &mut graph.nodes[node].op else {
+            continue;
+        };
         for part in l.parts.iter_mut().filter(|p| p.epilogue.iter().any(adjacent)) {
             part.order = RowOrder::RopeHalf;
             for step in &mut part.epilogue {
@@ -243,13 +330,25 @@ pub fn rope_half(graph: &mut Graph) -> Result<(), PassError> {
 
 fn may_turn(graph: &Graph, node: Node, part: &Part) -> bool {
     let plain = part.order == RowOrder::Natural
-        && part.epilogue.iter().all(|e| matches!(e, Epilogue::Bias(_) | Epilogue::Heads(_) | Epilogue::Rope { .. }));
+        && part
+            .epilogue
+            .iter()
+            .all(|e| matches!(e, Epilogue::Bias(_) | Epilogue::Heads(_) | Epilogue::Rope { .. }));
     let stored = matches!(part.output, Output::Kv { part: KvPart::K, .. });
     let data = &graph.nodes[node];
     let is_query = |value: &Value| {
-        graph.order.iter().map(|&n| &graph.nodes[n]).filter(|n| n.operands.contains(value)).all(|n| {
-            matches!(n.op, Op::AttentionPaged { .. }) && n.operands[0] == *value
-        })
+        graph
+            .order
+            .iter()
+            .map(|&n| &graph.nodes[n])
+            .filter(|n| n.operands.contains(value))
+            .all(|n| matches!(n.op, Op::AttentionPaged { .. }) && n.operands[0] == *value)
     };
-    plain && (stored || data.results.iter().filter(|v| graph.ty(**v).dtype != DType::Kv).all(is_query))
+    plain
+        && (stored
+            || data
+                .results
+                .iter()
+                .filter(|v| graph.ty(**v).dtype != DType::Kv)
+                .all(is_query))
 }

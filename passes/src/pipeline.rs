@@ -114,10 +114,15 @@ pub fn pipeline() -> &'static [Pass] {
 pub fn passes_by_name(names: &[&str]) -> Result<Vec<Pass>, PassError> {
     let find = |name: &&str| {
         let found = PIPELINE.iter().find(|p| p.name == *name).copied();
-        found.ok_or_else(|| PassError::Unknown { name: (*name).to_owned() })
+        found.ok_or_else(|| PassError::Unknown {
+            name: (*name).to_owned(),
+        })
     };
     names.iter().map(find).collect()
 }
+
+/// Looks at the graph after a pass.
+pub type Hook<'a> = dyn FnMut(&Pass, &Graph) + 'a;
 
 /// What to do around passes.
 #[derive(Default)]
@@ -125,7 +130,7 @@ pub struct PipelineOptions<'a> {
     /// Verify the graph after every pass.
     pub verify: bool,
     /// Called after every pass.
-    pub after_each: Option<&'a mut dyn FnMut(&Pass, &Graph)>,
+    pub after_each: Option<&'a mut Hook<'a>>,
 }
 
 /// Runs the whole pipeline.
@@ -143,7 +148,10 @@ pub fn run_pipeline(graph: &mut Graph, options: PipelineOptions) -> Result<(), P
 pub fn run_passes(graph: &mut Graph, passes: &[Pass], mut options: PipelineOptions) -> Result<(), PassError> {
     for pass in passes {
         (pass.run)(graph).map_err(|e| match e {
-            PassError::Rule(error) => PassError::Type { pass: pass.name, error },
+            PassError::Rule(error) => PassError::Type {
+                pass: pass.name,
+                error,
+            },
             e => e,
         })?;
         if options.verify || cfg!(debug_assertions) {
@@ -157,5 +165,8 @@ pub fn run_passes(graph: &mut Graph, passes: &[Pass], mut options: PipelineOptio
 }
 
 fn check(graph: &Graph, pass: &'static str) -> Result<(), PassError> {
-    verify(graph).map_err(|errors| PassError::Invalid { pass, error: errors[0].to_string() })
+    verify(graph).map_err(|errors| PassError::Invalid {
+        pass,
+        error: errors[0].to_string(),
+    })
 }

@@ -27,9 +27,14 @@ pub fn fuse_norm_add(graph: &mut Graph) -> Result<(), PassError> {
 
 /// `linear x` over block-quantized weights → `linear (quantize x)`.
 fn input(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
-    let Op::Linear(linear) = &r.data(node).op else { return Ok(false) };
+    let Op::Linear(linear) = &r.data(node).op else {
+        return Ok(false);
+    };
     let x = r.data(node).operands[0];
-    let coded = linear.parts.iter().all(|p| r.graph.weights[p.weight].ty.dtype.is_block_quantized());
+    let coded = linear
+        .parts
+        .iter()
+        .all(|p| r.graph.weights[p.weight].ty.dtype.is_block_quantized());
     if !coded || r.graph.ty(x).dtype != DType::F32 {
         return Ok(false);
     }
@@ -46,9 +51,13 @@ fn norm(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
         return Ok(false);
     }
     let x = r.data(node).operands[0];
-    let made = r.made_by(x, |op| matches!(op, Op::RmsNorm { .. })).filter(|_| r.single_use(x));
+    let made = r
+        .made_by(x, |op| matches!(op, Op::RmsNorm { .. }))
+        .filter(|_| r.single_use(x));
     let Some(made) = made else { return Ok(false) };
-    let Op::RmsNorm { eps } = r.data(made).op else { return Ok(false) };
+    let Op::RmsNorm { eps } = r.data(made).op else {
+        return Ok(false);
+    };
     let (weights, operands) = (r.data(made).weights.clone(), r.data(made).operands.clone());
     r.replace(node, Op::NormQuant { eps }, &weights, &operands)?;
     Ok(true)
@@ -60,8 +69,13 @@ fn output(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
         return Ok(false);
     }
     let x = r.data(node).operands[0];
-    let Some((linear, part)) = r.open_linear(x).filter(|(_, p)| p.heads().is_none()) else { return Ok(false) };
-    let part = Part { output: Output::Q8A, ..part.clone() };
+    let Some((linear, part)) = r.open_linear(x).filter(|(_, p)| p.heads().is_none()) else {
+        return Ok(false);
+    };
+    let part = Part {
+        output: Output::Q8A,
+        ..part.clone()
+    };
     let input = r.data(linear).operands[0];
     r.replace_with_linear(node, input, single(part))?;
     Ok(true)
@@ -76,13 +90,18 @@ fn norm_add(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
     if r.graph.ty(a) != r.graph.ty(b) || r.graph.ty(a).rank() != 2 {
         return Ok(false);
     }
-    let norm = |v| r.made_by(v, |op| matches!(op, Op::RmsNorm { .. })).filter(|_| r.single_use(v));
+    let norm = |v| {
+        r.made_by(v, |op| matches!(op, Op::RmsNorm { .. }))
+            .filter(|_| r.single_use(v))
+    };
     let (made, other) = match (norm(a), norm(b)) {
         (Some(made), _) => (made, b),
         (None, Some(made)) => (made, a),
         (None, None) => return Ok(false),
     };
-    let Op::RmsNorm { eps } = r.data(made).op else { return Ok(false) };
+    let Op::RmsNorm { eps } = r.data(made).op else {
+        return Ok(false);
+    };
     let (weights, x) = (r.data(made).weights.clone(), r.data(made).operands[0]);
     r.replace(node, Op::NormAdd { eps }, &weights, &[x, other])?;
     Ok(true)

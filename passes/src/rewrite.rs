@@ -20,7 +20,10 @@ pub struct Rewriter<'g> {
 /// Where a rule makes an ill-typed node, or the rules do not come to an end.
 pub fn apply(graph: &mut Graph, rules: &[Rule]) -> Result<(), PassError> {
     let budget = 64 + 16 * graph.order.len();
-    let mut rewriter = Rewriter { uses: graph.use_counts(), graph };
+    let mut rewriter = Rewriter {
+        uses: graph.use_counts(),
+        graph,
+    };
     let (mut at, mut fired) = (0, 0);
     while at < rewriter.graph.order.len() {
         let node = rewriter.graph.order[at];
@@ -76,7 +79,9 @@ impl Rewriter<'_> {
     pub fn open_linear(&self, value: Value) -> Option<(Node, &Part)> {
         let node = self.graph.def(value)?;
         match &self.graph.nodes[node].op {
-            Op::Linear(l) if l.parts.len() == 1 && l.parts[0].output == Output::F32 && self.single_use(value) => {
+            Op::Linear(l)
+                if l.parts.len() == 1 && l.parts[0].output == Output::F32 && self.single_use(value) =>
+            {
                 Some((node, &l.parts[0]))
             }
             _ => None,
@@ -84,7 +89,13 @@ impl Rewriter<'_> {
     }
 
     /// Puts a new node before `at`, with results instead of those of `at`, whose results nobody reads any more.
-    pub fn replace(&mut self, at: Node, op: Op, weights: &[lathe_ir::graph::Weight], operands: &[Value]) -> Result<Node, PassError> {
+    pub fn replace(
+        &mut self,
+        at: Node,
+        op: Op,
+        weights: &[lathe_ir::graph::Weight],
+        operands: &[Value],
+    ) -> Result<Node, PassError> {
         let (node, results) = self.graph.make_node(op, weights, operands)?;
         self.put(at, node, &results);
         Ok(node)

@@ -102,7 +102,13 @@ impl Engine {
             computed: 0,
             blocks: Vec::with_capacity(limits.blocks_per_seq() as usize),
         };
-        Engine { pool: BlockPool::new(executable.kv_blocks()), chunk: tokens, executable, sequence, step }
+        Engine {
+            pool: BlockPool::new(executable.kv_blocks()),
+            chunk: tokens,
+            executable,
+            sequence,
+            step,
+        }
     }
 
     /// Cuts prompts into chunks of at most `tokens`; the plan's bound stays.
@@ -134,10 +140,19 @@ impl Engine {
             return Err(Error::EmptyPrompt);
         }
         if prompt.len() > context {
-            return Err(Error::PromptTooLong { prompt: prompt.len(), context });
+            return Err(Error::PromptTooLong {
+                prompt: prompt.len(),
+                context,
+            });
         }
         let bad = prompt.iter().position(|&t| t >= vocab);
-        bad.map_or(Ok(()), |index| Err(Error::TokenRange { index, token: prompt[index], vocab }))
+        bad.map_or(Ok(()), |index| {
+            Err(Error::TokenRange {
+                index,
+                token: prompt[index],
+                vocab,
+            })
+        })
     }
 
     /// Starts a new sequence with `prompt`, keeping the KV of the longest prefix shared with the last one. At least one

@@ -11,7 +11,9 @@ pub struct BlockPool {
 impl BlockPool {
     /// A pool of `blocks` free blocks.
     pub fn new(blocks: u32) -> BlockPool {
-        BlockPool { free: (0..blocks).rev().collect() }
+        BlockPool {
+            free: (0..blocks).rev().collect(),
+        }
     }
 
     /// The number of free blocks.

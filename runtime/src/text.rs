@@ -68,7 +68,8 @@ impl TextStream {
                 }
                 Err(error) => {
                     let valid = done + error.valid_up_to();
-                    self.held.push_str(std::str::from_utf8(&self.partial[done..valid]).unwrap_or_default());
+                    self.held
+                        .push_str(std::str::from_utf8(&self.partial[done..valid]).unwrap_or_default());
                     done = valid;
                     match error.error_len() {
                         None => break,
@@ -85,7 +86,11 @@ impl TextStream {
 
     /// Cuts `held` before the earliest stop string in it, if there is one.
     fn cut_at_stop(&mut self) -> bool {
-        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        let first = self
+            .stops
+            .iter()
+            .filter_map(|stop| self.held.find(stop.as_str()))
+            .min();
         if let Some(first) = first {
             self.held.truncate(first);
             self.stopped = true;
@@ -98,7 +103,10 @@ impl TextStream {
         if self.stops.is_empty() || self.cut_at_stop() {
             return self.held.len();
         }
-        let window = self.held.len().saturating_sub(self.longest_stop.saturating_sub(1));
+        let window = self
+            .held
+            .len()
+            .saturating_sub(self.longest_stop.saturating_sub(1));
         let start = (window..self.held.len()).find(|&i| {
             self.held.is_char_boundary(i) && self.stops.iter().any(|s| s.starts_with(&self.held[i..]))
         });

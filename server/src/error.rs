@@ -21,18 +21,31 @@ pub struct ApiError {
 impl ApiError {
     /// 400: the field `param` is wrong.
     pub fn invalid(param: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status: StatusCode::BAD_REQUEST, message: message.into(), param: Some(param), code: None }
+        ApiError {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+            param: Some(param),
+            code: None,
+        }
     }
 
     /// 400: the field `param` asks for something that is not there.
     pub fn unsupported(param: &'static str, what: &str) -> ApiError {
         let message = format!("`{param}`: {what} is not supported");
-        ApiError { code: Some("unsupported_parameter"), ..ApiError::invalid(param, message) }
+        ApiError {
+            code: Some("unsupported_parameter"),
+            ..ApiError::invalid(param, message)
+        }
     }
 
     /// 400: the body is no JSON of the right shape.
     pub fn body(message: impl Into<String>) -> ApiError {
-        ApiError { status: StatusCode::BAD_REQUEST, message: message.into(), param: None, code: None }
+        ApiError {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+            param: None,
+            code: None,
+        }
     }
 
     /// 404: no such model.
@@ -47,12 +60,20 @@ impl ApiError {
 
     /// 500: the engine failed.
     pub fn internal(message: impl Into<String>) -> ApiError {
-        ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into(), param: None, code: None }
+        ApiError {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: message.into(),
+            param: None,
+            code: None,
+        }
     }
 
     /// 503: the queue is full or the engine is gone.
     pub fn unavailable(message: impl Into<String>) -> ApiError {
-        ApiError { status: StatusCode::SERVICE_UNAVAILABLE, ..ApiError::internal(message) }
+        ApiError {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..ApiError::internal(message)
+        }
     }
 
     /// The JSON body.
@@ -76,9 +97,10 @@ impl From<lathe_runtime::Error> for ApiError {
         use lathe_runtime::Error as E;
         let message = error.to_string();
         match error {
-            E::PromptTooLong { .. } => {
-                ApiError { code: Some("context_length_exceeded"), ..ApiError::invalid("messages", message) }
-            }
+            E::PromptTooLong { .. } => ApiError {
+                code: Some("context_length_exceeded"),
+                ..ApiError::invalid("messages", message)
+            },
             E::Parameter { name, .. } => ApiError::invalid(name, message),
             E::EmptyPrompt | E::TokenRange { .. } => ApiError::invalid("prompt", message),
             E::Step(_) => ApiError::internal(message),

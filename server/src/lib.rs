@@ -57,7 +57,12 @@ pub struct Served {
 impl Served {
     /// A model under `name`.
     pub fn new(name: impl Into<String>, prompter: Arc<dyn Prompter>, queue: Queue) -> Served {
-        Served { model: name.into(), created: now(), prompter, queue }
+        Served {
+            model: name.into(),
+            created: now(),
+            prompter,
+            queue,
+        }
     }
 
     /// Checks that a request asks for the model that is served; one without a name does.
@@ -71,7 +76,9 @@ impl Served {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// The routes over a model.
@@ -90,12 +97,22 @@ pub fn router(served: Arc<Served>) -> Router {
 
 async fn unknown(method: Method, uri: Uri) -> ApiError {
     let message = format!("there is no {method} {}", uri.path());
-    ApiError { status: axum::http::StatusCode::NOT_FOUND, message, param: None, code: None }
+    ApiError {
+        status: axum::http::StatusCode::NOT_FOUND,
+        message,
+        param: None,
+        code: None,
+    }
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}", uri.path());
-    ApiError { status: axum::http::StatusCode::METHOD_NOT_ALLOWED, message, param: None, code: None }
+    ApiError {
+        status: axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        message,
+        param: None,
+        code: None,
+    }
 }
 
 /// Serves until `stop` completes; answers under way are finished.
@@ -107,5 +124,7 @@ pub async fn serve(
     served: Arc<Served>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(served)).with_graceful_shutdown(stop).await
+    axum::serve(listener, router(served))
+        .with_graceful_shutdown(stop)
+        .await
 }

@@ -39,7 +39,10 @@ impl Queue {
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub fn start(engine: Engine, vocabulary: Arc<dyn Vocabulary>) -> std::io::Result<(Queue, JoinHandle<()>)> {
+    pub fn start(
+        engine: Engine,
+        vocabulary: Arc<dyn Vocabulary>,
+    ) -> std::io::Result<(Queue, JoinHandle<()>)> {
         let (jobs, inbox) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("lathe-engine".into())
@@ -67,7 +70,9 @@ fn work(mut engine: Engine, vocabulary: &dyn Vocabulary, inbox: &Receiver<Job>) 
             continue;
         }
         let mut show = |text: &str| job.events.blocking_send(Event::Text(text.to_owned())).is_ok();
-        let done = engine.generate(&job.request, vocabulary, &mut show).map_err(ApiError::from);
+        let done = engine
+            .generate(&job.request, vocabulary, &mut show)
+            .map_err(ApiError::from);
         // A receiver that is gone wants no answer.
         let _ = job.events.blocking_send(Event::Done(done));
     }

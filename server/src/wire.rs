@@ -132,7 +132,9 @@ impl Common {
             ("logit_bias", present(&self.logit_bias), "a logit bias"),
             (
                 "response_format",
-                self.response_format.as_ref().is_some_and(|v| !v.is_null() && !text_format(v)),
+                self.response_format
+                    .as_ref()
+                    .is_some_and(|v| !v.is_null() && !text_format(v)),
                 "a format other than text",
             ),
             ("tools", present(&self.tools), "calling tools"),
@@ -140,15 +142,19 @@ impl Common {
             ("suffix", present(&self.suffix), "filling in before a suffix"),
             ("echo", self.echo == Some(true), "repeating the prompt"),
         ];
-        checks.iter().find(|c| c.1).map_or(Ok(()), |c| Err(ApiError::unsupported(c.0, c.2)))
+        checks
+            .iter()
+            .find(|c| c.1)
+            .map_or(Ok(()), |c| Err(ApiError::unsupported(c.0, c.2)))
     }
 
     /// Sampling parameters; a seed is made up where none is given.
     pub fn sampling(&self) -> Result<SamplingParams, ApiError> {
         let range = |name, value: Option<f32>, lo: f32, hi: f32| match value {
-            Some(v) if !(lo..=hi).contains(&v) => {
-                Err(ApiError::invalid(name, format!("`{name}` is {v}, but must be between {lo} and {hi}")))
-            }
+            Some(v) if !(lo..=hi).contains(&v) => Err(ApiError::invalid(
+                name,
+                format!("`{name}` is {v}, but must be between {lo} and {hi}"),
+            )),
             v => Ok(v),
         };
         let params = SamplingParams {
@@ -171,7 +177,10 @@ impl Common {
         match self.max_completion_tokens.or(self.max_tokens) {
             None => Ok(None),
             Some(n) if n >= 1 => Ok(Some(usize::try_from(n).unwrap_or(usize::MAX))),
-            Some(n) => Err(ApiError::invalid("max_tokens", format!("`max_tokens` is {n}, but must be at least 1"))),
+            Some(n) => Err(ApiError::invalid(
+                "max_tokens",
+                format!("`max_tokens` is {n}, but must be at least 1"),
+            )),
         }
     }
 
@@ -183,7 +192,10 @@ impl Common {
             Some(OneOrMany::Many(v)) => v,
         };
         if stops.len() > 16 || stops.iter().any(|s| s.len() > 1024) {
-            return Err(ApiError::invalid("stop", "`stop` takes at most 16 strings of at most 1024 bytes"));
+            return Err(ApiError::invalid(
+                "stop",
+                "`stop` takes at most 16 strings of at most 1024 bytes",
+            ));
         }
         Ok(stops)
     }
@@ -191,7 +203,9 @@ impl Common {
 
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }
 
 /// Turns content given as a list of text parts into a string, as chat templates expect it.
@@ -212,7 +226,9 @@ pub fn normalize_messages(messages: &mut [Value]) -> Result<(), ApiError> {
             Some(Value::Array(parts)) => {
                 let text = |part: &Value| part.get("text").and_then(Value::as_str).map(str::to_owned);
                 let texts: Option<Vec<String>> = parts.iter().map(text).collect();
-                let joined = texts.ok_or_else(|| invalid("has a content part that is no text"))?.concat();
+                let joined = texts
+                    .ok_or_else(|| invalid("has a content part that is no text"))?
+                    .concat();
                 message["content"] = Value::String(joined);
             }
             Some(Value::Null) | None if message.get("tool_calls").is_some() => {}
@@ -233,8 +249,10 @@ mod tests {
 
     #[test]
     fn neutral_values_pass_and_others_are_named() {
-        let body = chat(json!({"messages": [], "n": 1, "tools": [], "logprobs": false, "logit_bias": {},
-            "response_format": {"type": "text"}, "user": "x"}));
+        let body = chat(
+            json!({"messages": [], "n": 1, "tools": [], "logprobs": false, "logit_bias": {},
+            "response_format": {"type": "text"}, "user": "x"}),
+        );
         assert_eq!(body.common.refuse_unsupported(), Ok(()));
         for (field, value) in [
             ("n", json!(2)),
@@ -244,25 +262,44 @@ mod tests {
         ] {
             let mut request = json!({"messages": []});
             request[field] = value;
-            assert_eq!(chat(request).common.refuse_unsupported().unwrap_err().param, Some(field));
+            assert_eq!(
+                chat(request).common.refuse_unsupported().unwrap_err().param,
+                Some(field)
+            );
         }
     }
 
     #[test]
     fn sampling_is_checked() {
-        let params = chat(json!({"messages": [], "temperature": 0, "seed": 5})).common.sampling().unwrap();
+        let params = chat(json!({"messages": [], "temperature": 0, "seed": 5}))
+            .common
+            .sampling()
+            .unwrap();
         assert_eq!((params.temperature, params.seed), (0.0, 5));
-        let error = chat(json!({"messages": [], "temperature": 3})).common.sampling().unwrap_err();
+        let error = chat(json!({"messages": [], "temperature": 3}))
+            .common
+            .sampling()
+            .unwrap_err();
         assert_eq!(error.message, "`temperature` is 3, but must be between 0 and 2");
-        assert!(chat(json!({"messages": [], "max_tokens": 0})).common.limit().is_err());
+        assert!(
+            chat(json!({"messages": [], "max_tokens": 0}))
+                .common
+                .limit()
+                .is_err()
+        );
     }
 
     #[test]
     fn text_parts_are_joined() {
-        let mut messages = vec![json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})];
+        let mut messages = vec![
+            json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}),
+        ];
         normalize_messages(&mut messages).unwrap();
         assert_eq!(messages[0]["content"], "ab");
         let mut image = vec![json!({"role": "user", "content": [{"type": "image_url"}]})];
-        assert_eq!(normalize_messages(&mut image).unwrap_err().message, "message 0 has a content part that is no text");
+        assert_eq!(
+            normalize_messages(&mut image).unwrap_err().message,
+            "message 0 has a content part that is no text"
+        );
     }
 }

@@ -16,7 +16,8 @@ pub struct ModelArg {
 impl ModelArg {
     /// The model's file, fetched if it is a name whose file is not there yet.
     pub fn path(&self) -> Result<PathBuf, CliError> {
-        crate::store::resolve(&self.model, &mut super::progress::Progress::new()).map_err(super::models::store_error)
+        crate::store::resolve(&self.model, &mut super::progress::Progress::new())
+            .map_err(super::models::store_error)
     }
 }
 
@@ -47,7 +48,10 @@ impl RunArgs {
     /// The options of a build for text generation.
     pub fn build_options(&self) -> Result<BuildOptions, CliError> {
         if self.device != "cpu" {
-            return Err(CliError::input(format!("device `{}` is not supported; `cpu` is", self.device)));
+            return Err(CliError::input(format!(
+                "device `{}` is not supported; `cpu` is",
+                self.device
+            )));
         }
         Ok(BuildOptions {
             threads: self.threads.map_or_else(default_threads, |n| n as usize),
@@ -67,6 +71,13 @@ fn default_threads() -> usize {
 
 /// Token ids separated by commas or blanks.
 pub fn parse_tokens(text: &str) -> Result<Vec<u32>, CliError> {
-    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty());
-    words.map(|w| w.parse().map_err(|_| CliError::input(format!("`{w}` is not a token id")))).collect()
+    let words = text
+        .split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|w| !w.is_empty());
+    words
+        .map(|w| {
+            w.parse()
+                .map_err(|_| CliError::input(format!("`{w}` is not a token id")))
+        })
+        .collect()
 }

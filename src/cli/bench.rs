@@ -41,14 +41,21 @@ impl Bench {
         let mut built = build(&self.model.path()?, &options)?;
         built.executable.set_profiling(self.profile);
         let vocab = lathe_ir::backend::Executable::plan(&built.executable).vocab;
-        let tokens: Vec<u32> = (0..wanted).map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab).collect();
+        let tokens: Vec<u32> = (0..wanted)
+            .map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab)
+            .collect();
         let mut engine = Engine::new(Box::new(built.executable));
         let (mut prefill, mut decode) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..REPEATS {
             let (p, d) = self.measure(&mut engine, &tokens)?;
             (prefill, decode) = (prefill.min(p), decode.min(d));
         }
-        self.report(&engine, f64::from(self.prompt) / prefill, f64::from(self.decode) / decode, options.threads)
+        self.report(
+            &engine,
+            f64::from(self.prompt) / prefill,
+            f64::from(self.decode) / decode,
+            options.threads,
+        )
     }
 
     /// Seconds of the prompt and of the decoded tokens, from an empty cache.

@@ -41,9 +41,20 @@ impl Doctor {
             println!("{object}");
             return Ok(());
         }
-        let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64));
-        println!("processor    {} with {}", std::env::consts::ARCH, features.join(" "));
-        println!("threads      {threads}, {numa} NUMA node{}", if numa == 1 { "" } else { "s" });
+        let gib = |bytes: Option<u64>| {
+            bytes.map_or("unknown".into(), |b| {
+                format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64)
+            })
+        };
+        println!(
+            "processor    {} with {}",
+            std::env::consts::ARCH,
+            features.join(" ")
+        );
+        println!(
+            "threads      {threads}, {numa} NUMA node{}",
+            if numa == 1 { "" } else { "s" }
+        );
         println!("memory       {} in all, {} free", gib(memory), gib(free));
         println!("bandwidth    {one:.1} GB/s with one thread, {all:.1} GB/s with {threads}");
         println!("code         {choice}");
@@ -59,6 +70,15 @@ impl Doctor {
 /// NUMA nodes as the system counts them; 1 where it does not.
 fn numa_nodes() -> usize {
     let entries = std::fs::read_dir(Path::new("/sys/devices/system/node"));
-    let is_node = |name: &str| name.strip_prefix("node").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-    entries.map_or(0, |e| e.flatten().filter(|e| e.file_name().to_str().is_some_and(is_node)).count()).max(1)
+    let is_node = |name: &str| {
+        name.strip_prefix("node")
+            .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    entries
+        .map_or(0, |e| {
+            e.flatten()
+                .filter(|e| e.file_name().to_str().is_some_and(is_node))
+                .count()
+        })
+        .max(1)
 }

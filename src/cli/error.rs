@@ -13,12 +13,20 @@ pub struct CliError {
 impl CliError {
     /// The command line or the input is wrong: exit status 2.
     pub fn input(message: impl fmt::Display) -> CliError {
-        CliError { status: 2, message: one_line(&message.to_string()), closed_pipe: false }
+        CliError {
+            status: 2,
+            message: one_line(&message.to_string()),
+            closed_pipe: false,
+        }
     }
 
     /// The work failed: exit status 1.
     pub fn failed(message: impl fmt::Display) -> CliError {
-        CliError { status: 1, message: one_line(&message.to_string()), closed_pipe: false }
+        CliError {
+            status: 1,
+            message: one_line(&message.to_string()),
+            closed_pipe: false,
+        }
     }
 
     /// The exit status.
@@ -34,7 +42,11 @@ impl CliError {
 
 /// An error is one line, whatever a file's own names contain.
 fn one_line(message: &str) -> String {
-    message.split(['\n', '\r']).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
+    message
+        .split(['\n', '\r'])
+        .filter(|l| !l.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl fmt::Display for CliError {
@@ -47,7 +59,10 @@ impl From<std::io::Error> for CliError {
     /// For writes to stdout.
     fn from(error: std::io::Error) -> CliError {
         let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
-        CliError { closed_pipe, ..CliError::failed(error) }
+        CliError {
+            closed_pipe,
+            ..CliError::failed(error)
+        }
     }
 }
 
@@ -74,6 +89,10 @@ pub fn read_text(path: &std::path::Path) -> Result<String, CliError> {
     let bytes =
         std::fs::read(path).map_err(|e| CliError::input(format!("{} can't be read: {e}", path.display())))?;
     String::from_utf8(bytes).map_err(|e| {
-        CliError::input(format!("{} is not UTF-8 from byte {} on", path.display(), e.utf8_error().valid_up_to()))
+        CliError::input(format!(
+            "{} is not UTF-8 from byte {} on",
+            path.display(),
+            e.utf8_error().valid_up_to()
+        ))
     })
 }

@@ -13,9 +13,11 @@ use lathe_passes::{PipelineOptions, run_pipeline};
 use std::io::Write;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lathe inspect smollm2-135m --stage graph --layer 0\n  \
+#[command(
+    after_help = "Examples:\n  lathe inspect smollm2-135m --stage graph --layer 0\n  \
     lathe inspect smollm2-135m --after fuse-glu --layer 0\n  \
-    lathe inspect smollm2-135m --stage asm --kernel linear.q4_1")]
+    lathe inspect smollm2-135m --stage asm --kernel linear.q4_1"
+)]
 pub struct Inspect {
     #[command(flatten)]
     model: ModelArg,
@@ -83,9 +85,18 @@ impl Inspect {
                 let plan = plan(&model, &options)?;
                 let features = crate::build::cpu_features(&options.cpu_features).map_err(CliError::input)?;
                 for kernel in self.kernels(&plan)? {
-                    let text = kernel_text(kernel, &features, OptLevel::default()).map_err(CliError::failed)?;
+                    let text =
+                        kernel_text(kernel, &features, OptLevel::default()).map_err(CliError::failed)?;
                     writeln!(out, "; @{} ({} bytes)", kernel.name, text.bytes)?;
-                    writeln!(out, "{}", if self.stage == Stage::Clif { text.clif } else { text.assembly })?;
+                    writeln!(
+                        out,
+                        "{}",
+                        if self.stage == Stage::Clif {
+                            text.clif
+                        } else {
+                            text.assembly
+                        }
+                    )?;
                 }
             }
         }
@@ -93,12 +104,19 @@ impl Inspect {
     }
 
     fn kernels<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p Kernel>, CliError> {
-        let wanted = |k: &&Kernel| self.kernel.as_ref().is_none_or(|name| k.name.contains(name.as_str()));
+        let wanted = |k: &&Kernel| {
+            self.kernel
+                .as_ref()
+                .is_none_or(|name| k.name.contains(name.as_str()))
+        };
         let kernels: Vec<&Kernel> = plan.kernels.values().filter(wanted).collect();
         match (&self.kernel, kernels.is_empty()) {
             (Some(name), true) => {
                 let known: Vec<&str> = plan.kernels.values().map(|k| k.name.as_str()).collect();
-                Err(CliError::input(format!("no kernel's name contains `{name}`; there are {}", known.join(", "))))
+                Err(CliError::input(format!(
+                    "no kernel's name contains `{name}`; there are {}",
+                    known.join(", ")
+                )))
             }
             _ => Ok(kernels),
         }
@@ -110,11 +128,17 @@ impl Inspect {
         let mut before = graph.order.len();
         let mut hook = |pass: &lathe_passes::Pass, graph: &Graph| {
             let after = graph.order.len();
-            lines.push(format!("{:28} {before:5} -> {after:5} nodes\n    {}\n", pass.name, pass.explain));
+            lines.push(format!(
+                "{:28} {before:5} -> {after:5} nodes\n    {}\n",
+                pass.name, pass.explain
+            ));
             before = after;
         };
         let mut graph = graph.clone();
-        let options = PipelineOptions { after_each: Some(&mut hook), ..PipelineOptions::default() };
+        let options = PipelineOptions {
+            after_each: Some(&mut hook),
+            ..PipelineOptions::default()
+        };
         run_pipeline(&mut graph, options).map_err(CliError::failed)?;
         lines.iter().try_for_each(|line| write!(out, "{line}"))?;
         Ok(())
@@ -140,10 +164,16 @@ fn after(graph: &Graph, name: &str) -> Result<Graph, CliError> {
         }
     };
     let mut graph = graph.clone();
-    let options = PipelineOptions { after_each: Some(&mut hook), ..PipelineOptions::default() };
+    let options = PipelineOptions {
+        after_each: Some(&mut hook),
+        ..PipelineOptions::default()
+    };
     run_pipeline(&mut graph, options).map_err(CliError::failed)?;
     found.ok_or_else(|| {
         let names: Vec<&str> = lathe_passes::pipeline().iter().map(|p| p.name).collect();
-        CliError::input(format!("no pass is named `{name}`; there are {}", names.join(", ")))
+        CliError::input(format!(
+            "no pass is named `{name}`; there are {}",
+            names.join(", ")
+        ))
     })
 }

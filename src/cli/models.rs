@@ -14,7 +14,11 @@ use std::path::Path;
 
 /// The exit status of a store error: 2 where the user asked for the wrong thing.
 pub fn store_error(error: StoreError) -> CliError {
-    if error.is_input() { CliError::input(error) } else { CliError::failed(error) }
+    if error.is_input() {
+        CliError::input(error)
+    } else {
+        CliError::failed(error)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -58,7 +62,12 @@ impl List {
             return Ok(());
         }
         for e in &entries {
-            println!("{:24} {:9.1} MB  {}", e.name, e.bytes as f64 / 1e6, e.path.display());
+            println!(
+                "{:24} {:9.1} MB  {}",
+                e.name,
+                e.bytes as f64 / 1e6,
+                e.path.display()
+            );
         }
         Ok(())
     }
@@ -122,9 +131,18 @@ fn card(path: &Path) -> Result<Value, CliError> {
         *entry = (entry.0 + 1, entry.1 + tensor.bytes);
         parameters += tensor.dims.iter().product::<u64>();
     }
-    let types: Vec<String> =
-        types.iter().map(|(t, (n, b))| format!("{t}: {n} tensors, {:.1} MB", *b as f64 / 1e6)).collect();
-    let text = |key| file.metadata().opt_str(key).ok().flatten().unwrap_or("unknown").to_owned();
+    let types: Vec<String> = types
+        .iter()
+        .map(|(t, (n, b))| format!("{t}: {n} tensors, {:.1} MB", *b as f64 / 1e6))
+        .collect();
+    let text = |key| {
+        file.metadata()
+            .opt_str(key)
+            .ok()
+            .flatten()
+            .unwrap_or("unknown")
+            .to_owned()
+    };
     let mut card = json!({
         "file": path,
         "name": text("general.name"),
@@ -152,7 +170,14 @@ fn describe(card: &mut Value, model: &Model) {
     card["vocabulary"] = c.vocab_size.into();
     let mut reasons = Vec::new();
     match &model.tokenizer {
-        Ok(t) => card["end tokens"] = t.special().eog.iter().filter_map(|&id| t.id_to_token(id)).collect(),
+        Ok(t) => {
+            card["end tokens"] = t
+                .special()
+                .eog
+                .iter()
+                .filter_map(|&id| t.id_to_token(id))
+                .collect()
+        }
         Err(error) => card["tokenizer"] = error.to_string().into(),
     }
     card["chat template"] = match &model.chat_template {
@@ -161,7 +186,9 @@ fn describe(card: &mut Value, model: &Model) {
         Some(Err(error)) => error.to_string().into(),
     };
     match plan(model, &BuildOptions::default()) {
-        Ok(plan) => card["plan"] = format!("{} steps, {} kernels", plan.steps.len(), plan.kernels.len()).into(),
+        Ok(plan) => {
+            card["plan"] = format!("{} steps, {} kernels", plan.steps.len(), plan.kernels.len()).into()
+        }
         Err(error) => reasons.push(error.to_string()),
     }
     if !reasons.is_empty() {

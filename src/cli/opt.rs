@@ -37,19 +37,29 @@ pub struct Opt {
 impl Opt {
     pub fn run(&self) -> Result<(), CliError> {
         let name = self.file.display();
-        let mut graph = parse::parse(&read_text(&self.file)?).map_err(|e| CliError::input(format!("{name}:{e}")))?;
+        let mut graph =
+            parse::parse(&read_text(&self.file)?).map_err(|e| CliError::input(format!("{name}:{e}")))?;
         verify::verify(&graph).map_err(|errors| CliError::input(format!("{name}: {}", errors[0])))?;
-        let options = PipelineOptions { verify: self.verify, after_each: None };
+        let options = PipelineOptions {
+            verify: self.verify,
+            after_each: None,
+        };
         run_passes(&mut graph, &self.passes()?, options).map_err(CliError::failed)?;
         let mut out = std::io::stdout().lock();
         if !self.interpret {
             return Ok(write!(out, "{}", print::print(&graph))?);
         }
         for output in self.interpret(&graph)? {
-            let values = output.to_f32().ok_or_else(|| CliError::input("an output is no tensor of numbers"))?;
+            let values = output
+                .to_f32()
+                .ok_or_else(|| CliError::input("an output is no tensor of numbers"))?;
             let row = output.dims.last().copied().unwrap_or(1).max(1);
             for row in values.chunks(row) {
-                writeln!(out, "{}", row.iter().map(|v| format!("{v:e}")).collect::<Vec<_>>().join(" "))?;
+                writeln!(
+                    out,
+                    "{}",
+                    row.iter().map(|v| format!("{v:e}")).collect::<Vec<_>>().join(" ")
+                )?;
             }
         }
         Ok(())
@@ -65,10 +75,14 @@ impl Opt {
 
     /// The outputs for five tokens of one sequence and the logits of the last two.
     fn interpret(&self, graph: &Graph) -> Result<Vec<Tensor>, CliError> {
-        let total: Option<u64> =
-            graph.weights.values().try_fold(0u64, |sum, w| sum.checked_add(w.ty.elements()?));
+        let total: Option<u64> = graph
+            .weights
+            .values()
+            .try_fold(0u64, |sum, w| sum.checked_add(w.ty.elements()?));
         if total.is_none_or(|n| n > LIMIT) {
-            return Err(CliError::input(format!("the weights have more than {LIMIT} elements: too many to make up")));
+            return Err(CliError::input(format!(
+                "the weights have more than {LIMIT} elements: too many to make up"
+            )));
         }
         let weights = MemoryWeights::random(graph, self.seed).map_err(CliError::input)?;
         let rows: Vec<u32> = (0..ROWS).collect();

@@ -48,14 +48,20 @@ impl Perplexity {
         let built = build(&self.model.path()?, &options)?;
         let tokens = crate::session::prompt_tokens(&built.model, &text, false).map_err(CliError::input)?;
         if tokens.len() < 2 {
-            return Err(CliError::input(format!("{} has fewer than 2 tokens", self.file.display())));
+            return Err(CliError::input(format!(
+                "{} has fewer than 2 tokens",
+                self.file.display()
+            )));
         }
         let mut engine = Engine::new(Box::new(built.executable));
         let vocab = engine.executable().plan().vocab as usize;
         if let Some(Matrix { columns, rows, .. }) = &reference
             && (*columns != vocab || *rows > tokens.len())
         {
-            let what = format!("the reference is {rows}×{columns}, the text {} tokens of {vocab}", tokens.len());
+            let what = format!(
+                "the reference is {rows}×{columns}, the text {} tokens of {vocab}",
+                tokens.len()
+            );
             return Err(CliError::input(what));
         }
         let mut sums = Sums::default();
@@ -77,12 +83,18 @@ impl Perplexity {
         let perplexity = (sums.nll / sums.predicted as f64).exp();
         let divergence = (sums.compared > 0).then(|| sums.divergence / sums.compared as f64);
         if self.json {
-            println!("{}", json!({"perplexity": perplexity, "tokens": tokens, "kl": divergence}));
+            println!(
+                "{}",
+                json!({"perplexity": perplexity, "tokens": tokens, "kl": divergence})
+            );
             return;
         }
         println!("perplexity {perplexity:.4} over {} predictions", sums.predicted);
         if let Some(kl) = divergence {
-            println!("mean KL divergence from the reference {kl:.3e} nats over {} positions", sums.compared);
+            println!(
+                "mean KL divergence from the reference {kl:.3e} nats over {} positions",
+                sums.compared
+            );
         }
     }
 }
@@ -94,7 +106,9 @@ impl Sums {
             self.nll += norm - f64::from(logits[next as usize]);
             self.predicted += 1;
         }
-        let Some(r) = reference.filter(|r| row < r.rows) else { return };
+        let Some(r) = reference.filter(|r| row < r.rows) else {
+            return;
+        };
         let wanted = &r.values[row * r.columns..(row + 1) * r.columns];
         let wanted_norm = log_sum_exp(wanted);
         let terms = wanted.iter().zip(logits).map(|(w, l)| {
@@ -118,7 +132,11 @@ mod tests {
 
     #[test]
     fn equal_logits_diverge_by_nothing() {
-        let reference = Matrix { rows: 1, columns: 3, values: vec![1.0, 2.0, 3.0] };
+        let reference = Matrix {
+            rows: 1,
+            columns: 3,
+            values: vec![1.0, 2.0, 3.0],
+        };
         let mut sums = Sums::default();
         sums.add(&[1.5, 2.5, 3.5], Some(2), Some(&reference), 0);
         assert!(sums.divergence.abs() < 1e-9);

@@ -24,7 +24,12 @@ pub struct Run {
     #[arg(short = 'f', long, conflicts_with = "prompt")]
     file: Option<PathBuf>,
     /// Most tokens to make
-    #[arg(short = 'n', long = "max-tokens", env = "LATHE_MAX_TOKENS", default_value_t = 128)]
+    #[arg(
+        short = 'n',
+        long = "max-tokens",
+        env = "LATHE_MAX_TOKENS",
+        default_value_t = 128
+    )]
     max_tokens: usize,
     /// Put the prompt into the model's chat template as a user message
     #[arg(long)]
@@ -72,10 +77,20 @@ pub struct SamplingArgs {
     #[arg(long, env = "LATHE_REPEAT_LAST_N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
     repeat_last_n: u32,
     /// Subtracted from a token's logit for each time it was seen lately
-    #[arg(long, env = "LATHE_FREQUENCY_PENALTY", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        env = "LATHE_FREQUENCY_PENALTY",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     frequency_penalty: f32,
     /// Subtracted from a token's logit if it was seen lately
-    #[arg(long, env = "LATHE_PRESENCE_PENALTY", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        env = "LATHE_PRESENCE_PENALTY",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     presence_penalty: f32,
 }
 
@@ -107,7 +122,8 @@ impl Run {
             (None, None) => String::new(),
         };
         let built = build(&self.model.path()?, &self.run.build_options()?)?;
-        let tokens = crate::session::prompt_tokens(&built.model, &prompt, self.chat).map_err(CliError::input)?;
+        let tokens =
+            crate::session::prompt_tokens(&built.model, &prompt, self.chat).map_err(CliError::input)?;
         let vocabulary = ModelVocabulary::new(&built.model).map_err(CliError::input)?;
         let request = Request {
             prompt: tokens,
@@ -116,7 +132,9 @@ impl Run {
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.model),
         };
-        let Built { executable, stages, .. } = built;
+        let Built {
+            executable, stages, ..
+        } = built;
         let mut engine = Engine::new(Box::new(executable));
         let mut text = String::new();
         let mut broken = None;
@@ -144,9 +162,17 @@ impl Run {
             for (stage, time) in &stages {
                 eprintln!("{stage:>20} {:9.1} ms", time.as_secs_f64() * 1e3);
             }
-            eprintln!("{:>20} {:9.1} ms", "prefill", completion.prefill.as_secs_f64() * 1e3);
+            eprintln!(
+                "{:>20} {:9.1} ms",
+                "prefill",
+                completion.prefill.as_secs_f64() * 1e3
+            );
             if let Some(time) = first_text {
-                eprintln!("{:>20} {:9.1} ms", "start to first text", time.as_secs_f64() * 1e3);
+                eprintln!(
+                    "{:>20} {:9.1} ms",
+                    "start to first text",
+                    time.as_secs_f64() * 1e3
+                );
             }
         }
         if !self.quiet && !self.json {
@@ -158,7 +184,11 @@ impl Run {
 
 /// Tokens a second; 0 where nothing was timed.
 fn rate(tokens: usize, seconds: f64) -> f64 {
-    if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 }
+    if seconds > 0.0 {
+        tokens as f64 / seconds
+    } else {
+        0.0
+    }
 }
 
 fn decode_rate(c: &Completion) -> f64 {
@@ -170,7 +200,8 @@ fn prefill_rate(c: &Completion) -> f64 {
 }
 
 fn summary(c: &Completion) -> String {
-    let memory = proc_bytes("/proc/self/status", "VmHWM").map_or(String::new(), |b| format!(", {} MiB", b >> 20));
+    let memory =
+        proc_bytes("/proc/self/status", "VmHWM").map_or(String::new(), |b| format!(", {} MiB", b >> 20));
     format!(
         "[{} prompt tokens at {:.1} tok/s, {} tokens at {:.1} tok/s{memory}, {}]",
         c.prompt_tokens,

@@ -46,7 +46,11 @@ impl Serve {
         let prompter = Arc::new(ModelPrompter::new(built.model, engine.context()).map_err(CliError::input)?);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let is_path = self.model.model.ends_with(".gguf");
-        let name = self.alias.clone().or(stem.filter(|_| is_path)).unwrap_or_else(|| self.model.model.clone());
+        let name = self
+            .alias
+            .clone()
+            .or(stem.filter(|_| is_path))
+            .unwrap_or_else(|| self.model.model.clone());
         let (queue, _thread) = Queue::start(engine, prompter.clone()).map_err(CliError::failed)?;
         let served = Arc::new(Served::new(&name, prompter, queue));
         let local = listener.local_addr().map_err(CliError::failed)?;

@@ -34,7 +34,11 @@ impl Tokenize {
             (None, Some(file)) => read_text(file)?,
             (None, None) => String::new(),
         };
-        let options = if self.no_special { EncodeOptions::PLAIN } else { EncodeOptions::PROMPT };
+        let options = if self.no_special {
+            EncodeOptions::PLAIN
+        } else {
+            EncodeOptions::PROMPT
+        };
         let ids = load(&self.model)?.encode(&text, options);
         if self.json {
             println!("{}", json!(ids));
@@ -74,7 +78,9 @@ impl Detokenize {
         let tokenizer = load(&self.model)?;
         let size = tokenizer.vocab_size();
         if let Some(bad) = ids.iter().find(|&&id| id >= size) {
-            return Err(CliError::input(format!("token {bad} is not below {size}, the size of the vocabulary")));
+            return Err(CliError::input(format!(
+                "token {bad} is not below {size}, the size of the vocabulary"
+            )));
         }
         let text = tokenizer.decode(&ids, self.no_special);
         if self.json {

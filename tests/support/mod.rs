@@ -17,7 +17,11 @@ pub fn run(args: &[&str]) -> Output {
 /// Stdout of a run that must succeed.
 pub fn stdout(args: &[&str]) -> String {
     let out = run(args);
-    assert!(out.status.success(), "lathe {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "lathe {args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8(out.stdout).expect("stdout is UTF-8")
 }
 
@@ -45,16 +49,26 @@ pub fn model(test: &str, name: &str) -> Option<PathBuf> {
     if !slow(test) {
         return None;
     }
-    let entries: serde_json::Value = serde_json::from_str(&stdout(&["list", "--json"])).expect("a JSON array");
-    let found = entries.as_array().into_iter().flatten().find(|e| e["name"] == name);
+    let entries: serde_json::Value =
+        serde_json::from_str(&stdout(&["list", "--json"])).expect("a JSON array");
+    let found = entries
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|e| e["name"] == name);
     let path = found.and_then(|e| e["path"].as_str()).map(PathBuf::from);
-    assert!(path.is_some(), "{test} needs the model {name}: run `lathe pull {name}`");
+    assert!(
+        path.is_some(),
+        "{test} needs the model {name}: run `lathe pull {name}`"
+    );
     path
 }
 
 /// A folder of the reference data that stands beside a checkout of this repository, where it does.
 pub fn shared(test: &str, folder: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(folder);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared")
+        .join(folder);
     if !path.is_dir() {
         eprintln!("skipped: {test} (no reference data in {})", path.display());
         return None;

@@ -153,7 +153,12 @@ fn pack_codes(
                 let bad = |(lane, what, value): (usize, _, _)| {
                     let row = rows[lane].map_or(0, |(row, _)| row);
                     let group = file_block * format.groups() + g;
-                    QuantError::ScaleRange { row, column: group as u64 * u64::from(format.group), what, value }
+                    QuantError::ScaleRange {
+                        row,
+                        column: group as u64 * u64::from(format.group),
+                        what,
+                        value,
+                    }
                 };
                 let at = n * 2 * PANEL_ROWS;
                 let values = std::array::from_fn(|r| blocks[r].scales[g]);

@@ -99,7 +99,11 @@ impl Plan {
     /// Bytes of packed weights that a step reads whole, whatever its number of rows: those of calls whose units do not
     /// depend on the batch. `None` where a section has no packed form.
     pub fn weight_bytes_per_step(&self) -> Option<u64> {
-        let whole = self.steps.iter().flat_map(|s| &s.calls).filter(|c| c.units.sym.is_none());
+        let whole = self
+            .steps
+            .iter()
+            .flat_map(|s| &s.calls)
+            .filter(|c| c.units.sym.is_none());
         let mut total = 0u64;
         for arg in whole.flat_map(|c| &c.args) {
             let Arg::Section(id) = arg else { continue };
@@ -241,7 +245,10 @@ impl Count {
 
     /// `n · sym`.
     pub fn per(sym: Sym, n: u64) -> Count {
-        Count { times: n, sym: Some(sym) }
+        Count {
+            times: n,
+            sym: Some(sym),
+        }
     }
 
     /// The value where the symbol has `value`.

@@ -1,7 +1,7 @@
 //! Reads the text form of a plan back; the form is described at [`print`](mod@super::print).
 //!
 //! What is read is the plan that was printed, valid or not, but for the numbers of its kernels' values, which are given
-//! anew: [`crate::kernel::parse`]. Rules are not checked: [`verify`](super::verify) comes after.
+//! anew: [`crate::kernel::parse`]. Rules are not checked: [`super::verify`] comes after.
 
 use super::lex::{Lexer, Place, Token};
 use super::*;

@@ -90,7 +90,14 @@ impl AttentionKernel {
         let scalars = (self.tile * 4).next_multiple_of(64);
         let buf = b.scratch(sums + rows + 3 * scalars);
         let peak = sums + rows;
-        let s = Scratch { buf, scores: 0, sums, peak, total: peak + scalars, shrink: peak + 2 * scalars };
+        let s = Scratch {
+            buf,
+            scores: 0,
+            sums,
+            peak,
+            total: peak + scalars,
+            shrink: peak + 2 * scalars,
+        };
 
         let unit = b.unit();
         let row = b.div_const(unit, i64::from(self.units_per_row()));
@@ -111,7 +118,11 @@ impl AttentionKernel {
             let block = kv.block(b, tables, self.blocks_per_seq, first);
             let start = b.mul_const(block, i64::from(self.kv_heads * head_bytes));
             let start = b.add(start, head_offset);
-            let place = BlockPlace { keys: at(k, start), values: at(v, start), first };
+            let place = BlockPlace {
+                keys: at(k, start),
+                values: at(v, start),
+                first,
+            };
             self.scores(b, s, at(q, q_at), place);
             self.weights(b, s, place.first, kv.position);
             self.mix(b, s, place);
@@ -166,17 +177,26 @@ impl AttentionKernel {
             let (lo, hi) = (b.index(0), b.index(i64::from(KV_BLOCK)));
             b.for_loop(lo, hi, i64::from(at_once * lanes), &[], |b, position, _| {
                 let position2 = b.shl(position, 1);
-                let keys = Addr { index: b.add(place.keys.index, position2), ..place.keys };
+                let keys = Addr {
+                    index: b.add(place.keys.index, position2),
+                    ..place.keys
+                };
                 let none = b.fconst(0.0, self.lanes);
                 let init = vec![none; heads.len() * at_once as usize];
                 let (lo, hi) = (b.index(0), b.index(i64::from(self.head_dim * F32_BYTES)));
                 let dots = b.for_loop(lo, hi, i64::from(F32_BYTES), &init, |b, d4, sums| {
                     let row = b.mul_const(d4, i64::from(KV_BLOCK * 2 / F32_BYTES));
-                    let keys = Addr { index: b.add(keys.index, row), ..keys };
+                    let keys = Addr {
+                        index: b.add(keys.index, row),
+                        ..keys
+                    };
                     let vectors: Vec<Val> = (0..at_once)
                         .map(|v| b.load(Mem::F16, keys.plus((v * lanes * 2) as i32), Ty::f32(self.lanes)))
                         .collect();
-                    let q = Addr { index: b.add(q.index, d4), ..q };
+                    let q = Addr {
+                        index: b.add(q.index, d4),
+                        ..q
+                    };
                     let mut next = Vec::new();
                     for (n, head) in heads.clone().enumerate() {
                         let q = q.plus((head * self.head_dim * F32_BYTES) as i32);
@@ -285,10 +305,16 @@ impl AttentionKernel {
         at_once: u32,
     ) {
         let width = u32::from(lanes) * F32_BYTES;
-        let (lo, hi) = (b.index(i64::from(lo * F32_BYTES)), b.index(i64::from(hi * F32_BYTES)));
+        let (lo, hi) = (
+            b.index(i64::from(lo * F32_BYTES)),
+            b.index(i64::from(hi * F32_BYTES)),
+        );
         b.for_loop(lo, hi, i64::from(at_once * width), &[], |b, d4, _| {
             let d2 = b.sar(d4, 1);
-            let values = Addr { index: b.add(place.values.index, d2), ..place.values };
+            let values = Addr {
+                index: b.add(place.values.index, d2),
+                ..place.values
+            };
             let sums_at = |head: u32, v: u32| {
                 at(s.buf, d4).plus((s.sums + head * self.head_dim * F32_BYTES + v * width) as i32)
             };
@@ -305,9 +331,18 @@ impl AttentionKernel {
             let (lo, hi) = (b.index(0), b.index(i64::from(KV_BLOCK * F32_BYTES)));
             let sums = b.for_loop(lo, hi, i64::from(F32_BYTES), &init, |b, position4, sums| {
                 let row = b.mul_const(position4, i64::from(self.head_dim * 2 / F32_BYTES));
-                let values = Addr { index: b.add(values.index, row), ..values };
+                let values = Addr {
+                    index: b.add(values.index, row),
+                    ..values
+                };
                 let vectors: Vec<Val> = (0..at_once)
-                    .map(|v| b.load(Mem::F16, values.plus((v * u32::from(lanes) * 2) as i32), Ty::f32(lanes)))
+                    .map(|v| {
+                        b.load(
+                            Mem::F16,
+                            values.plus((v * u32::from(lanes) * 2) as i32),
+                            Ty::f32(lanes),
+                        )
+                    })
                     .collect();
                 let mut next = Vec::new();
                 for (n, head) in heads.clone().enumerate() {

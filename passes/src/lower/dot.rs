@@ -57,7 +57,9 @@ impl TileShape {
 
     fn passes(&self) -> impl Iterator<Item = std::ops::Range<u32>> + use<> {
         let (all, step) = (self.panel_vectors(), self.groups);
-        (0..all).step_by(step as usize).map(move |g| g..(g + step).min(all))
+        (0..all)
+            .step_by(step as usize)
+            .map(move |g| g..(g + step).min(all))
     }
 
     fn vector_bytes(&self) -> u32 {
@@ -78,12 +80,17 @@ pub fn codes_tile(
 ) {
     let q8a = Q8aRow::new(shape.k);
     for groups in shape.passes() {
-        let slots: Vec<(u32, u32)> =
-            (0..shape.rows).flat_map(|row| groups.clone().map(move |g| (row, g))).collect();
+        let slots: Vec<(u32, u32)> = (0..shape.rows)
+            .flat_map(|row| groups.clone().map(move |g| (row, g)))
+            .collect();
         let slot_addr = |(row, g): (u32, u32)| out(row).plus((g * shape.vector_bytes()) as i32);
         let in_registers = shape.rows == 1;
         let zero = b.fconst(0.0, shape.lanes);
-        let init = if in_registers { vec![zero; slots.len()] } else { Vec::new() };
+        let init = if in_registers {
+            vec![zero; slots.len()]
+        } else {
+            Vec::new()
+        };
         if !in_registers {
             for &slot in &slots {
                 b.store(Mem::F32, slot_addr(slot), zero);
@@ -115,7 +122,10 @@ pub fn codes_tile(
 
 /// The address `by` bytes further on.
 fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
-    Addr { index: b.add(base.index, by), ..base }
+    Addr {
+        index: b.add(base.index, by),
+        ..base
+    }
 }
 
 /// Addresses of one block of 32 along k, and what is emitted for it.
@@ -205,8 +215,16 @@ impl<'a> Block<'a> {
             let disp = plane_start + chunk / per_vector * 64 + g * self.shape.vector_bytes();
             let field = b.load(Mem::U8, self.weight.plus(disp as i32), ty);
             let shift = (chunk % per_vector) as u8 * width;
-            let field = if width == 8 { field } else { b.bits(field, shift, width) };
-            let field = if low_bit == 0 { field } else { b.bshl(field, low_bit) };
+            let field = if width == 8 {
+                field
+            } else {
+                b.bits(field, shift, width)
+            };
+            let field = if low_bit == 0 {
+                field
+            } else {
+                b.bshl(field, low_bit)
+            };
             code = Some(code.map_or(field, |rest| b.or(rest, field)));
             plane_start += 64 * u32::from(width);
             low_bit += width;
@@ -229,8 +247,11 @@ impl<'a> Block<'a> {
             b.load(Mem::F16, base.plus(disp as i32), Ty::f32(lanes))
         };
         let scales: Vec<Val> = groups.clone().map(|g| vector(b, self.scales, g)).collect();
-        let mins: Vec<Val> =
-            if self.codes.has_min { groups.clone().map(|g| vector(b, self.mins, g)).collect() } else { Vec::new() };
+        let mins: Vec<Val> = if self.codes.has_min {
+            groups.clone().map(|g| vector(b, self.mins, g)).collect()
+        } else {
+            Vec::new()
+        };
         for row in 0..self.shape.rows {
             let d = b.load_splat(Mem::F32, self.row(self.a_scale, row, 0), Ty::f32(lanes));
             let scaled_nsum = self.codes.has_min.then(|| {
@@ -268,35 +289,51 @@ pub fn float_tile(
     let unroll = if shape.k.is_multiple_of(4) { 4 } else { 1 };
     let stride = shape.k * F32_BYTES;
     for groups in shape.passes() {
-        let slots: Vec<(u32, u32)> =
-            (0..shape.rows).flat_map(|row| groups.clone().map(move |g| (row, g))).collect();
+        let slots: Vec<(u32, u32)> = (0..shape.rows)
+            .flat_map(|row| groups.clone().map(move |g| (row, g)))
+            .collect();
         let zero = b.fconst(0.0, lanes);
         let (lo, hi) = (b.index(0), b.index(i64::from(stride)));
-        let sums = b.for_loop(lo, hi, i64::from(unroll * F32_BYTES), &vec![zero; slots.len()], |b, i, sums| {
-            let mut sums = sums.to_vec();
-            // i counts bytes of an f32 row; a panel has 16 elements where a row has one.
-            let scaled = b.mul_const(i, i64::from(mem.bytes()) * PANEL_ROWS as i64 / i64::from(F32_BYTES));
-            let w = Addr { index: b.add(panel.index, scaled), ..panel };
-            let x = Addr { index: b.add(a.index, i), ..a };
-            for step in 0..unroll {
-                let weights: Vec<Val> = groups
-                    .clone()
-                    .map(|g| {
-                        let element = step * PANEL_ROWS as u32 + g * u32::from(lanes);
-                        b.load(mem, w.plus((element * mem.bytes()) as i32), Ty::f32(lanes))
-                    })
-                    .collect();
-                for row in 0..shape.rows {
-                    let x = x.plus((row * stride + step * F32_BYTES) as i32);
-                    let x = b.load_splat(Mem::F32, x, Ty::f32(lanes));
-                    for (g, &w) in weights.iter().enumerate() {
-                        let slot = row as usize * weights.len() + g;
-                        sums[slot] = b.fma(w, x, sums[slot]);
+        let sums = b.for_loop(
+            lo,
+            hi,
+            i64::from(unroll * F32_BYTES),
+            &vec![zero; slots.len()],
+            |b, i, sums| {
+                let mut sums = sums.to_vec();
+                // i counts bytes of an f32 row; a panel has 16 elements where a row has one.
+                let scaled = b.mul_const(
+                    i,
+                    i64::from(mem.bytes()) * PANEL_ROWS as i64 / i64::from(F32_BYTES),
+                );
+                let w = Addr {
+                    index: b.add(panel.index, scaled),
+                    ..panel
+                };
+                let x = Addr {
+                    index: b.add(a.index, i),
+                    ..a
+                };
+                for step in 0..unroll {
+                    let weights: Vec<Val> = groups
+                        .clone()
+                        .map(|g| {
+                            let element = step * PANEL_ROWS as u32 + g * u32::from(lanes);
+                            b.load(mem, w.plus((element * mem.bytes()) as i32), Ty::f32(lanes))
+                        })
+                        .collect();
+                    for row in 0..shape.rows {
+                        let x = x.plus((row * stride + step * F32_BYTES) as i32);
+                        let x = b.load_splat(Mem::F32, x, Ty::f32(lanes));
+                        for (g, &w) in weights.iter().enumerate() {
+                            let slot = row as usize * weights.len() + g;
+                            sums[slot] = b.fma(w, x, sums[slot]);
+                        }
                     }
                 }
-            }
-            sums
-        });
+                sums
+            },
+        );
         for (&(row, g), &sum) in slots.iter().zip(&sums) {
             b.store(Mem::F32, out(row).plus((g * shape.vector_bytes()) as i32), sum);
         }
@@ -310,11 +347,18 @@ pub fn expand_codes(b: &mut KernelBuilder, codes: &Codes, shape: TileShape, from
     b.for_loop(lo, hi, i64::from(BLOCK_LEN), &[], |b, i, _| {
         let block = Block::new(b, codes, shape, q8a, from, from.codes, i);
         let offset = b.shl(i, 4);
-        let to = Addr { index: b.add(to.index, offset), ..to };
+        let to = Addr {
+            index: b.add(to.index, offset),
+            ..to
+        };
         for chunk in 0..BLOCK_LEN / 4 {
             for g in 0..shape.panel_vectors() {
                 let code = block.chunk(b, chunk, g);
-                b.store(Mem::U8, to.plus((chunk * 64 + g * shape.vector_bytes()) as i32), code);
+                b.store(
+                    Mem::U8,
+                    to.plus((chunk * 64 + g * shape.vector_bytes()) as i32),
+                    code,
+                );
             }
         }
         Vec::new()

@@ -12,7 +12,11 @@ const PANEL: u32 = PANEL_ROWS as u32;
 /// Decodes row `ids[unit]` of a table of rows of `k`. Buffers: w, ids, out. Units: tokens.
 pub fn embed_kernel(name: String, kind: &PanelKind, panel: PanelGeometry, k: u32) -> Kernel {
     let mut b = KernelBuilder::new(name);
-    let (w, ids, out) = (b.buf("w", Access::In), b.buf("ids", Access::In), b.buf("out", Access::Out));
+    let (w, ids, out) = (
+        b.buf("w", Access::In),
+        b.buf("ids", Access::In),
+        b.buf("out", Access::Out),
+    );
     let unit = b.unit();
     let entry = b.shl(unit, 2);
     let id = b.load(Mem::I32, at(ids, entry), Ty::INDEX);
@@ -54,16 +58,29 @@ fn decode_codes(
     b.for_const(i64::from(k / 32), |b, block| {
         let record = b.mul_const(block, i64::from(panel.record));
         let record = b.add(w.index, record);
-        let code_at = Addr { index: b.add(record, lane4), ..w };
-        let scale_at = Addr { index: b.add(record, lane2), ..w };
+        let code_at = Addr {
+            index: b.add(record, lane4),
+            ..w
+        };
+        let scale_at = Addr {
+            index: b.add(record, lane2),
+            ..w
+        };
         let offset = b.mul_const(block, 32 * i64::from(F32_BYTES));
-        let to = Addr { index: b.add(out.index, offset), ..out };
+        let to = Addr {
+            index: b.add(out.index, offset),
+            ..out
+        };
         for group in 0..groups {
             let disp = |base: u32| (base + group * 2 * PANEL) as i32;
             let scale = b.load(Mem::F16, scale_at.plus(disp(panel.scales)), Ty::F32);
             let scale = b.splat(scale, 4);
             let min = codes.has_min.then(|| {
-                let min = b.load(Mem::F16, scale_at.plus(disp(panel.scales + groups * 2 * PANEL)), Ty::F32);
+                let min = b.load(
+                    Mem::F16,
+                    scale_at.plus(disp(panel.scales + groups * 2 * PANEL)),
+                    Ty::F32,
+                );
                 let min = b.neg(min);
                 b.splat(min, 4)
             });
@@ -96,7 +113,11 @@ fn chunk_codes(b: &mut KernelBuilder, codes: &Codes, at: Addr, chunk: u32) -> Va
                 b.and(field, mask)
             }
         };
-        let field = if low_bit == 0 { field } else { b.shl(field, low_bit) };
+        let field = if low_bit == 0 {
+            field
+        } else {
+            b.shl(field, low_bit)
+        };
         code = Some(code.map_or(field, |rest| b.or(rest, field)));
         plane_start += 64 * u32::from(width);
         low_bit += width;

@@ -17,7 +17,10 @@ pub fn for_lanes(b: &mut KernelBuilder, n: u32, lanes: u8, mut f: impl FnMut(&mu
     let whole = n / u32::from(lanes) * u32::from(lanes);
     for (lo, hi, step) in [(0, whole, lanes), (whole, n, 1)] {
         if lo < hi {
-            let (lo, hi) = (b.index(i64::from(lo * F32_BYTES)), b.index(i64::from(hi * F32_BYTES)));
+            let (lo, hi) = (
+                b.index(i64::from(lo * F32_BYTES)),
+                b.index(i64::from(hi * F32_BYTES)),
+            );
             b.for_loop(lo, hi, i64::from(step) * 4, &[], |b, i, _| {
                 f(b, i, step);
                 Vec::new()
@@ -51,12 +54,19 @@ fn square_loop(
         return sums;
     }
     let step = u32::from(lanes) * F32_BYTES * ways as u32;
-    let (lo, hi) = (b.index(i64::from(lo * F32_BYTES)), b.index(i64::from(hi * F32_BYTES)));
+    let (lo, hi) = (
+        b.index(i64::from(lo * F32_BYTES)),
+        b.index(i64::from(hi * F32_BYTES)),
+    );
     b.for_loop(lo, hi, i64::from(step), &sums, |b, i, sums| {
         let index = b.add(x.index, i);
         let from = Addr { index, ..x };
         let next = |way: usize, b: &mut KernelBuilder| {
-            let v = b.load(Mem::F32, from.plus((way as u32 * u32::from(lanes) * F32_BYTES) as i32), Ty::f32(lanes));
+            let v = b.load(
+                Mem::F32,
+                from.plus((way as u32 * u32::from(lanes) * F32_BYTES) as i32),
+                Ty::f32(lanes),
+            );
             b.fma(v, v, sums[way])
         };
         (0..ways).map(|way| next(way, b)).collect()
@@ -87,7 +97,12 @@ pub struct Q8aRow {
 impl Q8aRow {
     /// The row of `k` elements, a multiple of 32.
     pub fn new(k: u32) -> Q8aRow {
-        Q8aRow { stride: k + k / 2, scale: k, nsum32: k + k / 8, nsum16: k + k / 4 }
+        Q8aRow {
+            stride: k + k / 2,
+            scale: k,
+            nsum32: k + k / 8,
+            nsum16: k + k / 4,
+        }
     }
 }
 
@@ -118,7 +133,15 @@ pub fn quantize_block(b: &mut KernelBuilder, values: &[Val], row: Addr, q8a: Q8a
         let scaled = b.mul(v, inverse);
         let code = b.cvt_i32(scaled);
         let element = n as i32 * i32::from(lanes);
-        b.store(Mem::I8, Addr { index: codes_index, ..row }.plus(element), code);
+        b.store(
+            Mem::I8,
+            Addr {
+                index: codes_index,
+                ..row
+            }
+            .plus(element),
+            code,
+        );
         let half = &mut halves[(element / 16) as usize];
         *half = Some(half.map_or(code, |sum| b.add(sum, code)));
     }
@@ -128,10 +151,16 @@ pub fn quantize_block(b: &mut KernelBuilder, values: &[Val], row: Addr, q8a: Q8a
         b.neg(sum)
     });
     let both = b.add(sums[0], sums[1]);
-    let part = Addr { index: part_index, ..row };
+    let part = Addr {
+        index: part_index,
+        ..row
+    };
     b.store(Mem::F32, part.plus(q8a.scale as i32), scale);
     b.store(Mem::I32, part.plus(q8a.nsum32 as i32), both);
-    let half = Addr { index: half_index, ..row };
+    let half = Addr {
+        index: half_index,
+        ..row
+    };
     b.store(Mem::I32, half.plus(q8a.nsum16 as i32), sums[0]);
     b.store(Mem::I32, half.plus(q8a.nsum16 as i32 + 4), sums[1]);
 }

@@ -99,7 +99,14 @@ impl UnitEpilogue {
         let unit_bytes = b.mul_const(unit, i64::from(self.columns * F32_BYTES));
         let row_bytes = b.mul_const(row, i64::from(self.n * F32_BYTES));
         let row_unit = b.add(row_bytes, unit_bytes);
-        let place = Place { sums, row, unit, unit_bytes, row_unit, columns };
+        let place = Place {
+            sums,
+            row,
+            unit,
+            unit_bytes,
+            row_unit,
+            columns,
+        };
         let mut pending: Vec<StepKind> = Vec::new();
         for &step in &self.steps {
             match step {
@@ -163,7 +170,11 @@ impl UnitEpilogue {
                 }
                 StepKind::Act(func) => activation(b, func, v),
                 StepKind::Glu(func) => {
-                    let up = b.load(Mem::F32, from.plus((self.columns * F32_BYTES) as i32), Ty::f32(lanes));
+                    let up = b.load(
+                        Mem::F32,
+                        from.plus((self.columns * F32_BYTES) as i32),
+                        Ty::f32(lanes),
+                    );
                     let gate = activation(b, func, v);
                     b.mul(gate, up)
                 }
@@ -228,7 +239,15 @@ impl UnitEpilogue {
     }
 
     fn store_kv(&self, b: &mut KernelBuilder, place: &Place) {
-        let Sink::Kv { part, cache, positions, seqs, tables, blocks_per_seq } = self.sink else {
+        let Sink::Kv {
+            part,
+            cache,
+            positions,
+            seqs,
+            tables,
+            blocks_per_seq,
+        } = self.sink
+        else {
             unreachable!("called for KV sinks only")
         };
         let kv = KvAddress::new(b, place.row, positions, seqs);

@@ -84,7 +84,12 @@ impl LinearKernel {
     pub fn scratch_bytes(&self) -> u32 {
         let sums = self.tile_rows * self.sums_bytes();
         let panels = self.panels() * self.weights.len() as u32;
-        sums.next_multiple_of(64) + if self.expands() { panels * self.expanded_panel_bytes() } else { 0 }
+        sums.next_multiple_of(64)
+            + if self.expands() {
+                panels * self.expanded_panel_bytes()
+            } else {
+                0
+            }
     }
 
     /// Emits a unit: `rows` rows in tiles, then one by one.
@@ -150,8 +155,17 @@ impl LinearKernel {
                 let offset = b.mul_const(p, i64::from(self.panel.stride));
                 let start = b.add(first, offset);
                 let panel = at(self.weights[which as usize], start);
-                let groups = if tile == 1 { 16 / u32::from(self.lanes) } else { self.tile_groups };
-                let shape = TileShape { lanes: self.lanes, rows: tile, groups, k: self.k };
+                let groups = if tile == 1 {
+                    16 / u32::from(self.lanes)
+                } else {
+                    self.tile_groups
+                };
+                let shape = TileShape {
+                    lanes: self.lanes,
+                    rows: tile,
+                    groups,
+                    k: self.k,
+                };
                 match &self.kind {
                     PanelKind::Float(mem) => float_tile(b, *mem, shape, panel, a, out),
                     PanelKind::Codes(codes) => {
@@ -186,8 +200,15 @@ impl LinearKernel {
     }
 
     fn expand(&self, b: &mut KernelBuilder, first: Val, scratch: Buf) {
-        let PanelKind::Codes(codes) = &self.kind else { return };
-        let shape = TileShape { lanes: self.lanes, rows: 1, groups: 1, k: self.k };
+        let PanelKind::Codes(codes) = &self.kind else {
+            return;
+        };
+        let shape = TileShape {
+            lanes: self.lanes,
+            rows: 1,
+            groups: 1,
+            k: self.k,
+        };
         for which in 0..self.weights.len() as u32 {
             b.for_const(i64::from(self.panels()), |b, p| {
                 let offset = b.mul_const(p, i64::from(self.panel.stride));

@@ -66,7 +66,7 @@ mod tests {
                 specs.iter().map(|s| Lifetime { first: s.1, last: s.1 + s.2 }).collect();
             let size = assign(&mut buffers, &lifetimes);
             for i in 0..buffers.len() {
-                prop_assert!(buffers[i].offset % ALIGN == 0);
+                prop_assert!(buffers[i].offset.is_multiple_of(ALIGN));
                 prop_assert!(buffers[i].offset + buffers[i].bytes <= size);
                 for j in 0..i {
                     let apart = buffers[i].offset + buffers[i].bytes <= buffers[j].offset
@@ -79,9 +79,18 @@ mod tests {
 
     #[test]
     fn a_chain_reuses_two_buffers() {
-        let decl = |bytes| BufferDecl { name: String::new(), offset: 0, bytes };
+        let decl = |bytes| BufferDecl {
+            name: String::new(),
+            offset: 0,
+            bytes,
+        };
         let mut buffers = vec![decl(64); 10];
-        let lifetimes: Vec<Lifetime> = (0..10).map(|i| Lifetime { first: i, last: i + 1 }).collect();
+        let lifetimes: Vec<Lifetime> = (0..10)
+            .map(|i| Lifetime {
+                first: i,
+                last: i + 1,
+            })
+            .collect();
         assert_eq!(assign(&mut buffers, &lifetimes), 128);
     }
 }

@@ -15,9 +15,6 @@ mod memory;
 mod parts;
 mod rows;
 
-#[cfg(test)]
-mod tests;
-
 pub use error::LowerError;
 
 use attention::AttentionKernel;
@@ -52,7 +49,13 @@ pub struct LowerOptions {
 impl LowerOptions {
     /// Tile shapes for vectors of 128 bits and sixteen registers.
     pub fn narrow(limits: Limits) -> LowerOptions {
-        LowerOptions { limits, lanes: 4, tile_rows: 4, tile_groups: 2, float_tile_rows: 2 }
+        LowerOptions {
+            limits,
+            lanes: 4,
+            tile_rows: 4,
+            tile_groups: 2,
+            float_tile_rows: 2,
+        }
     }
 }
 
@@ -92,7 +95,11 @@ impl<'g> Lowering<'g> {
         let mut lowering = Lowering {
             graph,
             options,
-            plan: Plan { name: graph.name.clone(), limits: options.limits, ..Plan::default() },
+            plan: Plan {
+                name: graph.name.clone(),
+                limits: options.limits,
+                ..Plan::default()
+            },
             locations: vec![None; graph.values.len()],
             lifetimes: Vec::new(),
             kernels: HashMap::new(),
@@ -142,7 +149,10 @@ impl<'g> Lowering<'g> {
             Op::Mul {} => self.row_op(id, RowOp::Mul),
             Op::AttentionPaged { .. } => self.attention(id),
             Op::Dequant { .. } if graph.ty(node.results[0]).rank() == 1 => self.vector_value(id),
-            op => Err(self.unsupported(id, format!("no kernel for `{}` outside a fusion", op.info().keyword))),
+            op => Err(self.unsupported(
+                id,
+                format!("no kernel for `{}` outside a fusion", op.info().keyword),
+            )),
         }
     }
 
@@ -168,7 +178,14 @@ impl<'g> Lowering<'g> {
     fn norm(&mut self, id: Node, eps: f32, add: bool, quantize: bool) -> Result<(), LowerError> {
         let node = &self.graph.nodes[id];
         let n = self.columns(id, node.operands[0])?;
-        let kernel = NormKernel { n, eps, add, quantize, lanes: self.options.lanes }.build();
+        let kernel = NormKernel {
+            n,
+            eps,
+            add,
+            quantize,
+            lanes: self.options.lanes,
+        }
+        .build();
         let weight = self.vector_section(node.weights[0], RowOrder::Natural, 0, 0);
         self.row_step(id, kernel, &[weight])
     }
@@ -188,7 +205,14 @@ impl<'g> Lowering<'g> {
     fn attention(&mut self, id: Node) -> Result<(), LowerError> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let Op::AttentionPaged { layer, kv_heads, scale, cap, window } = node.op else {
+        let Op::AttentionPaged {
+            layer,
+            kv_heads,
+            scale,
+            cap,
+            window,
+        } = node.op
+        else {
             unreachable!("called for attention.paged")
         };
         let (rows, heads, head_dim) = match graph.ty(node.operands[0]).dims[..] {
@@ -208,7 +232,9 @@ impl<'g> Lowering<'g> {
             lanes: self.options.lanes,
         };
         let units = self.count(id, rows, u64::from(kernel.units_per_row()))?;
-        let [q, _, pos, seq] = node.operands[..] else { unreachable!("arity is verified") };
+        let [q, _, pos, seq] = node.operands[..] else {
+            unreachable!("arity is verified")
+        };
         let out = self.new_buffer(node.results[0], id)?;
         let kv = |part| Arg::Kv(part, layer);
         let args = vec![
@@ -221,7 +247,16 @@ impl<'g> Lowering<'g> {
             Arg::Buffer(out),
         ];
         let kernel = self.kernel(kernel.build())?;
-        self.step(id, vec![Call { kernel, args, scalars: Vec::new(), units, cost: 1 }]);
+        self.step(
+            id,
+            vec![Call {
+                kernel,
+                args,
+                scalars: Vec::new(),
+                units,
+                cost: 1,
+            }],
+        );
         Ok(())
     }
 
@@ -229,7 +264,10 @@ impl<'g> Lowering<'g> {
     fn kv_layer(&mut self, id: Node, layer: u32, geometry: KvLayer) -> Result<(), LowerError> {
         let layers = &mut self.plan.kv_layers;
         let index = layer as usize;
-        let unset = KvLayer { kv_heads: 0, head_dim: 0 };
+        let unset = KvLayer {
+            kv_heads: 0,
+            head_dim: 0,
+        };
         if index >= layers.len() {
             layers.resize(index + 1, unset);
         }
@@ -239,7 +277,10 @@ impl<'g> Lowering<'g> {
         if layers[index] == geometry {
             return Ok(());
         }
-        let what = format!("layer {layer} has KV {:?} here and {:?} elsewhere", geometry, layers[index]);
+        let what = format!(
+            "layer {layer} has KV {:?} here and {:?} elsewhere",
+            geometry, layers[index]
+        );
         Err(self.unsupported(id, what))
     }
 
@@ -256,7 +297,16 @@ impl<'g> Lowering<'g> {
         }
         args.push(Arg::Buffer(self.new_buffer(node.results[0], id)?));
         let kernel = self.kernel(kernel)?;
-        self.step(id, vec![Call { kernel, args, scalars: Vec::new(), units, cost: 1 }]);
+        self.step(
+            id,
+            vec![Call {
+                kernel,
+                args,
+                scalars: Vec::new(),
+                units,
+                cost: 1,
+            }],
+        );
         Ok(())
     }
 
@@ -269,7 +319,10 @@ impl<'g> Lowering<'g> {
                 }
             }
         }
-        self.plan.steps.push(Step { label: self.label(&self.graph.nodes[id]), calls });
+        self.plan.steps.push(Step {
+            label: self.label(&self.graph.nodes[id]),
+            calls,
+        });
     }
 
     /// The op and the first weight, for people.
@@ -286,7 +339,11 @@ impl<'g> Lowering<'g> {
     fn kernel(&mut self, kernel: Kernel) -> Result<KernelId, LowerError> {
         if let Some(&known) = self.kernels.get(&kernel.name) {
             let same = self.plan.kernels[known] == kernel;
-            return if same { Ok(known) } else { Err(LowerError::KernelName(kernel.name)) };
+            return if same {
+                Ok(known)
+            } else {
+                Err(LowerError::KernelName(kernel.name))
+            };
         }
         let name = kernel.name.clone();
         let id = self.plan.kernels.push(kernel);
@@ -295,7 +352,12 @@ impl<'g> Lowering<'g> {
     }
 
     fn section(&mut self, decl: SectionDecl) -> Arg {
-        let known = self.plan.sections.iter().find(|(_, d)| **d == decl).map(|(id, _)| id);
+        let known = self
+            .plan
+            .sections
+            .iter()
+            .find(|(_, d)| **d == decl)
+            .map(|(id, _)| id);
         Arg::Section(known.unwrap_or_else(|| self.plan.sections.push(decl)))
     }
 
@@ -316,12 +378,28 @@ impl<'g> Lowering<'g> {
         dims: u32,
     ) -> Arg {
         let decl = &self.graph.weights[weight];
-        let (heads, dims) = if order == RowOrder::Natural { (0, 0) } else { (heads, dims) };
-        self.section(SectionDecl { weight: decl.name.clone(), ty: decl.ty.clone(), form, order, heads, dims })
+        let (heads, dims) = if order == RowOrder::Natural {
+            (0, 0)
+        } else {
+            (heads, dims)
+        };
+        self.section(SectionDecl {
+            weight: decl.name.clone(),
+            ty: decl.ty.clone(),
+            form,
+            order,
+            heads,
+            dims,
+        })
     }
 
     fn rope_table(&mut self, decl: RopeDecl) -> Rope {
-        let known = self.plan.ropes.iter().find(|(_, d)| **d == decl).map(|(id, _)| id);
+        let known = self
+            .plan
+            .ropes
+            .iter()
+            .find(|(_, d)| **d == decl)
+            .map(|(id, _)| id);
         known.unwrap_or_else(|| self.plan.ropes.push(decl))
     }
 
@@ -329,15 +407,25 @@ impl<'g> Lowering<'g> {
     fn new_buffer(&mut self, value: Value, id: Node) -> Result<Buffer, LowerError> {
         let bytes = self.value_bytes(id, self.graph.ty(value))?;
         let now = self.plan.steps.len();
-        self.lifetimes.push(Lifetime { first: now, last: now });
+        self.lifetimes.push(Lifetime {
+            first: now,
+            last: now,
+        });
         let name = self.graph.nodes[id].op.info().keyword.to_owned();
-        let buffer = self.plan.buffers.push(BufferDecl { name, offset: 0, bytes });
+        let buffer = self.plan.buffers.push(BufferDecl {
+            name,
+            offset: 0,
+            bytes,
+        });
         self.locations[value.index()] = Some(Location::Arg(Arg::Buffer(buffer)));
         Ok(buffer)
     }
 
     fn value_bytes(&self, id: Node, ty: &TensorType) -> Result<u64, LowerError> {
-        let (rows, rest) = ty.dims.split_first().ok_or_else(|| self.unsupported(id, "a scalar value".into()))?;
+        let (rows, rest) = ty
+            .dims
+            .split_first()
+            .ok_or_else(|| self.unsupported(id, "a scalar value".into()))?;
         let rows = match rows {
             Dim::Const(n) => *n,
             Dim::Sym(sym) => u64::from(self.options.limits.bound(*sym)),
@@ -349,7 +437,9 @@ impl<'g> Lowering<'g> {
             _ => None,
         };
         let bytes = row.and_then(|row| row.checked_mul(rows));
-        bytes.filter(|&b| b < 1 << 40).ok_or_else(|| self.unsupported(id, format!("a value of type {ty}")))
+        bytes
+            .filter(|&b| b < 1 << 40)
+            .ok_or_else(|| self.unsupported(id, format!("a value of type {ty}")))
     }
 
     fn arg(&self, id: Node, value: Value) -> Result<Arg, LowerError> {
@@ -362,9 +452,13 @@ impl<'g> Lowering<'g> {
     fn columns(&self, id: Node, value: Value) -> Result<u32, LowerError> {
         let ty = self.graph.ty(value);
         let columns = ty.dims.get(1..).and_then(|rest| {
-            rest.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?)).and_then(|n| u32::try_from(n).ok())
+            rest.iter()
+                .try_fold(1u64, |n, d| n.checked_mul(d.constant()?))
+                .and_then(|n| u32::try_from(n).ok())
         });
-        columns.filter(|&n| n > 0).ok_or_else(|| self.unsupported(id, format!("operand of type {ty}")))
+        columns
+            .filter(|&n| n > 0)
+            .ok_or_else(|| self.unsupported(id, format!("operand of type {ty}")))
     }
 
     fn count(&self, id: Node, rows: Dim, times: u64) -> Result<Count, LowerError> {
@@ -376,7 +470,10 @@ impl<'g> Lowering<'g> {
     }
 
     fn unsupported(&self, id: Node, what: String) -> LowerError {
-        LowerError::Unsupported { node: format!("{id} ({})", self.label(&self.graph.nodes[id])), what }
+        LowerError::Unsupported {
+            node: format!("{id} ({})", self.label(&self.graph.nodes[id])),
+            what,
+        }
     }
 
     fn finish(mut self) -> Result<Plan, LowerError> {
@@ -387,7 +484,11 @@ impl<'g> Lowering<'g> {
             return Err(LowerError::Outputs(1));
         };
         self.lifetimes[logits.index()].last = self.plan.steps.len();
-        let vocab = self.graph.ty(output).columns().and_then(|n| u32::try_from(n).ok());
+        let vocab = self
+            .graph
+            .ty(output)
+            .columns()
+            .and_then(|n| u32::try_from(n).ok());
         self.plan.vocab = vocab.ok_or(LowerError::Outputs(1))?;
         self.plan.logits = Some(logits);
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
@@ -400,5 +501,9 @@ impl<'g> Lowering<'g> {
 /// How many of `group` query heads of a KV head a unit handles: all of them, but half where there is one KV head, so that
 /// a row's work can be shared by two threads.
 fn head_tile(group: u32, kv_heads: u32) -> u32 {
-    if kv_heads == 1 && group.is_multiple_of(2) { group / 2 } else { group }
+    if kv_heads == 1 && group.is_multiple_of(2) {
+        group / 2
+    } else {
+        group
+    }
 }

@@ -25,16 +25,25 @@ impl Lowering<'_> {
             [rows, k] => (rows.constant(), k.constant()),
             _ => (None, None),
         };
-        let (Some(rows), Some(k)) = (rows, k) else { return Err(error("it is no matrix".into())) };
+        let (Some(rows), Some(k)) = (rows, k) else {
+            return Err(error("it is no matrix".into()));
+        };
         let layout = PackedLayout::of(decl.ty.dtype, rows, k).map_err(|e| error(e.to_string()))?;
-        let small = |n: u64| u32::try_from(n).map_err(|_| error(format!("a panel of {n} bytes is too large")));
+        let small =
+            |n: u64| u32::try_from(n).map_err(|_| error(format!("a panel of {n} bytes is too large")));
         let kind = match layout.kind {
             PackedKind::Float(dtype) => PanelKind::Float(match dtype {
                 DType::F16 => Mem::F16,
                 DType::Bf16 => Mem::Bf16,
                 _ => Mem::F32,
             }),
-            PackedKind::Codes { bits, planes, offset, group, has_min } => PanelKind::Codes(Codes {
+            PackedKind::Codes {
+                bits,
+                planes,
+                offset,
+                group,
+                has_min,
+            } => PanelKind::Codes(Codes {
                 planes: planes.to_vec(),
                 bits,
                 offset_log2: (offset != 0).then(|| offset.trailing_zeros() as u8),
@@ -75,12 +84,18 @@ impl Lowering<'_> {
         let input = graph.nodes[id].operands[0];
         let input_ty = graph.ty(input).clone();
         let (kind, panel, k) = self.panels(part.weight)?;
-        let wanted = if matches!(kind, PanelKind::Codes(_)) { DType::Q8A } else { DType::F32 };
+        let wanted = if matches!(kind, PanelKind::Codes(_)) {
+            DType::Q8A
+        } else {
+            DType::F32
+        };
         if input_ty.dtype != wanted {
             let what = format!("weight @{} needs {wanted} input", graph.weights[part.weight].name);
             return Err(self.unsupported(id, what));
         }
-        let n = graph.weights[part.weight].ty.dims[0].constant().and_then(|n| u32::try_from(n).ok());
+        let n = graph.weights[part.weight].ty.dims[0]
+            .constant()
+            .and_then(|n| u32::try_from(n).ok());
         let n = n.ok_or_else(|| self.unsupported(id, "the weight has too many rows".into()))?;
         let columns = self.unit_columns(id, part, n)?;
         let mut builder = PartBuilder::new(self, id, part, n, columns)?;
@@ -94,11 +109,15 @@ impl Lowering<'_> {
     fn unit_columns(&self, id: Node, part: &Part, n: u32) -> Result<u32, LowerError> {
         let per_head = part.heads().filter(|_| {
             matches!(part.output, Output::Kv { .. })
-                || part.epilogue.iter().any(|e| matches!(e, Epilogue::HeadNorm { .. } | Epilogue::Rope { .. }))
+                || part
+                    .epilogue
+                    .iter()
+                    .any(|e| matches!(e, Epilogue::HeadNorm { .. } | Epilogue::Rope { .. }))
         });
         if let Some(heads) = per_head {
             if heads == 0 || !n.is_multiple_of(heads) || !(n / heads).is_multiple_of(PANEL) {
-                let what = format!("{n} columns in {heads} heads: heads must be a multiple of {PANEL} columns");
+                let what =
+                    format!("{n} columns in {heads} heads: heads must be a multiple of {PANEL} columns");
                 return Err(self.unsupported(id, what));
             }
             return Ok(n / heads);
@@ -160,7 +179,9 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         let heads = part.heads().unwrap_or(0);
         for (label, weight) in [("w", Some(part.weight)), ("w2", part.gate_up)] {
             if let Some(weight) = weight {
-                let arg = builder.lowering.panel_section(weight, part.order, heads, builder.rope_dims);
+                let arg = builder
+                    .lowering
+                    .panel_section(weight, part.order, heads, builder.rope_dims);
                 let buf = builder.buf(label, Access::In, arg);
                 builder.weights.push(buf);
             }
@@ -199,7 +220,10 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                 }
                 Epilogue::HeadNorm { weight, eps } => {
                     self.name.push_str(&format!(".norm{eps:e}"));
-                    StepKind::HeadNorm { weight: self.vector("norm", *weight, RowOrder::Natural), eps: *eps }
+                    StepKind::HeadNorm {
+                        weight: self.vector("norm", *weight, RowOrder::Natural),
+                        eps: *eps,
+                    }
                 }
                 Epilogue::Rope { spec, factors, .. } => {
                     self.name.push_str(&format!(".rope{}", spec.dims));
@@ -207,7 +231,10 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     let decl = RopeDecl { spec: *spec, factors };
                     self.check_rope(&decl)?;
                     let rope = self.lowering.rope_table(decl);
-                    StepKind::Rope { table: self.buf("rope", Access::In, Arg::Rope(rope)), dims: spec.dims }
+                    StepKind::Rope {
+                        table: self.buf("rope", Access::In, Arg::Rope(rope)),
+                        dims: spec.dims,
+                    }
                 }
                 Epilogue::Scale(by) => {
                     self.name.push_str(&format!(".scale{by:e}"));
@@ -238,10 +265,17 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
 
     fn check_rope(&self, decl: &RopeDecl) -> Result<(), LowerError> {
         let dims = decl.spec.dims;
-        if decl.spec.pairs == lathe_ir::graph::RopePairs::Half && dims.is_multiple_of(2) && dims <= self.columns {
+        if decl.spec.pairs == lathe_ir::graph::RopePairs::Half
+            && dims.is_multiple_of(2)
+            && dims <= self.columns
+        {
             return Ok(());
         }
-        let what = format!("rope over {dims} of {} columns, pairs {}", self.columns, decl.spec.pairs.keyword());
+        let what = format!(
+            "rope over {dims} of {} columns, pairs {}",
+            self.columns,
+            decl.spec.pairs.keyword()
+        );
         Err(self.lowering.unsupported(self.id, what))
     }
 
@@ -249,10 +283,25 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         let sink = match (&self.part.output, out) {
             (Output::F32, Some(out)) => Sink::F32(self.buf("y", Access::Out, out)),
             (Output::Q8A, Some(out)) => Sink::Q8A(self.buf("y", Access::Out, out)),
-            (Output::Kv { part, layer, pos, seq, .. }, _) => {
-                let geometry = KvLayer { kv_heads: self.n / self.columns, head_dim: self.columns };
+            (
+                Output::Kv {
+                    part,
+                    layer,
+                    pos,
+                    seq,
+                    ..
+                },
+                _,
+            ) => {
+                let geometry = KvLayer {
+                    kv_heads: self.n / self.columns,
+                    head_dim: self.columns,
+                };
                 self.lowering.kv_layer(self.id, *layer, geometry)?;
-                let (pos, seq) = (self.lowering.arg(self.id, *pos)?, self.lowering.arg(self.id, *seq)?);
+                let (pos, seq) = (
+                    self.lowering.arg(self.id, *pos)?,
+                    self.lowering.arg(self.id, *seq)?,
+                );
                 self.name.push_str(&format!(".kv_{}", part.keyword()));
                 Sink::Kv {
                     part: *part,
@@ -263,7 +312,11 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     blocks_per_seq: self.lowering.options.limits.blocks_per_seq(),
                 }
             }
-            _ => return Err(self.lowering.unsupported(self.id, "a part lacks its result".into())),
+            _ => {
+                return Err(self
+                    .lowering
+                    .unsupported(self.id, "a part lacks its result".into()));
+            }
         };
         if matches!(sink, Sink::Q8A(_)) {
             self.name.push_str(".to_q8a");
@@ -301,8 +354,16 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                 lanes: options.lanes,
             },
             lanes: options.lanes,
-            tile_rows: if codes { options.tile_rows } else { options.float_tile_rows },
-            tile_groups: if codes { options.tile_groups } else { 16 / u32::from(options.lanes) },
+            tile_rows: if codes {
+                options.tile_rows
+            } else {
+                options.float_tile_rows
+            },
+            tile_groups: if codes {
+                options.tile_groups
+            } else {
+                16 / u32::from(options.lanes)
+            },
         };
         let mut b = self.kernel;
         b.rename(name);
@@ -313,6 +374,12 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         let kernel = self.lowering.kernel(b.finish())?;
         let cost = u64::from(self.columns / PANEL) * linear.weights.len() as u64 * u64::from(panel.stride);
         let units = Count::constant(u64::from(self.n.div_ceil(self.columns)));
-        Ok(Call { kernel, args: self.args, scalars: vec![count], units, cost })
+        Ok(Call {
+            kernel,
+            args: self.args,
+            scalars: vec![count],
+            units,
+            cost,
+        })
     }
 }

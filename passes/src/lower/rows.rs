@@ -171,7 +171,11 @@ pub fn row_op_kernel(op: RowOp, n: u32, lanes: u8) -> Kernel {
 /// Copies f32 rows of `n` by number. Buffers: x, rows, out. Units: outputs.
 pub fn gather_kernel(n: u32, lanes: u8) -> Kernel {
     let mut b = KernelBuilder::new(format!("gather_rows.{n}.w{lanes}"));
-    let (x, rows, out) = (b.buf("x", Access::In), b.buf("rows", Access::In), b.buf("out", Access::Out));
+    let (x, rows, out) = (
+        b.buf("x", Access::In),
+        b.buf("rows", Access::In),
+        b.buf("out", Access::Out),
+    );
     let unit = b.unit();
     let entry = b.shl(unit, 2);
     let from = b.load(Mem::I32, at(rows, entry), Ty::INDEX);

@@ -53,12 +53,36 @@ impl SamplingParams {
     /// Names the first parameter that is out of range, its value and its range.
     pub fn validate(&self) -> Result<(), Error> {
         let check = |name, value: f32, ok: bool, bound| {
-            if ok && value.is_finite() { Ok(()) } else { Err(Error::Parameter { name, value, bound }) }
+            if ok && value.is_finite() {
+                Ok(())
+            } else {
+                Err(Error::Parameter { name, value, bound })
+            }
         };
-        check("temperature", self.temperature, self.temperature >= 0.0, "at least 0")?;
-        check("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1")?;
-        check("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "between 0 and 1")?;
-        check("repeat_penalty", self.repeat_penalty, self.repeat_penalty > 0.0, "above 0")?;
+        check(
+            "temperature",
+            self.temperature,
+            self.temperature >= 0.0,
+            "at least 0",
+        )?;
+        check(
+            "top_p",
+            self.top_p,
+            self.top_p > 0.0 && self.top_p <= 1.0,
+            "above 0 and at most 1",
+        )?;
+        check(
+            "min_p",
+            self.min_p,
+            (0.0..=1.0).contains(&self.min_p),
+            "between 0 and 1",
+        )?;
+        check(
+            "repeat_penalty",
+            self.repeat_penalty,
+            self.repeat_penalty > 0.0,
+            "above 0",
+        )?;
         check("frequency_penalty", self.frequency_penalty, true, "a number")?;
         check("presence_penalty", self.presence_penalty, true, "a number")
     }
@@ -101,7 +125,12 @@ impl Sampler {
         params.validate()?;
         let rng = Rng::new(params.seed);
         let recent = Vec::with_capacity(params.penalty_window as usize);
-        Ok(Sampler { params, rng, candidates: Vec::with_capacity(vocab), recent })
+        Ok(Sampler {
+            params,
+            rng,
+            candidates: Vec::with_capacity(vocab),
+            recent,
+        })
     }
 
     /// Picks a token from one row of logits, given all tokens of the sequence so far. Logits that are not finite are
@@ -112,12 +141,19 @@ impl Sampler {
         }
         self.candidates.clear();
         let finite = logits.iter().enumerate().filter(|(_, l)| l.is_finite());
-        self.candidates.extend(finite.map(|(i, &logit)| Candidate { token: i as u32, logit }));
+        self.candidates.extend(finite.map(|(i, &logit)| Candidate {
+            token: i as u32,
+            logit,
+        }));
         if self.params.penalizes() {
             self.penalize(history);
         }
         if self.params.temperature == 0.0 {
-            return self.candidates.iter().min_by(|a, b| Candidate::order(a, b)).map_or(0, |c| c.token);
+            return self
+                .candidates
+                .iter()
+                .min_by(|a, b| Candidate::order(a, b))
+                .map_or(0, |c| c.token);
         }
         self.truncate();
         self.draw()
@@ -130,10 +166,16 @@ impl Sampler {
         self.recent.extend_from_slice(&history[from..]);
         self.recent.sort_unstable();
         for run in self.recent.chunk_by(|a, b| a == b) {
-            let Ok(i) = self.candidates.binary_search_by_key(&run[0], |c| c.token) else { continue };
+            let Ok(i) = self.candidates.binary_search_by_key(&run[0], |c| c.token) else {
+                continue;
+            };
             let logit = &mut self.candidates[i].logit;
             let repeat = self.params.repeat_penalty;
-            *logit = if *logit > 0.0 { *logit / repeat } else { *logit * repeat };
+            *logit = if *logit > 0.0 {
+                *logit / repeat
+            } else {
+                *logit * repeat
+            };
             *logit -= run.len() as f32 * self.params.frequency_penalty + self.params.presence_penalty;
         }
     }
@@ -150,7 +192,9 @@ impl Sampler {
             self.candidates.truncate(keep);
         }
         self.candidates.sort_unstable_by(Candidate::order);
-        let Some(&Candidate { logit: peak, .. }) = self.candidates.first() else { return };
+        let Some(&Candidate { logit: peak, .. }) = self.candidates.first() else {
+            return;
+        };
         for c in &mut self.candidates {
             c.logit = ((c.logit - peak) / self.params.temperature).exp();
         }
@@ -218,7 +262,15 @@ mod tests {
         let logits = [0.0f32, 1.0, 2.0, -1.0];
         let draws = 40_000;
         for temperature in [1.0f32, 0.5, 2.0] {
-            let counts = counts(SamplingParams { temperature, seed: 7, ..Default::default() }, &logits, draws);
+            let counts = counts(
+                SamplingParams {
+                    temperature,
+                    seed: 7,
+                    ..Default::default()
+                },
+                &logits,
+                draws,
+            );
             let weights: Vec<f64> = logits.iter().map(|l| f64::from(l / temperature).exp()).collect();
             let total: f64 = weights.iter().sum();
             let chi: f64 = counts
@@ -229,36 +281,81 @@ mod tests {
                     (c as f64 - want).powi(2) / want
                 })
                 .sum();
-            assert!(chi < 16.3, "chi-square {chi} of 3 degrees is beyond p = 0.001 at T = {temperature}");
+            assert!(
+                chi < 16.3,
+                "chi-square {chi} of 3 degrees is beyond p = 0.001 at T = {temperature}"
+            );
         }
     }
 
     #[test]
     fn truncations_keep_what_they_say() {
         let logits = [0.0, 1.0, 2.0, 3.0];
-        let base = SamplingParams { temperature: 1.0, ..Default::default() };
-        let kept = |params| counts(params, &logits, 2000).iter().map(|&c| c > 0).collect::<Vec<_>>();
-        assert_eq!(kept(SamplingParams { top_k: 2, ..base.clone() }), [false, false, true, true]);
+        let base = SamplingParams {
+            temperature: 1.0,
+            ..Default::default()
+        };
+        let kept = |params| {
+            counts(params, &logits, 2000)
+                .iter()
+                .map(|&c| c > 0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kept(SamplingParams {
+                top_k: 2,
+                ..base.clone()
+            }),
+            [false, false, true, true]
+        );
         // p = 0.032, 0.087, 0.237, 0.644
-        assert_eq!(kept(SamplingParams { top_p: 0.65, ..base.clone() }), [false, false, true, true]);
-        assert_eq!(kept(SamplingParams { top_p: 0.64, ..base.clone() }), [false, false, false, true]);
-        assert_eq!(kept(SamplingParams { min_p: 0.3, ..base.clone() }), [false, false, true, true]);
+        assert_eq!(
+            kept(SamplingParams {
+                top_p: 0.65,
+                ..base.clone()
+            }),
+            [false, false, true, true]
+        );
+        assert_eq!(
+            kept(SamplingParams {
+                top_p: 0.64,
+                ..base.clone()
+            }),
+            [false, false, false, true]
+        );
+        assert_eq!(
+            kept(SamplingParams {
+                min_p: 0.3,
+                ..base.clone()
+            }),
+            [false, false, true, true]
+        );
         assert_eq!(kept(base), [true; 4]);
     }
 
     #[test]
     fn penalties_turn_away_from_the_window() {
         let logits = [2.0, 1.9, -1.0];
-        let mut greedy = |params: SamplingParams, history: &[u32]| {
+        let greedy = |params: SamplingParams, history: &[u32]| {
             Sampler::new(params, 3).unwrap().sample(&logits, history)
         };
-        let repeat = SamplingParams { repeat_penalty: 1.2, penalty_window: 2, ..Default::default() };
+        let repeat = SamplingParams {
+            repeat_penalty: 1.2,
+            penalty_window: 2,
+            ..Default::default()
+        };
         assert_eq!(greedy(repeat.clone(), &[0]), 1);
         assert_eq!(greedy(repeat, &[0, 2, 2]), 0);
-        let frequency = SamplingParams { frequency_penalty: 0.06, ..Default::default() };
+        let frequency = SamplingParams {
+            frequency_penalty: 0.06,
+            ..Default::default()
+        };
         assert_eq!(greedy(frequency.clone(), &[0]), 0);
         assert_eq!(greedy(frequency, &[0, 0]), 1);
-        let presence = SamplingParams { presence_penalty: 0.2, ..Default::default() };
+        let presence = SamplingParams {
+            presence_penalty: 0.2,
+            ..Default::default()
+        };
         assert_eq!(greedy(presence, &[0]), 1);
     }
 
@@ -266,7 +363,11 @@ mod tests {
     fn the_seed_decides() {
         let logits: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin()).collect();
         let run = |seed| {
-            let params = SamplingParams { temperature: 1.0, seed, ..Default::default() };
+            let params = SamplingParams {
+                temperature: 1.0,
+                seed,
+                ..Default::default()
+            };
             let mut s = Sampler::new(params, 100).unwrap();
             (0..50).map(|_| s.sample(&logits, &[])).collect::<Vec<_>>()
         };
@@ -276,9 +377,19 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_named() {
-        let bad = SamplingParams { top_p: 1.5, ..Default::default() };
+        let bad = SamplingParams {
+            top_p: 1.5,
+            ..Default::default()
+        };
         let message = Sampler::new(bad, 1).unwrap_err().to_string();
         assert_eq!(message, "top_p is 1.5, but must be above 0 and at most 1");
-        assert!(SamplingParams { temperature: f32::NAN, ..Default::default() }.validate().is_err());
+        assert!(
+            SamplingParams {
+                temperature: f32::NAN,
+                ..Default::default()
+            }
+            .validate()
+            .is_err()
+        );
     }
 }

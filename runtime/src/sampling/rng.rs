@@ -36,6 +36,9 @@ mod tests {
     fn matches_the_published_sequence() {
         let mut rng = Rng::new(1234567);
         let got: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
-        assert_eq!(got, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
+        assert_eq!(
+            got,
+            [6457827717110365317, 3203168211198807973, 9817491932198370423]
+        );
     }
 }

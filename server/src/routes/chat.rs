@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 /// Continues a conversation.
 pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Response, ApiError> {
-    let mut body: ChatBody =
-        serde_json::from_slice(&body).map_err(|e| ApiError::body(format!("the body is no chat request: {e}")))?;
+    let mut body: ChatBody = serde_json::from_slice(&body)
+        .map_err(|e| ApiError::body(format!("the body is no chat request: {e}")))?;
     served.check_model(body.common.model.as_deref())?;
     body.common.refuse_unsupported()?;
     normalize_messages(&mut body.messages)?;
-    let prompt = served.prompter.chat(&body.messages).map_err(|e| ApiError::invalid("messages", e))?;
+    let prompt = served
+        .prompter
+        .chat(&body.messages)
+        .map_err(|e| ApiError::invalid("messages", e))?;
     answer(&served, Kind::Chat, &body.common, prompt).await
 }

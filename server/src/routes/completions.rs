@@ -16,17 +16,26 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
     served.check_model(body.common.model.as_deref())?;
     body.common.refuse_unsupported()?;
     let prompt = tokens(&served, body.prompt)?;
-    let common = crate::wire::Common { max_tokens: body.common.max_tokens.or(Some(16)), ..body.common };
+    let common = crate::wire::Common {
+        max_tokens: body.common.max_tokens.or(Some(16)),
+        ..body.common
+    };
     answer(&served, Kind::Text, &common, prompt).await
 }
 
 fn tokens(served: &Served, prompt: Prompt) -> Result<Vec<u32>, ApiError> {
     let several = || ApiError::unsupported("prompt", "more than one prompt in a request");
     match prompt {
-        Prompt::Text(text) => served.prompter.text(&text).map_err(|e| ApiError::invalid("prompt", e)),
+        Prompt::Text(text) => served
+            .prompter
+            .text(&text)
+            .map_err(|e| ApiError::invalid("prompt", e)),
         Prompt::Tokens(tokens) => Ok(tokens),
         Prompt::Texts(texts) => match &texts[..] {
-            [text] => served.prompter.text(text).map_err(|e| ApiError::invalid("prompt", e)),
+            [text] => served
+                .prompter
+                .text(text)
+                .map_err(|e| ApiError::invalid("prompt", e)),
             _ => Err(several()),
         },
         Prompt::TokenLists(mut lists) if lists.len() == 1 => Ok(lists.remove(0)),

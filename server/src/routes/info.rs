@@ -18,7 +18,10 @@ pub async fn models(State(served): State<Arc<Served>>) -> Json<Value> {
 }
 
 /// One model by name.
-pub async fn model(State(served): State<Arc<Served>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn model(
+    State(served): State<Arc<Served>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     served.check_model(Some(&id))?;
     Ok(Json(card(&served)))
 }

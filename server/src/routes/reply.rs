@@ -37,7 +37,12 @@ impl Header {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (created, number) = (crate::now(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
-        Header { kind, id: format!("{prefix}-{created:x}-{number}"), created, model: model.to_owned() }
+        Header {
+            kind,
+            id: format!("{prefix}-{created:x}-{number}"),
+            created,
+            model: model.to_owned(),
+        }
     }
 
     fn object(&self, chunk: bool, choices: Value, usage: Value) -> Value {
@@ -78,8 +83,10 @@ impl Header {
     fn whole(&self, text: &str, completion: &Completion) -> Value {
         let finish = finish_reason(completion.finish);
         let choice = match self.kind {
-            Kind::Chat => json!({"index": 0, "message": {"role": "assistant", "content": text, "refusal": null},
-                "logprobs": null, "finish_reason": finish}),
+            Kind::Chat => {
+                json!({"index": 0, "message": {"role": "assistant", "content": text, "refusal": null},
+                "logprobs": null, "finish_reason": finish})
+            }
             Kind::Text => json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish}),
         };
         self.object(false, json!([choice]), usage(completion))
@@ -111,7 +118,11 @@ pub async fn answer(
 ) -> Result<Response, ApiError> {
     let context = served.prompter.context();
     if prompt.len() > context {
-        return Err(lathe_runtime::Error::PromptTooLong { prompt: prompt.len(), context }.into());
+        return Err(lathe_runtime::Error::PromptTooLong {
+            prompt: prompt.len(),
+            context,
+        }
+        .into());
     }
     let request = Request {
         prompt,
@@ -138,7 +149,9 @@ async fn whole(mut events: Receiver<Event>, header: &Header) -> Result<Response,
             Event::Done(done) => return Ok(Json(header.whole(&text, &done?)).into_response()),
         }
     }
-    Err(ApiError::internal("the engine stopped before the answer was complete"))
+    Err(ApiError::internal(
+        "the engine stopped before the answer was complete",
+    ))
 }
 
 /// Waits for the first event, so that a refused request gets a status and not a stream; then streams.
@@ -149,12 +162,22 @@ async fn stream(mut events: Receiver<Event>, header: Header, with_usage: bool) -
         None => return Err(ApiError::internal("the engine stopped before the answer began")),
         Some(first) => first,
     };
-    let state = StreamState { events, header, with_usage, next: Some(first), queue: Vec::new(), started: false, ended: false };
+    let state = StreamState {
+        events,
+        header,
+        with_usage,
+        next: Some(first),
+        queue: Vec::new(),
+        started: false,
+        ended: false,
+    };
     let stream = futures_util::stream::unfold(state, |mut state| async move {
         let event = state.next_chunk().await?;
         Some((Ok::<_, Infallible>(event), state))
     });
-    Ok(Sse::new(stream).keep_alive(sse::KeepAlive::default()).into_response())
+    Ok(Sse::new(stream)
+        .keep_alive(sse::KeepAlive::default())
+        .into_response())
 }
 
 struct StreamState {
@@ -180,7 +203,8 @@ impl StreamState {
             if !self.started {
                 self.started = true;
                 if self.header.kind == Kind::Chat {
-                    self.queue.push(self.header.chunk(Some(""), true, None).to_string());
+                    self.queue
+                        .push(self.header.chunk(Some(""), true, None).to_string());
                     continue;
                 }
             }
@@ -194,14 +218,24 @@ impl StreamState {
 
     fn take(&mut self, event: Option<Event>) {
         match event {
-            Some(Event::Text(text)) => self.queue.push(self.header.chunk(Some(&text), false, None).to_string()),
+            Some(Event::Text(text)) => self
+                .queue
+                .push(self.header.chunk(Some(&text), false, None).to_string()),
             Some(Event::Done(Ok(completion))) => {
                 self.ended = true;
                 self.queue.push("[DONE]".into());
                 if self.with_usage {
-                    self.queue.push(self.header.object(true, json!([]), usage(&completion)).to_string());
+                    self.queue.push(
+                        self.header
+                            .object(true, json!([]), usage(&completion))
+                            .to_string(),
+                    );
                 }
-                self.queue.push(self.header.chunk(None, false, Some(completion.finish)).to_string());
+                self.queue.push(
+                    self.header
+                        .chunk(None, false, Some(completion.finish))
+                        .to_string(),
+                );
             }
             Some(Event::Done(Err(error))) => {
                 self.ended = true;

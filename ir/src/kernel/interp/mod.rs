@@ -72,7 +72,12 @@ pub enum InterpError {
 
 /// Why an instruction cannot run, without the kernel and unit around it.
 enum Fault {
-    OutOfBounds { buf: String, offset: i64, bytes: usize, len: usize },
+    OutOfBounds {
+        buf: String,
+        offset: i64,
+        bytes: usize,
+        len: usize,
+    },
     Operand(String),
 }
 
@@ -95,7 +100,14 @@ pub fn run(
         end += usize::from(ty.lanes);
     }
     let memory = Memory::new(kernel, bufs);
-    let mut machine = Machine { kernel, slots, lanes: vec![0; end], memory, next: Vec::new(), op: "" };
+    let mut machine = Machine {
+        kernel,
+        slots,
+        lanes: vec![0; end],
+        memory,
+        next: Vec::new(),
+        op: "",
+    };
     for (decl, &value) in kernel.scalars.values().zip(scalars) {
         machine.set_index(decl.value, value);
     }
@@ -115,23 +127,50 @@ fn check(kernel: &Kernel, bufs: usize, scalars: usize) -> Result<(), InterpError
     let name = || kernel.name.clone();
     if let Err(errors) = verify(kernel) {
         return match errors.into_iter().next() {
-            Some(error) => Err(InterpError::Invalid { kernel: name(), error }),
+            Some(error) => Err(InterpError::Invalid {
+                kernel: name(),
+                error,
+            }),
             None => Ok(()),
         };
     }
-    let counts = [("buffers", kernel.bufs.len(), bufs), ("scalars", kernel.scalars.len(), scalars)];
+    let counts = [
+        ("buffers", kernel.bufs.len(), bufs),
+        ("scalars", kernel.scalars.len(), scalars),
+    ];
     match counts.into_iter().find(|(_, want, got)| want != got) {
-        Some((what, want, got)) => Err(InterpError::Arguments { kernel: name(), what, want, got }),
+        Some((what, want, got)) => Err(InterpError::Arguments {
+            kernel: name(),
+            what,
+            want,
+            got,
+        }),
         None => Ok(()),
     }
 }
 
 fn error(kernel: String, unit: i64, op: &'static str, fault: Fault) -> InterpError {
     match fault {
-        Fault::OutOfBounds { buf, offset, bytes, len } => {
-            InterpError::OutOfBounds { kernel, unit, op, buf, offset, bytes, len }
-        }
-        Fault::Operand(what) => InterpError::Operand { kernel, unit, op, what },
+        Fault::OutOfBounds {
+            buf,
+            offset,
+            bytes,
+            len,
+        } => InterpError::OutOfBounds {
+            kernel,
+            unit,
+            op,
+            buf,
+            offset,
+            bytes,
+            len,
+        },
+        Fault::Operand(what) => InterpError::Operand {
+            kernel,
+            unit,
+            op,
+            what,
+        },
     }
 }
 
@@ -219,7 +258,8 @@ impl Machine<'_, '_> {
         match inst.op {
             KOp::Store { mem, buf, disp } => {
                 let range = self.range(inst.args[1]);
-                self.memory.store(mem, buf, at.saturating_add(disp.into()), &self.lanes[range])
+                self.memory
+                    .store(mem, buf, at.saturating_add(disp.into()), &self.lanes[range])
             }
             KOp::Load { mem, buf, disp } | KOp::LoadSplat { mem, buf, disp } => {
                 let ty = self.kernel.values[inst.results[0]];
@@ -230,7 +270,8 @@ impl Machine<'_, '_> {
                 };
                 let range = self.range(inst.results[0]);
                 let at = at.saturating_add(disp.into());
-                self.memory.load(mem, buf, at, ty.elem, &mut self.lanes[range.clone()][..period])?;
+                self.memory
+                    .load(mem, buf, at, ty.elem, &mut self.lanes[range.clone()][..period])?;
                 for i in range.start + period..range.end {
                     self.lanes[i] = self.lanes[i - period];
                 }
@@ -243,13 +284,20 @@ impl Machine<'_, '_> {
     /// Ops that are no loops, branches or accesses.
     fn compute(&mut self, op: KOp, inst: &Inst) -> Result<(), Fault> {
         let result = inst.results[0];
-        let elem = inst.args.first().map_or(Elem::I32, |&a| self.kernel.values[a].elem);
+        let elem = inst
+            .args
+            .first()
+            .map_or(Elem::I32, |&a| self.kernel.values[a].elem);
         let to = self.range(result);
         let starts = [0, 1, 2].map(|i| inst.args.get(i).map_or(0, |v| self.slots[v.index()]));
         let [x, y, z] = starts;
         match op {
             KOp::IConst(n) => {
-                let bits = if self.kernel.values[result].elem == Elem::I64 { n as u64 } else { int(n as i32) };
+                let bits = if self.kernel.values[result].elem == Elem::I64 {
+                    n as u64
+                } else {
+                    int(n as i32)
+                };
                 self.lanes[to].fill(bits);
             }
             KOp::FConst(v) => self.lanes[to].fill(v.to_bits().into()),

@@ -14,7 +14,11 @@ use super::*;
 
 /// The address of byte 0 of a buffer.
 fn start(b: &mut KernelBuilder, buf: Buf) -> Addr {
-    Addr { buf, index: b.index(0), disp: 0 }
+    Addr {
+        buf,
+        index: b.index(0),
+        disp: 0,
+    }
 }
 
 /// Runs one unit of a kernel over one input and an output of `size` bytes, and returns the output.
