@@ -1,0 +1,153 @@
+//! The verbs that no other test runs, on a tiny model.
+
+mod support;
+
+use lathe_frontend::testing::{Family, TinyModel};
+use lathe_ir::DType;
+use serde_json::Value;
+use std::path::PathBuf;
+use support::{refusal, stdout};
+
+struct Tiny {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Tiny {
+    fn new(family: Family) -> Tiny {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tiny.gguf");
+        TinyModel::new(family)
+            .with_dtype(DType::Q8_0)
+            .write(&path)
+            .unwrap();
+        Tiny { _dir: dir, path }
+    }
+
+    fn model(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    fn beside(&self, name: &str) -> String {
+        self.path.with_file_name(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&stdout(args)).unwrap()
+}
+
+#[test]
+fn text_becomes_tokens_and_text_again() {
+    for family in Family::ALL {
+        let tiny = Tiny::new(family);
+        let text = "the cat sat — héllo\n  on <mat>";
+        let ids = stdout(&["tokenize", tiny.model(), text, "--no-special"]);
+        let back = json(&["detokenize", tiny.model(), ids.trim(), "--json"]);
+        assert_eq!(back, text, "{family:?}");
+        let file = tiny.beside("text.txt");
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(
+            stdout(&["tokenize", tiny.model(), "--file", &file, "--no-special"]),
+            ids
+        );
+    }
+}
+
+#[test]
+fn a_model_agrees_with_its_own_logits() {
+    let tiny = Tiny::new(Family::Qwen2);
+    let (file, reference) = (tiny.beside("text.txt"), tiny.beside("ref.npy"));
+    std::fs::write(&file, "a b c d the cat sat on the mat and the dog sat too").unwrap();
+    let ids = stdout(&["tokenize", tiny.model(), "--file", &file])
+        .trim()
+        .replace(' ', ",");
+    stdout(&["logits", tiny.model(), "--tokens", &ids, "--output", &reference]);
+    let result = json(&[
+        "perplexity",
+        tiny.model(),
+        "--file",
+        &file,
+        "--reference",
+        &reference,
+        "--json",
+    ]);
+    assert!(result["kl"].as_f64().unwrap().abs() < 1e-9, "{result}");
+    let perplexity = result["perplexity"].as_f64().unwrap();
+    assert!(
+        (10.0..10_000.0).contains(&perplexity),
+        "a random model knows nothing: {perplexity}"
+    );
+    let other = Tiny::new(Family::Llama);
+    let result = json(&[
+        "perplexity",
+        other.model(),
+        "--file",
+        &file,
+        "--reference",
+        &reference,
+        "--json",
+    ]);
+    assert!(result["kl"].as_f64().unwrap() > 1e-3, "{result}");
+    std::fs::write(&file, "a").unwrap();
+    refusal(
+        &[
+            "perplexity",
+            tiny.model(),
+            "--file",
+            &file,
+            "--reference",
+            &reference,
+        ],
+        2,
+    );
+}
+
+#[test]
+fn benchmarks_and_runs_report_in_json() {
+    let tiny = Tiny::new(Family::Gemma3);
+    let bench = json(&["bench", tiny.model(), "-p", "32", "-n", "4", "-t", "1", "--json"]);
+    for key in [
+        "pp_tps",
+        "tg_tps",
+        "bytes_per_token",
+        "stream_gbps",
+        "share_of_limit",
+    ] {
+        assert!(bench[key].as_f64().is_some_and(|v| v > 0.0), "{key} of {bench}");
+    }
+    let run = |seed: &str| {
+        let args = [
+            "run",
+            tiny.model(),
+            "-p",
+            "the cat",
+            "-n",
+            "12",
+            "--temp",
+            "0.9",
+            "--seed",
+            seed,
+            "--json",
+        ];
+        json(&args)["tokens"].clone()
+    };
+    assert_eq!(run("4").as_array().unwrap().len(), 12);
+    assert!(run("4") == run("4") && run("4") != run("5"));
+    let plain = stdout(&["run", tiny.model(), "-p", "the cat", "-n", "5", "-q"]);
+    let text = json(&["run", tiny.model(), "-p", "the cat", "-n", "5", "--json"])["text"].clone();
+    assert_eq!(
+        plain.trim_end_matches('\n'),
+        text.as_str().unwrap().trim_end_matches('\n')
+    );
+}
+
+#[test]
+fn the_machine_is_described() {
+    let doctor = json(&["doctor", "--json"]);
+    assert!(doctor["stream_gbps"].as_f64().unwrap() > 0.1 && doctor["threads"].as_u64().unwrap() > 0);
+    assert!(
+        doctor["choice"].as_str().unwrap().contains("Cranelift"),
+        "{doctor}"
+    );
+}
