@@ -151,3 +151,20 @@ fn the_machine_is_described() {
         "{doctor}"
     );
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let tiny = Tiny::new(Family::Llama);
+    for args in [&["show", tiny.model()][..], &["inspect", tiny.model(), "--stage", "kernels"], &["doctor"]] {
+        let mut child = support::lathe()
+            .args(args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && stderr.is_empty(), "{args:?}: {stderr}");
+    }
+}

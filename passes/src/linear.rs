@@ -290,33 +290,14 @@ fn merge(r: &mut Rewriter, node: Node) -> Result<bool, PassError> {
 /// Scores do not change when queries and keys are reordered alike, so all ropes of the graph turn or none does: each must
 /// be the last step of a part without head norm, whose result is a query of attention or a stored key.
 pub fn rope_half(graph: &mut Graph) -> Result<(), PassError> {
-    let adjacent =
-        |e: &Epilogue| matches!(e, Epilogue::Rope { spec, .. } if spec.pairs == RopePairs::Adjacent);
-    let mut turned = Vec::new();
-    for &node in &graph.order {
-        match &graph.nodes[node].op {
-            Op::Rope {
-                pairs: RopePairs::Adjacent,
-                ..
-            } => return Ok(()),
-            Op::Linear(l) if l.parts.iter().any(|p| p.epilogue.iter().any(adjacent)) => {
-                if !l
-                    .parts
-                    .iter()
-                    .all(|p| !p.epilogue.iter().any(adjacent) || may_turn(graph, node, p))
-                {
-                    return Ok(());
-                }
-                turned.push(node);
-            }
-            _ => {}
-        }
-    }
+    let Some(turned) = turnable(graph) else {
+        return Ok(());
+    };
     for node in turned {
         let Op::Linear(l) = &mut graph.nodes[node].op else {
             continue;
         };
-        for part in l.parts.iter_mut().filter(|p| p.epilogue.iter().any(adjacent)) {
+        for part in l.parts.iter_mut().filter(|p| rope_of(p).is_some()) {
             part.order = RowOrder::RopeHalf;
             for step in &mut part.epilogue {
                 if let Epilogue::Rope { spec, .. } = step {
@@ -328,6 +309,57 @@ pub fn rope_half(graph: &mut Graph) -> Result<(), PassError> {
     Ok(())
 }
 
+/// The rotation of a part.
+fn rope_of(part: &Part) -> Option<&RopeSpec> {
+    part.epilogue.iter().find_map(|e| match e {
+        Epilogue::Rope { spec, .. } => Some(spec),
+        _ => None,
+    })
+}
+
+/// The linears with RoPE, where all RoPE of the graph may turn: every key that is stored and every query of attention
+/// comes from such a part, all on adjacent pairs, with equal `dims`.
+fn turnable(graph: &Graph) -> Option<Vec<Node>> {
+    let (mut turned, mut dims) = (Vec::new(), None);
+    for &node in &graph.order {
+        let data = &graph.nodes[node];
+        match &data.op {
+            Op::Rope { .. } | Op::KvAppend { .. } | Op::AttnScores { .. } => return None,
+            Op::AttentionPaged { .. } => {
+                let maker = graph.def(data.operands[0])?;
+                let Op::Linear(l) = &graph.nodes[maker].op else {
+                    return None;
+                };
+                let which = graph.nodes[maker]
+                    .results
+                    .iter()
+                    .position(|v| *v == data.operands[0])?;
+                rope_of(l.value_parts().nth(which)?)?;
+            }
+            Op::Linear(l) => {
+                for part in &l.parts {
+                    let key = matches!(part.output, Output::Kv { part: KvPart::K, .. });
+                    match rope_of(part) {
+                        None if key => return None,
+                        None => {}
+                        Some(spec) => {
+                            let same = *dims.get_or_insert(spec.dims) == spec.dims;
+                            if spec.pairs != RopePairs::Adjacent || !same || !may_turn(graph, node, part) {
+                                return None;
+                            }
+                        }
+                    }
+                }
+                if l.parts.iter().any(|p| rope_of(p).is_some()) {
+                    turned.push(node);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(turned)
+}
+
 fn may_turn(graph: &Graph, node: Node, part: &Part) -> bool {
     let plain = part.order == RowOrder::Natural
         && part
@@ -337,12 +369,13 @@ fn may_turn(graph: &Graph, node: Node, part: &Part) -> bool {
     let stored = matches!(part.output, Output::Kv { part: KvPart::K, .. });
     let data = &graph.nodes[node];
     let is_query = |value: &Value| {
-        graph
-            .order
-            .iter()
-            .map(|&n| &graph.nodes[n])
-            .filter(|n| n.operands.contains(value))
-            .all(|n| matches!(n.op, Op::AttentionPaged { .. }) && n.operands[0] == *value)
+        !graph.outputs.contains(value)
+            && graph
+                .order
+                .iter()
+                .map(|&n| &graph.nodes[n])
+                .filter(|n| n.operands.contains(value))
+                .all(|n| matches!(n.op, Op::AttentionPaged { .. }) && n.operands[0] == *value)
     };
     plain
         && (stored

@@ -24,28 +24,37 @@ pub fn apply(graph: &mut Graph, rules: &[Rule]) -> Result<(), PassError> {
         uses: graph.use_counts(),
         graph,
     };
-    let (mut at, mut fired) = (0, 0);
-    while at < rewriter.graph.order.len() {
-        let node = rewriter.graph.order[at];
-        let mut changed = false;
-        for rule in rules {
-            if rule(&mut rewriter, node)? {
-                changed = true;
-                break;
+    let mut fired = 0;
+    loop {
+        let before = fired;
+        let mut at = 0;
+        while at < rewriter.graph.order.len() {
+            let node = rewriter.graph.order[at];
+            if !fire(&mut rewriter, rules, node)? {
+                at += 1;
+                continue;
             }
+            fired += 1;
+            if fired > budget {
+                return Err(PassError::Endless { fired });
+            }
+            rewriter.sweep();
         }
-        if !changed {
-            at += 1;
-            continue;
+        // Removing nodes shifts the rest, so only a walk in which nothing fires has seen every node.
+        if fired == before {
+            return Ok(());
         }
-        fired += 1;
-        if fired > budget {
-            return Err(PassError::Endless { fired });
-        }
-        rewriter.sweep();
-        at = at.saturating_sub(4);
     }
-    Ok(())
+}
+
+/// Tries the rules on a node, in order; says whether one fired.
+fn fire(rewriter: &mut Rewriter, rules: &[Rule], node: Node) -> Result<bool, PassError> {
+    for rule in rules {
+        if rule(rewriter, node)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Rewriter<'_> {

@@ -86,7 +86,7 @@ pub fn router(served: Arc<Served>) -> Router {
     Router::new()
         .route("/health", get(routes::info::health))
         .route("/v1/models", get(routes::info::models))
-        .route("/v1/models/{id}", get(routes::info::model))
+        .route("/v1/models/{*id}", get(routes::info::model))
         .route("/v1/chat/completions", post(routes::chat::create))
         .route("/v1/completions", post(routes::completions::create))
         .fallback(unknown)

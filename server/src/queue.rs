@@ -11,8 +11,6 @@ use tokio::sync::mpsc;
 
 /// Requests that may wait.
 const QUEUE: usize = 256;
-/// Pieces of text that may wait for a slow client before the engine does.
-const PIECES: usize = 1024;
 
 /// What a client's channel carries.
 #[derive(Debug)]
@@ -25,7 +23,8 @@ pub enum Event {
 
 struct Job {
     request: Request,
-    events: mpsc::Sender<Event>,
+    /// Unbounded, so that a client that stops reading can't stop the engine; the context bounds what may wait.
+    events: mpsc::UnboundedSender<Event>,
 }
 
 /// A handle to the engine's thread. When the last one is dropped the thread ends.
@@ -54,8 +53,8 @@ impl Queue {
     ///
     /// # Errors
     /// Where the queue is full or the engine is gone.
-    pub fn submit(&self, request: Request) -> Result<mpsc::Receiver<Event>, ApiError> {
-        let (events, receiver) = mpsc::channel(PIECES);
+    pub fn submit(&self, request: Request) -> Result<mpsc::UnboundedReceiver<Event>, ApiError> {
+        let (events, receiver) = mpsc::unbounded_channel();
         self.jobs.try_send(Job { request, events }).map_err(|e| match e {
             TrySendError::Full(_) => ApiError::unavailable(format!("{QUEUE} requests are waiting already")),
             TrySendError::Disconnected(_) => ApiError::unavailable("the engine has stopped"),
@@ -69,11 +68,11 @@ fn work(mut engine: Engine, vocabulary: &dyn Vocabulary, inbox: &Receiver<Job>) 
         if job.events.is_closed() {
             continue;
         }
-        let mut show = |text: &str| job.events.blocking_send(Event::Text(text.to_owned())).is_ok();
+        let mut show = |text: &str| job.events.send(Event::Text(text.to_owned())).is_ok();
         let done = engine
             .generate(&job.request, vocabulary, &mut show)
             .map_err(ApiError::from);
         // A receiver that is gone wants no answer.
-        let _ = job.events.blocking_send(Event::Done(done));
+        let _ = job.events.send(Event::Done(done));
     }
 }

@@ -65,7 +65,7 @@ pub struct Common {
 #[serde(default)]
 pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
-    pub include_usage: bool,
+    pub include_usage: Option<bool>,
 }
 
 /// A string or several.
@@ -232,6 +232,7 @@ pub fn normalize_messages(messages: &mut [Value]) -> Result<(), ApiError> {
                 message["content"] = Value::String(joined);
             }
             Some(Value::Null) | None if message.get("tool_calls").is_some() => {}
+            Some(Value::Null) if message["role"] == "assistant" => message["content"] = "".into(),
             _ => return Err(invalid("has no text in `content`")),
         }
     }

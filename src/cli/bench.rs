@@ -86,12 +86,12 @@ impl Bench {
             let object = json!({"pp_tps": pp_tps, "tg_tps": tg_tps, "bytes_per_token": bytes,
                 "stream_gbps": stream, "share_of_limit": share, "threads": threads,
                 "target": executable.report().target});
-            println!("{object}");
+            outln!("{object}");
         } else {
-            println!("{}", executable.report().target);
-            println!("prefill {:>5} tokens {pp_tps:10.1} tok/s", self.prompt);
-            println!("decode  {:>5} tokens {tg_tps:10.1} tok/s", self.decode);
-            println!(
+            outln!("{}", executable.report().target);
+            outln!("prefill {:>5} tokens {pp_tps:10.1} tok/s", self.prompt);
+            outln!("decode  {:>5} tokens {tg_tps:10.1} tok/s", self.decode);
+            outln!(
                 "decode reads {:.1} MB a token: {:.0} % of the {stream:.1} GB/s that {threads} threads can read",
                 bytes as f64 / 1e6,
                 100.0 * share

@@ -38,7 +38,7 @@ impl Doctor {
             let object = json!({"arch": std::env::consts::ARCH, "features": features, "threads": threads,
                 "numa_nodes": numa, "memory_bytes": memory, "free_bytes": free, "stream_gbps_1": one,
                 "stream_gbps": all, "choice": choice, "store": store.ok()});
-            println!("{object}");
+            outln!("{object}");
             return Ok(());
         }
         let gib = |bytes: Option<u64>| {
@@ -46,22 +46,22 @@ impl Doctor {
                 format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64)
             })
         };
-        println!(
+        outln!(
             "processor    {} with {}",
             std::env::consts::ARCH,
             features.join(" ")
         );
-        println!(
+        outln!(
             "threads      {threads}, {numa} NUMA node{}",
             if numa == 1 { "" } else { "s" }
         );
-        println!("memory       {} in all, {} free", gib(memory), gib(free));
-        println!("bandwidth    {one:.1} GB/s with one thread, {all:.1} GB/s with {threads}");
-        println!("code         {choice}");
-        println!("GPU          not used: this version compiles for CPUs");
+        outln!("memory       {} in all, {} free", gib(memory), gib(free));
+        outln!("bandwidth    {one:.1} GB/s with one thread, {all:.1} GB/s with {threads}");
+        outln!("code         {choice}");
+        outln!("GPU          not used: this version compiles for CPUs");
         match store {
-            Ok(root) => println!("models       {}", root.display()),
-            Err(error) => println!("models       {error}"),
+            Ok(root) => outln!("models       {}", root.display()),
+            Err(error) => outln!("models       {error}"),
         }
         problem.map_or(Ok(()), |p| Err(CliError::failed(p)))
     }

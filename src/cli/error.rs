@@ -67,14 +67,21 @@ impl From<std::io::Error> for CliError {
 }
 
 impl From<crate::build::BuildError> for CliError {
+    /// Errors of passes are ours, whatever the model.
     fn from(error: crate::build::BuildError) -> CliError {
-        CliError::input(error)
+        match error {
+            crate::build::BuildError::Pass(_) => CliError::failed(error),
+            error => CliError::input(error),
+        }
     }
 }
 
 impl From<lathe_runtime::Error> for CliError {
     fn from(error: lathe_runtime::Error) -> CliError {
-        CliError::input(error)
+        match error {
+            lathe_runtime::Error::Step(_) => CliError::failed(error),
+            error => CliError::input(error),
+        }
     }
 }
 

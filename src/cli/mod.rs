@@ -2,6 +2,14 @@
 //!
 //! Exit status: 0 done, 1 the work failed, 2 the command line or the input is wrong.
 
+/// Writes a line to stdout. A reader that went away is an error like any other, not a panic.
+macro_rules! outln {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        writeln!(std::io::stdout().lock(), $($text)*).map_err(crate::cli::error::CliError::from)?
+    }};
+}
+
 mod args;
 mod bench;
 mod doctor;

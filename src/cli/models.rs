@@ -35,9 +35,9 @@ impl Pull {
     pub fn run(&self) -> Result<(), CliError> {
         let path = store::pull(&self.model.model, &mut Progress::new()).map_err(store_error)?;
         if self.json {
-            println!("{}", json!({"model": self.model.model, "path": path}));
+            outln!("{}", json!({"model": self.model.model, "path": path}));
         } else {
-            println!("{}", path.display());
+            outln!("{}", path.display());
         }
         Ok(())
     }
@@ -58,11 +58,11 @@ impl List {
                 .iter()
                 .map(|e| json!({"name": e.name, "path": e.path, "bytes": e.bytes}))
                 .collect();
-            println!("{}", Value::Array(rows));
+            outln!("{}", Value::Array(rows));
             return Ok(());
         }
         for e in &entries {
-            println!(
+            outln!(
                 "{:24} {:9.1} MB  {}",
                 e.name,
                 e.bytes as f64 / 1e6,
@@ -82,7 +82,7 @@ pub struct Rm {
 impl Rm {
     pub fn run(&self) -> Result<(), CliError> {
         for path in store::remove(&self.model.model).map_err(store_error)? {
-            println!("removed {}", path.display());
+            outln!("removed {}", path.display());
         }
         Ok(())
     }
@@ -103,14 +103,18 @@ impl Show {
         let path = self.model.path()?;
         let card = card(&path)?;
         if self.json {
-            println!("{card}");
+            outln!("{card}");
             return Ok(());
         }
         for (key, value) in card.as_object().into_iter().flatten() {
             match value {
-                Value::String(text) => println!("{key:16} {text}"),
-                Value::Array(items) => items.iter().for_each(|item| println!("{key:16} {}", plain(item))),
-                value => println!("{key:16} {value}"),
+                Value::String(text) => outln!("{key:16} {text}"),
+                Value::Array(items) => {
+                    for item in items {
+                        outln!("{key:16} {}", plain(item));
+                    }
+                }
+                value => outln!("{key:16} {value}"),
             }
         }
         Ok(())

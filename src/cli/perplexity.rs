@@ -75,27 +75,27 @@ impl Perplexity {
                 Ok(())
             })?;
         }
-        self.print(&sums, tokens.len());
-        Ok(())
+        self.print(&sums, tokens.len())
     }
 
-    fn print(&self, sums: &Sums, tokens: usize) {
+    fn print(&self, sums: &Sums, tokens: usize) -> Result<(), CliError> {
         let perplexity = (sums.nll / sums.predicted as f64).exp();
         let divergence = (sums.compared > 0).then(|| sums.divergence / sums.compared as f64);
         if self.json {
-            println!(
+            outln!(
                 "{}",
                 json!({"perplexity": perplexity, "tokens": tokens, "kl": divergence})
             );
-            return;
+            return Ok(());
         }
-        println!("perplexity {perplexity:.4} over {} predictions", sums.predicted);
+        outln!("perplexity {perplexity:.4} over {} predictions", sums.predicted);
         if let Some(kl) = divergence {
-            println!(
+            outln!(
                 "mean KL divergence from the reference {kl:.3e} nats over {} positions",
                 sums.compared
             );
         }
+        Ok(())
     }
 }
 

@@ -61,8 +61,17 @@ impl Serve {
     }
 }
 
-/// Completes on the first interrupt or termination signal.
+/// Completes on the first interrupt or termination signal; a second one ends the process, whatever is under way.
 async fn stop_signal() {
+    one_signal().await;
+    eprintln!("lathe: finishing the answers under way; interrupt again to stop at once");
+    tokio::spawn(async {
+        one_signal().await;
+        std::process::exit(130);
+    });
+}
+
+async fn one_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = async {
         let _ = tokio::signal::ctrl_c().await;

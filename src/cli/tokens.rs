@@ -41,9 +41,9 @@ impl Tokenize {
         };
         let ids = load(&self.model)?.encode(&text, options);
         if self.json {
-            println!("{}", json!(ids));
+            outln!("{}", json!(ids));
         } else {
-            println!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+            outln!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
         }
         Ok(())
     }
@@ -84,9 +84,9 @@ impl Detokenize {
         }
         let text = tokenizer.decode(&ids, self.no_special);
         if self.json {
-            println!("{}", json!(text));
+            outln!("{}", json!(text));
         } else {
-            println!("{text}");
+            outln!("{text}");
         }
         Ok(())
     }

@@ -267,6 +267,10 @@ impl UnitEpilogue {
         for_lanes(b, place.columns, lanes, |b, i, lanes| {
             let index = b.add(place.sums.index, i);
             let v = b.load(Mem::F32, Addr { index, ..place.sums }, Ty::f32(lanes));
+            // The largest f16, so that no infinity or NaN gets into a block: a masked position still adds 0 · value.
+            let (low, high) = (b.fconst(-65504.0, lanes), b.fconst(65504.0, lanes));
+            let v = b.max(v, low);
+            let v = b.min(v, high);
             // Byte i of the f32 row is element i/4: f16 values lie 2 bytes apart in V, 2·KV_BLOCK bytes apart in K.
             let offset = match part {
                 KvPart::K => b.mul_const(i, i64::from(KV_BLOCK / 2)),

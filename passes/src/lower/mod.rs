@@ -451,7 +451,12 @@ impl<'g> Lowering<'g> {
 
     fn columns(&self, id: Node, value: Value) -> Result<u32, LowerError> {
         let ty = self.graph.ty(value);
-        let columns = ty.dims.get(1..).and_then(|rest| {
+        // A row of heads is a row of all their elements only where an op does not work head by head.
+        let headwise = matches!(
+            self.graph.nodes[id].op,
+            Op::RmsNorm { .. } | Op::Add {} | Op::Mul {}
+        ) && ty.rank() != 2;
+        let columns = ty.dims.get(1..).filter(|_| !headwise).and_then(|rest| {
             rest.iter()
                 .try_fold(1u64, |n, d| n.checked_mul(d.constant()?))
                 .and_then(|n| u32::try_from(n).ok())

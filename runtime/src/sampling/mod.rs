@@ -14,7 +14,7 @@ pub struct SamplingParams {
     pub temperature: f32,
     /// Keeps this many most likely tokens; 0 keeps all.
     pub top_k: u32,
-    /// Keeps the fewest most likely tokens whose probabilities sum to at least this; 1 keeps all.
+    /// Keeps the fewest most likely tokens whose probabilities sum to at least this: 1 keeps all, 0 one.
     pub top_p: f32,
     /// Drops tokens less likely than this times the most likely one; 0 drops none.
     pub min_p: f32,
@@ -68,8 +68,8 @@ impl SamplingParams {
         check(
             "top_p",
             self.top_p,
-            self.top_p > 0.0 && self.top_p <= 1.0,
-            "above 0 and at most 1",
+            (0.0..=1.0).contains(&self.top_p),
+            "between 0 and 1",
         )?;
         check(
             "min_p",
@@ -382,7 +382,7 @@ mod tests {
             ..Default::default()
         };
         let message = Sampler::new(bad, 1).unwrap_err().to_string();
-        assert_eq!(message, "top_p is 1.5, but must be above 0 and at most 1");
+        assert_eq!(message, "top_p is 1.5, but must be between 0 and 1");
         assert!(
             SamplingParams {
                 temperature: f32::NAN,

@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`.
 
-use super::reply::{Kind, answer};
+use super::reply::{Kind, answer, blocking};
 use crate::Served;
 use crate::error::ApiError;
 use crate::wire::{ChatBody, normalize_messages};
@@ -16,9 +16,8 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
     served.check_model(body.common.model.as_deref())?;
     body.common.refuse_unsupported()?;
     normalize_messages(&mut body.messages)?;
-    let prompt = served
-        .prompter
-        .chat(&body.messages)
-        .map_err(|e| ApiError::invalid("messages", e))?;
+    let prompter = served.prompter.clone();
+    let prompt = blocking(move || prompter.chat(&body.messages)).await?;
+    let prompt = prompt.map_err(|e| ApiError::invalid("messages", e))?;
     answer(&served, Kind::Chat, &body.common, prompt).await
 }

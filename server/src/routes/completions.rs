@@ -1,6 +1,6 @@
 //! `POST /v1/completions`.
 
-use super::reply::{Kind, answer};
+use super::reply::{Kind, answer, blocking};
 use crate::Served;
 use crate::error::ApiError;
 use crate::wire::{CompletionBody, Prompt};
@@ -15,7 +15,8 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
         .map_err(|e| ApiError::body(format!("the body is no completion request: {e}")))?;
     served.check_model(body.common.model.as_deref())?;
     body.common.refuse_unsupported()?;
-    let prompt = tokens(&served, body.prompt)?;
+    let (shared, prompt) = (served.clone(), body.prompt);
+    let prompt = blocking(move || tokens(&shared, prompt)).await??;
     let common = crate::wire::Common {
         max_tokens: body.common.max_tokens.or(Some(16)),
         ..body.common

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The two kinds of completion, which differ in the shape of their choices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,14 +134,25 @@ pub async fn answer(
     let events = served.queue.submit(request)?;
     let header = Header::new(kind, &served.model);
     if common.stream == Some(true) {
-        let with_usage = common.stream_options.is_some_and(|o| o.include_usage);
+        let with_usage = common
+            .stream_options
+            .is_some_and(|o| o.include_usage == Some(true));
         stream(events, header, with_usage).await
     } else {
         whole(events, &header).await
     }
 }
 
-async fn whole(mut events: Receiver<Event>, header: &Header) -> Result<Response, ApiError> {
+/// Runs work that may take long, such as tokenizing a large prompt, where it holds up no other request.
+///
+/// # Errors
+/// Where the work panicked.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ApiError::internal("the prompt could not be prepared"))
+}
+
+async fn whole(mut events: UnboundedReceiver<Event>, header: &Header) -> Result<Response, ApiError> {
     let mut text = String::new();
     while let Some(event) = events.recv().await {
         match event {
@@ -155,7 +166,11 @@ async fn whole(mut events: Receiver<Event>, header: &Header) -> Result<Response,
 }
 
 /// Waits for the first event, so that a refused request gets a status and not a stream; then streams.
-async fn stream(mut events: Receiver<Event>, header: Header, with_usage: bool) -> Result<Response, ApiError> {
+async fn stream(
+    mut events: UnboundedReceiver<Event>,
+    header: Header,
+    with_usage: bool,
+) -> Result<Response, ApiError> {
     let first = events.recv().await;
     let first = match first {
         Some(Event::Done(Err(error))) => return Err(error),
@@ -181,7 +196,7 @@ async fn stream(mut events: Receiver<Event>, header: Header, with_usage: bool) -
 }
 
 struct StreamState {
-    events: Receiver<Event>,
+    events: UnboundedReceiver<Event>,
     header: Header,
     with_usage: bool,
     next: Option<Event>,
