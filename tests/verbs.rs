@@ -155,7 +155,11 @@ fn the_machine_is_described() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let tiny = Tiny::new(Family::Llama);
-    for args in [&["show", tiny.model()][..], &["inspect", tiny.model(), "--stage", "kernels"], &["doctor"]] {
+    for args in [
+        &["show", tiny.model()][..],
+        &["inspect", tiny.model(), "--stage", "kernels"],
+        &["doctor"],
+    ] {
         let mut child = support::lathe()
             .args(args)
             .stdout(std::process::Stdio::piped())
