@@ -87,7 +87,10 @@ struct Lowering<'g> {
     plan: Plan,
     locations: Vec<Option<Location>>,
     lifetimes: Vec<Lifetime>,
+    /// Kernels by name.
     kernels: HashMap<String, KernelId>,
+    /// Kernels by what they were generated from.
+    generated: HashMap<String, KernelId>,
 }
 
 impl<'g> Lowering<'g> {
@@ -103,6 +106,7 @@ impl<'g> Lowering<'g> {
             locations: vec![None; graph.values.len()],
             lifetimes: Vec::new(),
             kernels: HashMap::new(),
+            generated: HashMap::new(),
         };
         for &param in &graph.params {
             let name = graph.values[param].name.as_deref().unwrap_or("");
@@ -246,7 +250,7 @@ impl<'g> Lowering<'g> {
             Arg::Input(Input::BlockTables),
             Arg::Buffer(out),
         ];
-        let kernel = self.kernel(kernel.build())?;
+        let kernel = self.generated(format!("{kernel:?}"), || kernel.build())?;
         self.step(
             id,
             vec![Call {
@@ -333,6 +337,16 @@ impl<'g> Lowering<'g> {
             (_, Some(&w)) => format!("{keyword} @{}", self.graph.weights[w].name),
             _ => keyword.to_owned(),
         }
+    }
+
+    /// The kernel that a generator makes of the parameters in `key`: made once, and found again for the next layer.
+    fn generated(&mut self, key: String, build: impl FnOnce() -> Kernel) -> Result<KernelId, LowerError> {
+        if let Some(&known) = self.generated.get(&key) {
+            return Ok(known);
+        }
+        let id = self.kernel(build())?;
+        self.generated.insert(key, id);
+        Ok(id)
     }
 
     /// Stores a kernel once. Equal names must mean equal kernels.

@@ -366,12 +366,15 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
             },
         };
         let mut b = self.kernel;
-        b.rename(name);
-        let row_count = b.scalar("rows");
-        let scratch = b.scratch(linear.scratch_bytes());
-        linear.emit(&mut b, row_count, scratch);
+        let key = format!("{name} {linear:?}");
+        let kernel = self.lowering.generated(key, || {
+            b.rename(name);
+            let row_count = b.scalar("rows");
+            let scratch = b.scratch(linear.scratch_bytes());
+            linear.emit(&mut b, row_count, scratch);
+            b.finish()
+        })?;
         let count = self.lowering.count(self.id, rows, 1)?;
-        let kernel = self.lowering.kernel(b.finish())?;
         let cost = u64::from(self.columns / PANEL) * linear.weights.len() as u64 * u64::from(panel.stride);
         let units = Count::constant(u64::from(self.n.div_ceil(self.columns)));
         Ok(Call {
