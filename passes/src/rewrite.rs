@@ -133,24 +133,9 @@ impl Rewriter<'_> {
     }
 }
 
-/// Where in an epilogue a step belongs; steps of a part are in this order.
-fn rank(step: &Epilogue) -> usize {
-    match step {
-        Epilogue::Bias(_) => 0,
-        Epilogue::Heads(_) => 1,
-        Epilogue::HeadNorm { .. } => 2,
-        Epilogue::Rope { .. } => 3,
-        Epilogue::Scale(_) => 4,
-        Epilogue::Glu(_) => 5,
-        Epilogue::Act(_) => 6,
-        Epilogue::Softcap(_) => 7,
-        Epilogue::Add(_) => 8,
-    }
-}
-
 /// The part with `step` at the end of its epilogue, if that is where the step may stand.
 pub fn extended(part: &Part, step: Epilogue) -> Option<Part> {
-    let fits = part.epilogue.last().is_none_or(|last| rank(last) < rank(&step));
+    let fits = part.epilogue.last().is_none_or(|last| last.rank() < step.rank());
     fits.then(|| {
         let mut part = part.clone();
         part.epilogue.push(step);

@@ -86,6 +86,23 @@ pub enum Output {
     },
 }
 
+impl Epilogue {
+    /// The place of the step in the order that the steps of a part keep.
+    pub fn rank(&self) -> usize {
+        match self {
+            Epilogue::Bias(_) => 0,
+            Epilogue::Heads(_) => 1,
+            Epilogue::HeadNorm { .. } => 2,
+            Epilogue::Rope { .. } => 3,
+            Epilogue::Scale(_) => 4,
+            Epilogue::Glu(_) => 5,
+            Epilogue::Act(_) => 6,
+            Epilogue::Softcap(_) => 7,
+            Epilogue::Add(_) => 8,
+        }
+    }
+}
+
 impl Linear {
     /// Whether a part stores to the KV cache. Such a node makes one `kv` token, after its other results.
     pub fn stores_kv(&self) -> bool {

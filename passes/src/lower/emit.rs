@@ -2,6 +2,7 @@
 
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Buf, KernelBuilder, Mem, Ty, Val};
+use lathe_ir::layout::Q8a;
 
 /// Bytes of an f32.
 pub const F32_BYTES: u32 = 4;
@@ -98,10 +99,10 @@ impl Q8aRow {
     /// The row of `k` elements, a multiple of 32.
     pub fn new(k: u32) -> Q8aRow {
         Q8aRow {
-            stride: k + k / 2,
-            scale: k,
-            nsum32: k + k / 8,
-            nsum16: k + k / 4,
+            stride: Q8a::row_stride(k.into()) as u32,
+            scale: Q8a::scale(k.into()) as u32,
+            nsum32: Q8a::nsum32(k.into()) as u32,
+            nsum16: Q8a::nsum16(k.into()) as u32,
         }
     }
 }

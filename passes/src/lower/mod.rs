@@ -251,16 +251,7 @@ impl<'g> Lowering<'g> {
             Arg::Buffer(out),
         ];
         let kernel = self.generated(format!("{kernel:?}"), || kernel.build())?;
-        self.step(
-            id,
-            vec![Call {
-                kernel,
-                args,
-                scalars: Vec::new(),
-                units,
-                cost: 1,
-            }],
-        );
+        self.single_call(id, kernel, args, units);
         Ok(())
     }
 
@@ -301,17 +292,20 @@ impl<'g> Lowering<'g> {
         }
         args.push(Arg::Buffer(self.new_buffer(node.results[0], id)?));
         let kernel = self.kernel(kernel)?;
-        self.step(
-            id,
-            vec![Call {
-                kernel,
-                args,
-                scalars: Vec::new(),
-                units,
-                cost: 1,
-            }],
-        );
+        self.single_call(id, kernel, args, units);
         Ok(())
+    }
+
+    /// A step of one call without index parameters.
+    fn single_call(&mut self, id: Node, kernel: KernelId, args: Vec<Arg>, units: Count) {
+        let call = Call {
+            kernel,
+            args,
+            scalars: Vec::new(),
+            units,
+            cost: 1,
+        };
+        self.step(id, vec![call]);
     }
 
     fn step(&mut self, id: Node, calls: Vec<Call>) {

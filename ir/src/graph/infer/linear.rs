@@ -40,21 +40,6 @@ impl Row {
     }
 }
 
-/// The place of a step in the order that epilogues keep.
-fn rank(step: &Epilogue) -> usize {
-    match step {
-        Epilogue::Bias(_) => 0,
-        Epilogue::Heads(_) => 1,
-        Epilogue::HeadNorm { .. } => 2,
-        Epilogue::Rope { .. } => 3,
-        Epilogue::Scale(_) => 4,
-        Epilogue::Glu(_) => 5,
-        Epilogue::Act(_) => 6,
-        Epilogue::Softcap(_) => 7,
-        Epilogue::Add(_) => 8,
-    }
-}
-
 impl Cx<'_> {
     /// Types of the results: one for each part that makes a value, then the token of the parts that store.
     pub(super) fn linear(&self, linear: &Linear) -> Result<Vec<TensorType>, TypeError> {
@@ -146,7 +131,7 @@ impl Cx<'_> {
     /// Steps keep the order of [`Epilogue`], each at most once; a `glu` meets the second product before anything else
     /// has happened to the first.
     fn steps_in_order(&self, part: &Part) -> Result<(), TypeError> {
-        let ranks: Vec<usize> = part.epilogue.iter().map(rank).collect();
+        let ranks: Vec<usize> = part.epilogue.iter().map(Epilogue::rank).collect();
         self.check(ranks.is_sorted_by(|a, b| a < b), || {
             "epilogue steps are out of order (bias, heads, head_norm, rope, scale, glu, act, softcap, add)"
                 .into()
