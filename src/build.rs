@@ -123,7 +123,8 @@ pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildErro
 /// As [`optimize`] and [`limits`], and where an op can't be lowered.
 pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
     let graph = optimize(&model.graph, options.verify)?;
-    Ok(lower(&graph, &LowerOptions::narrow(limits(model, options)?))?)
+    let lanes = cpu_features(&options.cpu_features)?.vector_lanes();
+    Ok(lower(&graph, &LowerOptions::for_width(limits(model, options)?, lanes))?)
 }
 
 /// Builds the model in the file at `path`.
@@ -135,10 +136,12 @@ pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
     let model = clock.time("load", || Model::load(path))?;
     let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
     let limits = limits(&model, options)?;
-    let plan = clock.time("lower", || lower(&graph, &LowerOptions::narrow(limits)))?;
+    let features = cpu_features(&options.cpu_features)?;
+    let lower_options = LowerOptions::for_width(limits, features.vector_lanes());
+    let plan = clock.time("lower", || lower(&graph, &lower_options))?;
     let cpu = CpuOptions {
         threads: options.threads,
-        features: cpu_features(&options.cpu_features)?,
+        features,
         kv_blocks: limits.blocks_per_seq() * limits.seqs,
         opt_level: OptLevel::default(),
     };

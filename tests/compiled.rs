@@ -38,7 +38,7 @@ fn plan(model: &Model, tokens: u32) -> Plan {
         ctx: 96,
     };
     let graph = optimize(&model.graph, true).unwrap();
-    let plan = lower(&graph, &LowerOptions::narrow(limits)).unwrap();
+    let plan = lower(&graph, &LowerOptions::for_width(limits, 4)).unwrap();
     if let Err(errors) = lathe_ir::plan::verify::verify(&plan) {
         panic!("{}", errors[0]);
     }

@@ -25,7 +25,7 @@ fn plan(family: Family, dtype: DType) -> Plan {
     let model = Model::load(&path).unwrap();
     lower(
         &optimize(&model.graph, true).unwrap(),
-        &LowerOptions::narrow(LIMITS),
+        &LowerOptions::for_width(LIMITS, 4),
     )
     .unwrap()
 }

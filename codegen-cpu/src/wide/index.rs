@@ -104,6 +104,9 @@ impl Select<'_> {
             Value::Sum(r, more) if small(n + i64::from(more)) => (r, n + i64::from(more)),
             _ => (self.gpr_of(v)?, n),
         };
+        if n == 0 {
+            return Ok(Value::Reg(base));
+        }
         if self.folds_into_addresses(result) {
             return Ok(Value::Sum(base, n as i32));
         }

@@ -1,4 +1,4 @@
-//! Dot-product tiles: one panel of 16 packed weight rows times 1 or more activation rows, sums left in scratch memory.
+//! Dot-product tiles: panels of 16 packed weight rows times 1 or more activation rows, sums left in scratch memory.
 //!
 //! For each output, every tile does the same float operations in the same order, whatever its number of rows: that is
 //! what makes results independent of how rows are grouped.
@@ -23,13 +23,17 @@ pub struct Codes {
     pub has_min: bool,
 }
 
-/// Where a panel's parts are.
+/// Where the parts of a tile's panels are.
 #[derive(Clone, Copy, Debug)]
 pub struct PanelAddr {
     /// Codes of the first block.
     pub codes: Addr,
     /// Bytes from one block's codes to the next.
     pub code_stride: u32,
+    /// Bytes from one panel's codes to the next's.
+    pub code_panel: u32,
+    /// Bytes from one panel's scales to the next's.
+    pub scale_panel: u32,
     /// Scales of the first group; those of a block lie together, its minima follow where the format has them.
     pub scales: Addr,
     /// Bytes from one block's scales to the next.
@@ -43,10 +47,14 @@ pub struct TileShape {
     pub lanes: u8,
     /// Activation rows.
     pub rows: u32,
+    /// Panels, one behind the other.
+    pub panels: u32,
     /// Vectors of weight rows held at once.
     pub groups: u32,
     /// Length of a row.
     pub k: u32,
+    /// Bytes ahead that weights are prefetched; 0 for none.
+    pub prefetch: u32,
 }
 
 impl TileShape {
@@ -56,14 +64,25 @@ impl TileShape {
     }
 
     fn passes(&self) -> impl Iterator<Item = std::ops::Range<u32>> + use<> {
-        let (all, step) = (self.panel_vectors(), self.groups);
+        let (all, step) = (self.panels * self.panel_vectors(), self.groups);
         (0..all)
             .step_by(step as usize)
             .map(move |g| g..(g + step).min(all))
     }
 
+    /// Vector `g` of the tile: its panel, and its number there.
+    fn place(&self, g: u32) -> (u32, u32) {
+        (g / self.panel_vectors(), g % self.panel_vectors())
+    }
+
     fn vector_bytes(&self) -> u32 {
         u32::from(self.lanes) * F32_BYTES
+    }
+
+    /// Whether sums stay in registers beside the integer dots of a block: W = 16 has 32 registers, others 16.
+    fn sums_fit(&self) -> bool {
+        let registers = if self.lanes == 16 { 32 } else { 16 };
+        self.rows == 1 || 2 * self.rows * self.groups + 6 <= registers
     }
 }
 
@@ -84,7 +103,7 @@ pub fn codes_tile(
             .flat_map(|row| groups.clone().map(move |g| (row, g)))
             .collect();
         let slot_addr = |(row, g): (u32, u32)| out(row).plus((g * shape.vector_bytes()) as i32);
-        let in_registers = shape.rows == 1;
+        let in_registers = shape.sums_fit();
         let zero = b.fconst(0.0, shape.lanes);
         let init = if in_registers {
             vec![zero; slots.len()]
@@ -98,7 +117,8 @@ pub fn codes_tile(
         }
         let (lo, hi) = (b.index(0), b.index(i64::from(shape.k)));
         let sums = b.for_loop(lo, hi, i64::from(BLOCK_LEN), &init, |b, i, carried| {
-            let mut block = Block::new(b, codes, shape, q8a, panel, a, i);
+            let block = Block::new(b, codes, shape, q8a, panel, a, i);
+            block.prefetch(b, &groups);
             let mut sums = carried.to_vec();
             for half in 0..BLOCK_LEN / codes.group {
                 let dots = block.dots(b, half, &groups);
@@ -132,6 +152,7 @@ fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
 struct Block<'a> {
     codes: &'a Codes,
     shape: TileShape,
+    panel: PanelAddr,
     stride: u32,
     weight: Addr,
     scales: Addr,
@@ -168,6 +189,7 @@ impl<'a> Block<'a> {
         Block {
             codes,
             shape,
+            panel,
             stride: q8a.stride,
             weight: shift(b, panel.codes, code_offset),
             scales,
@@ -178,8 +200,22 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// Hints at the records that later blocks of the panels of `groups` will read.
+    fn prefetch(&self, b: &mut KernelBuilder, groups: &std::ops::Range<u32>) {
+        if self.shape.prefetch == 0 {
+            return;
+        }
+        let panels = self.shape.place(groups.start).0..=self.shape.place(groups.end - 1).0;
+        for panel in panels {
+            for line in (0..self.panel.code_stride).step_by(64) {
+                let disp = panel * self.panel.code_panel + line + self.shape.prefetch;
+                b.prefetch(self.weight.plus(disp as i32));
+            }
+        }
+    }
+
     /// Integer dots of group `half` of the block for every (row, vector) slot, offset removed.
-    fn dots(&mut self, b: &mut KernelBuilder, half: u32, groups: &std::ops::Range<u32>) -> Vec<Val> {
+    fn dots(&self, b: &mut KernelBuilder, half: u32, groups: &std::ops::Range<u32>) -> Vec<Val> {
         let lanes = self.shape.lanes;
         let mut dots = Vec::new();
         for row in 0..self.shape.rows {
@@ -209,10 +245,14 @@ impl<'a> Block<'a> {
     /// Four codes of each weight row of vector `g`: the fields of all planes put together.
     fn chunk(&self, b: &mut KernelBuilder, chunk: u32, g: u32) -> Val {
         let ty = Ty::u8(4 * self.shape.lanes);
+        let (panel, part) = self.shape.place(g);
         let (mut code, mut plane_start, mut low_bit) = (None, 0, 0);
         for &width in &self.codes.planes {
             let per_vector = 8 / u32::from(width);
-            let disp = plane_start + chunk / per_vector * 64 + g * self.shape.vector_bytes();
+            let disp = panel * self.panel.code_panel
+                + plane_start
+                + chunk / per_vector * 64
+                + part * self.shape.vector_bytes();
             let field = b.load(Mem::U8, self.weight.plus(disp as i32), ty);
             let shift = (chunk % per_vector) as u8 * width;
             let field = if width == 8 {
@@ -243,7 +283,9 @@ impl<'a> Block<'a> {
     ) {
         let lanes = self.shape.lanes;
         let vector = |b: &mut KernelBuilder, base: Addr, g: u32| {
-            let disp = half * 2 * PANEL_ROWS as u32 + g * 2 * u32::from(lanes);
+            let (panel, part) = self.shape.place(g);
+            let disp =
+                panel * self.panel.scale_panel + half * 2 * PANEL_ROWS as u32 + part * 2 * u32::from(lanes);
             b.load(Mem::F16, base.plus(disp as i32), Ty::f32(lanes))
         };
         let scales: Vec<Val> = groups.clone().map(|g| vector(b, self.scales, g)).collect();
@@ -276,12 +318,13 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Float tile: weights of `mem` type in a panel `[k][16]` at `panel`, f32 activation rows `4·k` bytes apart from `a` on.
+/// Float tile: weights of `mem` type in panels `[k][16]` at `panel`, `panel_stride` bytes apart, and f32 activation rows
+/// `4·k` bytes apart from `a` on.
 pub fn float_tile(
     b: &mut KernelBuilder,
     mem: Mem,
     shape: TileShape,
-    panel: Addr,
+    (panel, panel_stride): (Addr, u32),
     a: Addr,
     out: impl Fn(u32) -> Addr,
 ) {
@@ -318,8 +361,10 @@ pub fn float_tile(
                     let weights: Vec<Val> = groups
                         .clone()
                         .map(|g| {
-                            let element = step * PANEL_ROWS as u32 + g * u32::from(lanes);
-                            b.load(mem, w.plus((element * mem.bytes()) as i32), Ty::f32(lanes))
+                            let (panel, part) = shape.place(g);
+                            let element = step * PANEL_ROWS as u32 + part * u32::from(lanes);
+                            let disp = panel * panel_stride + element * mem.bytes();
+                            b.load(mem, w.plus(disp as i32), Ty::f32(lanes))
                         })
                         .collect();
                     for row in 0..shape.rows {

@@ -47,10 +47,30 @@ pub struct LinearKernel {
     pub epilogue: UnitEpilogue,
     /// Vector width.
     pub lanes: u8,
-    /// Rows of a tile.
-    pub tile_rows: u32,
-    /// Weight vectors of a tile held at once.
-    pub tile_groups: u32,
+    /// How it is tiled.
+    pub tile: Tile,
+}
+
+/// How a product is tiled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tile {
+    /// Rows of the largest tile.
+    pub rows: u32,
+    /// Weight vectors of a tile of many rows held at once.
+    pub groups: u32,
+    /// Whether tiles of many rows read codes that were first spread to bytes.
+    pub expand: bool,
+    /// Bytes ahead that single rows prefetch weights; 0 for none.
+    pub prefetch: u32,
+}
+
+impl Tile {
+    /// Rows of tiles, largest first: what one size leaves over goes to the next.
+    fn sizes(&self) -> Vec<u32> {
+        let mut sizes = vec![self.rows];
+        sizes.extend([2, 1].into_iter().filter(|&n| n < self.rows));
+        sizes
+    }
 }
 
 impl LinearKernel {
@@ -71,9 +91,8 @@ impl LinearKernel {
         self.epilogue.columns * self.weights.len() as u32 * F32_BYTES
     }
 
-    /// Whether tiles of many rows read codes that were first spread to bytes.
     fn expands(&self) -> bool {
-        matches!(&self.kind, PanelKind::Codes(c) if c.planes.len() > 1 || c.bits < 8)
+        matches!(&self.kind, PanelKind::Codes(c) if self.tile.expand && c.planes != [8])
     }
 
     fn expanded_panel_bytes(&self) -> u32 {
@@ -82,7 +101,7 @@ impl LinearKernel {
 
     /// Scratch bytes that [`LinearKernel::emit`] uses.
     pub fn scratch_bytes(&self) -> u32 {
-        let sums = self.tile_rows * self.sums_bytes();
+        let sums = self.tile.rows * self.sums_bytes();
         let panels = self.panels() * self.weights.len() as u32;
         sums.next_multiple_of(64)
             + if self.expands() {
@@ -92,32 +111,38 @@ impl LinearKernel {
             }
     }
 
-    /// Emits a unit: `rows` rows in tiles, then one by one.
+    /// Emits a unit: `rows` rows in tiles, largest first.
     pub fn emit(&self, b: &mut KernelBuilder, rows: Val, scratch: Buf) {
         let unit = b.unit();
         let first = b.mul_const(unit, i64::from(self.panels() * self.panel.stride));
-        let tile = self.tile_rows;
-        if tile == 1 {
-            let zero = b.index(0);
-            return self.row_loop(b, (zero, rows), 1, first, scratch, false);
-        }
-        let whole = b.div_const(rows, i64::from(tile));
-        let whole = b.mul_const(whole, i64::from(tile));
-        let zero = b.index(0);
-        b.if_else(
-            Cmp::Lt,
-            zero,
-            whole,
-            |b| {
-                if self.expands() {
-                    self.expand(b, first, scratch);
+        let mut done = b.index(0);
+        for size in self.tile.sizes() {
+            let whole = match size {
+                1 => rows,
+                _ => {
+                    let left = b.sub(rows, done);
+                    let tiles = b.div_const(left, i64::from(size));
+                    let whole = b.mul_const(tiles, i64::from(size));
+                    b.add(done, whole)
                 }
-                let zero = b.index(0);
-                self.row_loop(b, (zero, whole), tile, first, scratch, self.expands());
-            },
-            |_| {},
-        );
-        self.row_loop(b, (whole, rows), 1, first, scratch, false);
+            };
+            if self.expands() && size == self.tile.rows && size > 1 {
+                let from = done;
+                b.if_else(
+                    Cmp::Lt,
+                    from,
+                    whole,
+                    |b| {
+                        self.expand(b, first, scratch);
+                        self.row_loop(b, (from, whole), size, first, scratch, true);
+                    },
+                    |_| {},
+                );
+            } else {
+                self.row_loop(b, (done, whole), size, first, scratch, false);
+            }
+            done = whole;
+        }
     }
 
     fn row_loop(
@@ -147,39 +172,64 @@ impl LinearKernel {
     fn tile(&self, b: &mut KernelBuilder, row: Val, tile: u32, first: Val, scratch: Buf, expanded: bool) {
         let a = b.mul_const(row, i64::from(self.row_bytes()));
         let a = at(self.input, a);
+        let vectors = PANEL_ROWS as u32 / u32::from(self.lanes);
+        // A single row streams a panel at a time; tiles of rows share their activations among as many as are held.
+        let groups = if tile == 1 { vectors } else { self.tile.groups };
+        let at_once = (groups / vectors).clamp(1, self.panels());
+        let whole = self.panels() / at_once * at_once;
         for which in 0..self.weights.len() as u32 {
-            b.for_const(i64::from(self.panels()), |b, p| {
-                let sums = b.mul_const(p, i64::from(PANEL_ROWS as u32 * F32_BYTES));
-                let sums = at(scratch, sums).plus((which * self.epilogue.columns * F32_BYTES) as i32);
-                let out = |row: u32| sums.plus((row * self.sums_bytes()) as i32);
-                let offset = b.mul_const(p, i64::from(self.panel.stride));
-                let start = b.add(first, offset);
-                let panel = at(self.weights[which as usize], start);
-                let groups = if tile == 1 {
-                    16 / u32::from(self.lanes)
-                } else {
-                    self.tile_groups
-                };
-                let shape = TileShape {
-                    lanes: self.lanes,
-                    rows: tile,
-                    groups,
-                    k: self.k,
-                };
-                match &self.kind {
-                    PanelKind::Float(mem) => float_tile(b, *mem, shape, panel, a, out),
-                    PanelKind::Codes(codes) => {
-                        let mut parts = self.panel_addr(panel);
-                        let mut codes = codes.clone();
-                        if expanded {
-                            parts.codes = self.expanded(b, which, p, scratch);
-                            parts.code_stride = EXPANDED_BLOCK;
-                            codes.planes = vec![8];
-                        }
-                        codes_tile(b, &codes, shape, parts, a, out);
-                    }
+            for (lo, hi, panels) in [(0, whole, at_once), (whole, self.panels(), 1)] {
+                if lo < hi {
+                    let shape = TileShape {
+                        lanes: self.lanes,
+                        rows: tile,
+                        panels,
+                        groups,
+                        k: self.k,
+                        prefetch: if tile == 1 { self.tile.prefetch } else { 0 },
+                    };
+                    let (lo, hi) = (b.index(i64::from(lo)), b.index(i64::from(hi)));
+                    b.for_loop(lo, hi, i64::from(panels), &[], |b, p, _| {
+                        self.panel_tile(b, shape, which, p, a, first, scratch, expanded);
+                        Vec::new()
+                    });
                 }
-            });
+            }
+        }
+    }
+
+    /// Sums of a tile for the panels from number `p` of the unit on.
+    #[allow(clippy::too_many_arguments)]
+    fn panel_tile(
+        &self,
+        b: &mut KernelBuilder,
+        shape: TileShape,
+        which: u32,
+        p: Val,
+        a: Addr,
+        first: Val,
+        scratch: Buf,
+        expanded: bool,
+    ) {
+        let sums = b.mul_const(p, i64::from(PANEL_ROWS as u32 * F32_BYTES));
+        let sums = at(scratch, sums).plus((which * self.epilogue.columns * F32_BYTES) as i32);
+        let out = |row: u32| sums.plus((row * self.sums_bytes()) as i32);
+        let offset = b.mul_const(p, i64::from(self.panel.stride));
+        let start = b.add(first, offset);
+        let panel = at(self.weights[which as usize], start);
+        match &self.kind {
+            PanelKind::Float(mem) => float_tile(b, *mem, shape, (panel, self.panel.stride), a, out),
+            PanelKind::Codes(codes) => {
+                let mut parts = self.panel_addr(panel);
+                let mut codes = codes.clone();
+                if expanded {
+                    parts.codes = self.expanded(b, which, p, scratch);
+                    parts.code_stride = EXPANDED_BLOCK;
+                    parts.code_panel = self.expanded_panel_bytes();
+                    codes.planes = vec![8];
+                }
+                codes_tile(b, &codes, shape, parts, a, out);
+            }
         }
     }
 
@@ -187,6 +237,8 @@ impl LinearKernel {
         PanelAddr {
             codes: panel,
             code_stride: self.panel.record,
+            code_panel: self.panel.stride,
+            scale_panel: self.panel.stride,
             scales: panel.plus(self.panel.scales as i32),
             record: self.panel.record,
         }
@@ -195,7 +247,7 @@ impl LinearKernel {
     /// Where the expanded codes of panel `p` of weight `which` are.
     fn expanded(&self, b: &mut KernelBuilder, which: u32, p: Val, scratch: Buf) -> Addr {
         let offset = b.mul_const(p, i64::from(self.expanded_panel_bytes()));
-        let base = (self.tile_rows * self.sums_bytes()).next_multiple_of(64);
+        let base = (self.tile.rows * self.sums_bytes()).next_multiple_of(64);
         at(scratch, offset).plus((base + which * self.panels() * self.expanded_panel_bytes()) as i32)
     }
 
@@ -206,8 +258,10 @@ impl LinearKernel {
         let shape = TileShape {
             lanes: self.lanes,
             rows: 1,
+            panels: 1,
             groups: 1,
             k: self.k,
+            prefetch: 0,
         };
         for which in 0..self.weights.len() as u32 {
             b.for_const(i64::from(self.panels()), |b, p| {

@@ -16,6 +16,7 @@ mod parts;
 mod rows;
 
 pub use error::LowerError;
+pub use linear::Tile;
 
 use attention::AttentionKernel;
 use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
@@ -38,23 +39,30 @@ pub struct LowerOptions {
     pub limits: Limits,
     /// Vector width in f32 lanes: 4, 8 or 16.
     pub lanes: u8,
-    /// Rows of an int8 GEMM tile.
-    pub tile_rows: u32,
-    /// Weight vectors that an int8 GEMM tile holds at once.
-    pub tile_groups: u32,
-    /// Rows of a float GEMM tile.
-    pub float_tile_rows: u32,
+    /// How products of codes are tiled.
+    pub tile: Tile,
+    /// How products of floats are tiled.
+    pub float_tile: Tile,
+    /// Most bytes of weights in a unit of a product of several panels: they should stay in the second-level cache while
+    /// rows pass by.
+    pub unit_bytes: u32,
 }
 
 impl LowerOptions {
-    /// Tile shapes for vectors of 128 bits and sixteen registers.
-    pub fn narrow(limits: Limits) -> LowerOptions {
+    /// Tile shapes for vectors of `lanes` f32: 4 (and sixteen registers), 8 (sixteen), 16 (thirty-two).
+    pub fn for_width(limits: Limits, lanes: u8) -> LowerOptions {
+        let tile = |rows, groups, expand, prefetch| Tile { rows, groups, expand, prefetch };
+        let (codes, floats) = match lanes {
+            16 => (tile(6, 2, false, 0), tile(6, 2, false, 0)),
+            8 => (tile(6, 2, true, 0), tile(4, 2, false, 0)),
+            _ => (tile(4, 2, true, 0), tile(2, 16 / u32::from(lanes), false, 0)),
+        };
         LowerOptions {
             limits,
-            lanes: 4,
-            tile_rows: 4,
-            tile_groups: 2,
-            float_tile_rows: 2,
+            lanes,
+            tile: codes,
+            float_tile: floats,
+            unit_bytes: 256 << 10,
         }
     }
 }

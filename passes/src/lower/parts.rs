@@ -126,9 +126,37 @@ impl Lowering<'_> {
             Output::Q8A if !n.is_multiple_of(32) => {
                 Err(self.unsupported(id, format!("{n} columns can't be quantized in blocks of 32")))
             }
-            Output::Q8A => Ok(32),
-            _ => Ok(PANEL),
+            Output::Q8A => Ok(self.unit_size(part, n, 32)),
+            _ => Ok(self.unit_size(part, n, PANEL)),
         }
+    }
+}
+
+/// Fewest units of a product that is cut into more than one panel each: enough to share among threads evenly.
+const MIN_UNITS: u32 = 24;
+
+impl Lowering<'_> {
+    /// Columns of a unit: the smallest number doubled as long as it divides n, its weights stay within the options' bytes,
+    /// and there are units enough. A tile of rows is read once a unit, so large units save reads of activations.
+    fn unit_size(&self, part: &Part, n: u32, smallest: u32) -> u32 {
+        let weight_bytes = |columns: u32| {
+            let weights = [Some(part.weight), part.gate_up];
+            let bytes = weights.into_iter().flatten().map(|w| {
+                let ty = &self.graph.weights[w].ty;
+                let k = ty.columns().unwrap_or(0);
+                let layout = PackedLayout::of(ty.dtype, columns.into(), k);
+                layout.map_or(u64::MAX, |layout| layout.bytes())
+            });
+            bytes.fold(0, u64::saturating_add)
+        };
+        let mut columns = smallest;
+        while n.is_multiple_of(2 * columns)
+            && n / (2 * columns) >= MIN_UNITS
+            && weight_bytes(2 * columns) <= self.options.unit_bytes.into()
+        {
+            columns *= 2;
+        }
+        columns
     }
 }
 
@@ -335,10 +363,11 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         let options = self.lowering.options;
         let codes = matches!(kind, PanelKind::Codes(_));
         let dtype = self.lowering.graph.weights[self.part.weight].ty.dtype;
+        let tile = if codes { options.tile } else { options.float_tile };
         let blocks = options.limits.blocks_per_seq();
         let name = format!(
             "linear.{dtype}.{}x{k}{}.b{blocks}.w{}.m{}x{}",
-            self.n, self.name, options.lanes, options.tile_rows, options.tile_groups
+            self.n, self.name, options.lanes, tile.rows, tile.groups
         );
         let linear = LinearKernel {
             kind,
@@ -354,16 +383,7 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                 lanes: options.lanes,
             },
             lanes: options.lanes,
-            tile_rows: if codes {
-                options.tile_rows
-            } else {
-                options.float_tile_rows
-            },
-            tile_groups: if codes {
-                options.tile_groups
-            } else {
-                16 / u32::from(options.lanes)
-            },
+            tile,
         };
         let mut b = self.kernel;
         let key = format!("{name} {linear:?}");
