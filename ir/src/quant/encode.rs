@@ -3,8 +3,9 @@
 //! Scales come from the extreme values of a group and are rounded to how the format stores them before codes are
 //! chosen, so that the error of a code is at most half a step plus what clamping costs.
 
+use super::codebook::Levels;
 use super::unpack::{half_of_e8m0, half_of_ue4m3};
-use super::{CODEBOOK_OFFSET, Codebook, E2M1, IQ4};
+use super::{E2M1, IQ4};
 use half::f16;
 
 /// Rounds to f16 and back.
@@ -241,14 +242,9 @@ pub fn q6_k(x: &[f32], out: &mut [u8]) {
     put_f16(out, 208, block.d);
 }
 
-/// The level of an index of a codebook.
-fn level(book: &Codebook, index: u8) -> f32 {
-    f32::from(book[usize::from(index)]) - f32::from(CODEBOOK_OFFSET)
-}
-
 /// The index of the level that is nearest to `x / scale`.
-fn nearest(book: &Codebook, x: f32, scale: f32) -> u8 {
-    let distance = |index: u8| (x - scale * level(book, index)).abs();
+fn nearest(levels: &Levels, x: f32, scale: f32) -> u8 {
+    let distance = |index: u8| (x - scale * f32::from(levels[usize::from(index)])).abs();
     (1..16).fold(0, |best, index| {
         if distance(index) < distance(best) {
             index
@@ -259,16 +255,16 @@ fn nearest(book: &Codebook, x: f32, scale: f32) -> u8 {
 }
 
 /// Indices of the elements as nibbles: the low ones of all bytes, then the high ones.
-fn put_nearest(book: &Codebook, x: &[f32], scale: f32, out: &mut [u8]) {
+fn put_nearest(levels: &Levels, x: &[f32], scale: f32, out: &mut [u8]) {
     let (low, high) = x.split_at(x.len() / 2);
     for ((out, &low), &high) in out.iter_mut().zip(low).zip(high) {
-        *out = nearest(book, low, scale) | nearest(book, high, scale) << 4;
+        *out = nearest(levels, low, scale) | nearest(levels, high, scale) << 4;
     }
 }
 
 /// The scale at which the first level, the most negative one, is the extreme element.
 fn iq4_scale(x: &[f32]) -> f32 {
-    extreme(x) / level(&IQ4, 0)
+    extreme(x) / f32::from(IQ4[0])
 }
 
 pub fn iq4_nl(x: &[f32], out: &mut [u8]) {
@@ -293,7 +289,7 @@ pub fn iq4_xs(x: &[f32], out: &mut [u8]) {
 
 /// The least scale of `0..=last` whose largest level reaches all elements, or the last one.
 fn e2m1_scale(x: &[f32], last: u8, value: fn(u8) -> f32) -> u8 {
-    let (largest, top) = (extreme(x).abs(), level(&E2M1, 7));
+    let (largest, top) = (extreme(x).abs(), f32::from(E2M1[7]));
     (0..=last).find(|&s| top * value(s) >= largest).unwrap_or(last)
 }
 

@@ -13,7 +13,7 @@ mod tests;
 mod unpack;
 
 pub(crate) use codebook::lookup;
-pub use codebook::{CODEBOOK_LEN, CODEBOOK_OFFSET, Codebook};
+pub use codebook::{CODEBOOK_LEN, Codebook};
 
 use crate::dtype::DType;
 use codebook::{E2M1, IQ4};
@@ -154,14 +154,12 @@ impl QuantFormat {
     }
 }
 
-/// Declares the formats: type, elements and bytes a block, bits, planes, offset or codebook, group, minima, then the
-/// functions that decode and encode a block.
+/// Declares the formats: type, elements and bytes a block, bits, planes, levels of a codebook, offset, group, minima,
+/// then the functions that decode and encode a block.
 macro_rules! formats {
-    (@codebook offset $offset:literal) => { None };
-    (@codebook codebook $codebook:ident) => { Some(&$codebook) };
-    (@offset offset $offset:literal) => { $offset };
-    (@offset codebook $codebook:ident) => { CODEBOOK_OFFSET };
-    ($($dtype:ident: $len:literal in $bytes:literal, $bits:literal bits $planes:expr, $levels:ident $value:tt,
+    (@codebook $offset:literal) => { None };
+    (@codebook $offset:literal $levels:ident) => { Some(const { &codebook::codebook($levels, $offset) }) };
+    ($($dtype:ident: $len:literal in $bytes:literal, $bits:literal bits $planes:expr, $(levels $levels:ident,)? offset $offset:literal,
        group $group:literal, min $has_min:literal, $unpack:path, $encode:path;)*) => {
         /// Every block format, in order of their GGUF numbers.
         pub static FORMATS: &[QuantFormat] = &[$(QuantFormat {
@@ -169,8 +167,8 @@ macro_rules! formats {
             block_len: $len,
             block_bytes: $bytes,
             bits: $bits,
-            codebook: formats!(@codebook $levels $value),
-            offset: formats!(@offset $levels $value),
+            codebook: formats!(@codebook $offset $($levels)?),
+            offset: $offset,
             group: $group,
             has_min: $has_min,
             planes: &$planes,
@@ -191,10 +189,10 @@ formats! {
     Q4K: 256 in 144, 4 bits [4], offset 0, group 32, min true, unpack::q4_k, encode::q4_k;
     Q5K: 256 in 176, 5 bits [4, 1], offset 0, group 32, min true, unpack::q5_k, encode::q5_k;
     Q6K: 256 in 210, 6 bits [4, 2], offset 32, group 16, min false, unpack::q6_k, encode::q6_k;
-    Iq4Nl: 32 in 18, 4 bits [4], codebook IQ4, group 32, min false, unpack::iq4_nl, encode::iq4_nl;
-    Iq4Xs: 256 in 136, 4 bits [4], codebook IQ4, group 32, min false, unpack::iq4_xs, encode::iq4_xs;
-    Mxfp4: 32 in 17, 4 bits [4], codebook E2M1, group 32, min false, unpack::mxfp4, encode::mxfp4;
-    Nvfp4: 64 in 36, 4 bits [4], codebook E2M1, group 16, min false, unpack::nvfp4, encode::nvfp4;
+    Iq4Nl: 32 in 18, 4 bits [4], levels IQ4, offset 128, group 32, min false, unpack::iq4_nl, encode::iq4_nl;
+    Iq4Xs: 256 in 136, 4 bits [4], levels IQ4, offset 128, group 32, min false, unpack::iq4_xs, encode::iq4_xs;
+    Mxfp4: 32 in 17, 4 bits [4], levels E2M1, offset 16, group 32, min false, unpack::mxfp4, encode::mxfp4;
+    Nvfp4: 64 in 36, 4 bits [4], levels E2M1, offset 16, group 16, min false, unpack::nvfp4, encode::nvfp4;
 }
 
 /// The table entry of a block format; `None` for floats, which have no codes, and for types that can't be decoded.

@@ -73,7 +73,7 @@ impl LinearKernel {
 
     /// Whether tiles of many rows read codes that were first spread to bytes.
     fn expands(&self) -> bool {
-        matches!(&self.kind, PanelKind::Codes(c) if c.planes.len() > 1 || c.bits < 8)
+        matches!(&self.kind, PanelKind::Codes(c) if c.needs_unpacking())
     }
 
     fn expanded_panel_bytes(&self) -> u32 {
@@ -170,13 +170,12 @@ impl LinearKernel {
                     PanelKind::Float(mem) => float_tile(b, *mem, shape, panel, a, out),
                     PanelKind::Codes(codes) => {
                         let mut parts = self.panel_addr(panel);
-                        let mut codes = codes.clone();
-                        if expanded {
-                            parts.codes = self.expanded(b, which, p, scratch);
-                            parts.code_stride = EXPANDED_BLOCK;
-                            codes.planes = vec![8];
+                        if !expanded {
+                            return codes_tile(b, codes, shape, parts, a, out);
                         }
-                        codes_tile(b, &codes, shape, parts, a, out);
+                        parts.codes = self.expanded(b, which, p, scratch);
+                        parts.code_stride = EXPANDED_BLOCK;
+                        codes_tile(b, &codes.expanded(), shape, parts, a, out);
                     }
                 }
             });
