@@ -11,6 +11,7 @@ pub mod pack;
 pub mod partition;
 pub mod pool;
 pub mod target;
+mod wide;
 
 pub use clif::{CompiledKernels, KernelText, kernel_text};
 pub use error::Error;

@@ -27,7 +27,8 @@ pub enum OptLevel {
     Speed,
 }
 
-/// One feature: its name in lists, Cranelift's name for it, and whether kernels cannot do without.
+/// One feature: its name in lists, Cranelift's name for it (empty where Cranelift makes no use of it), and whether kernels
+/// cannot do without.
 struct Feature {
     name: &'static str,
     flag: &'static str,
@@ -53,8 +54,10 @@ const X86_64: &[Feature] = features! {
     "avx" "has_avx" true;
     "avx2" "has_avx2" true;
     "fma" "has_fma" true;
+    "f16c" "" false;
     "avxvnni" "has_avx_vnni" false;
     "avx512f" "has_avx512f" false;
+    "avx512bw" "" false;
     "avx512dq" "has_avx512dq" false;
     "avx512vl" "has_avx512vl" false;
     "avx512vnni" "has_avx512vnni" false;
@@ -229,7 +232,7 @@ impl CpuFeatures {
 
     /// The widest vector, in f32 lanes, that one instruction of generated code handles.
     pub fn vector_lanes(&self) -> u8 {
-        4
+        crate::wide::lanes(self).unwrap_or(4)
     }
 
     /// The Cranelift target with exactly these features.
@@ -255,7 +258,8 @@ impl CpuFeatures {
             shared.set(name, value).map_err(|e| error(e.to_string()))?;
         }
         let mut builder = isa::lookup_by_name(self.arch.name()).map_err(|e| error(e.to_string()))?;
-        for (i, feature) in self.arch.features().iter().enumerate() {
+        let features = self.arch.features().iter().enumerate();
+        for (i, feature) in features.filter(|(_, f)| !f.flag.is_empty()) {
             let value = if self.bits & 1 << i != 0 { "true" } else { "false" };
             builder
                 .set(feature.flag, value)
@@ -286,8 +290,8 @@ fn detect(name: &str) -> bool {
         };
     }
     any!(
-        "sse3" "ssse3" "sse4.1" "sse4.2" "popcnt" "lzcnt" "bmi1" "bmi2" "avx" "avx2" "fma" "avxvnni" "avx512f"
-        "avx512dq" "avx512vl" "avx512vnni"
+        "sse3" "ssse3" "sse4.1" "sse4.2" "popcnt" "lzcnt" "bmi1" "bmi2" "avx" "avx2" "fma" "f16c" "avxvnni"
+        "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni"
     )
 }
 

@@ -16,6 +16,7 @@ pub use kernels::{CompiledKernels, KernelText, kernel_text};
 
 use crate::Error;
 use crate::target::CpuFeatures;
+use crate::wide;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::TargetIsa;
@@ -38,6 +39,15 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
         kernel: kernel.name.clone(),
         what,
     };
+    if wide::takes(kernel, features) {
+        let code = wide::compile(kernel, features)?;
+        let assembly = text.then(|| wide::disassemble(&code.bytes[..code.code]));
+        return Ok(Code {
+            bytes: code.bytes,
+            assembly,
+            clif: None,
+        });
+    }
     let function = lower::lower_kernel(kernel, features, isa)?;
     let clif = text.then(|| function.display().to_string());
     let compiled = generate(function, isa, text).map_err(|e| error(format!("{e:?}")))?;

@@ -56,11 +56,12 @@ pub fn feature_sets() -> Vec<CpuFeatures> {
     let host = CpuFeatures::host().expect("the tests need a processor that kernels can be compiled for");
     let mut sets = vec![host.clone()];
     if host.arch() == Arch::X86_64 {
-        sets.push(host.narrowed("-avxvnni,-avx512vnni").unwrap());
-        sets.push(CpuFeatures::baseline(Arch::X86_64));
-        if host.has("avxvnni") && host.has("avx512vnni") {
-            sets.push(host.narrowed("-avxvnni").unwrap());
+        // 512-bit vectors without VNNI, 256-bit ones with and without, 128-bit ones with and without.
+        for narrower in ["-avxvnni,-avx512vnni", "-avx512f", "-avx512f,-avxvnni", "-avx512f,-f16c"] {
+            sets.push(host.narrowed(narrower).unwrap());
         }
+        sets.push(CpuFeatures::baseline(Arch::X86_64));
+        sets.dedup();
     } else {
         sets.push(CpuFeatures::baseline(host.arch()));
     }
