@@ -152,6 +152,10 @@ fn machine_code_equals_the_interpreter() {
         (Family::Llama, DType::Q4K),
         (Family::Llama, DType::Q5K),
         (Family::Qwen2, DType::Q6K),
+        (Family::Gemma3, DType::Iq4Nl),
+        (Family::Llama, DType::Iq4Xs),
+        (Family::Mistral, DType::Mxfp4),
+        (Family::Llama, DType::Nvfp4),
     ];
     for (family, dtype) in cases {
         let plan = plan(family, dtype);
@@ -193,6 +197,7 @@ fn aarch64_code_is_made_for_every_kernel() {
         (Family::Gemma3, DType::Q5_1),
         (Family::Qwen2, DType::F16),
         (Family::Llama, DType::Q6K),
+        (Family::Llama, DType::Nvfp4),
     ] {
         for kernel in plan(family, dtype).kernels.values() {
             let text = lathe_codegen_cpu::kernel_text(kernel, &arm, OptLevel::default()).unwrap();

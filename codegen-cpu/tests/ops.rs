@@ -288,6 +288,15 @@ fn byte_ops_and_dots() {
             let high = b.bshl(high, 4);
             b.or(low, high)
         }));
+        for (name, table) in [
+            ("lut.up", std::array::from_fn(|i| 17 * i as u8)),
+            ("lut.down", std::array::from_fn(|i| 200 - 13 * i as u8)),
+        ] {
+            cases.push(op_case(&mut rng, name, &[u], |b, v| {
+                let index = b.bits(v[0], 2, 4);
+                b.lut(index, table)
+            }));
+        }
         // No i32 vector has two lanes.
         for bits in (1..=8).filter(|_| lanes != 8) {
             let ty = [Ty::i32(lanes / 4), u, Ty::i8(lanes)];

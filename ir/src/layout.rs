@@ -4,7 +4,7 @@
 //! a product), padded with rows of zero weights and to a multiple of 64 bytes. Rows have K elements (inputs), in blocks
 //! of [`BLOCK`]. A *section* is the panels of one matrix one after another, and starts at a multiple of 64.
 //!
-//! Integer family, `w = scale · (code − offset) − min`:
+//! Integer family, `w = scale · (code − offset) − min` (with a codebook, `codebook[code]` in place of the code):
 //!
 //! ```text
 //! panel  = [K/32] records
@@ -28,7 +28,7 @@ pub use pack::{pack_rows, unpack_row};
 pub use q8a::{Q8a, dequantize_row_q8a, quantize_row_q8a};
 
 use crate::dtype::DType;
-use crate::quant::{self, QuantError};
+use crate::quant::{self, Codebook, QuantError};
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 16;
@@ -44,11 +44,13 @@ const ROWS: u64 = PANEL_ROWS as u64;
 pub enum PackedKind {
     /// Codes in bit planes with a scale per group.
     Codes {
-        /// Bits of a code.
+        /// Bits of a code; with a codebook, of an index.
         bits: u8,
+        /// What codes are indices into; `None` where they are numbers.
+        codebook: Option<&'static Codebook>,
         /// Widths of the planes, low bits first; each divides 8.
         planes: &'static [u8],
-        /// What is subtracted from codes; 0 or a power of two.
+        /// What is subtracted from codes, or from what the codebook has for them; 0 or a power of two.
         offset: u8,
         /// Elements that share a scale: 16 or 32.
         group: u32,
@@ -79,17 +81,15 @@ impl PackedLayout {
     pub fn of(dtype: DType, rows: u64, k: u64) -> Result<PackedLayout, QuantError> {
         let (kind, block) = match quant::format(dtype) {
             Some(f) => {
-                let (bits, planes, offset, group, has_min) = (f.bits, f.planes, f.offset, f.group, f.has_min);
-                (
-                    PackedKind::Codes {
-                        bits,
-                        planes,
-                        offset,
-                        group,
-                        has_min,
-                    },
-                    f.block_len.max(BLOCK) as u64,
-                )
+                let kind = PackedKind::Codes {
+                    bits: f.bits,
+                    codebook: f.codebook,
+                    planes: f.planes,
+                    offset: f.offset,
+                    group: f.group,
+                    has_min: f.has_min,
+                };
+                (kind, f.block_len.max(BLOCK) as u64)
             }
             None if quant::is_supported(dtype) => (PackedKind::Float(dtype), 1),
             None => return Err(QuantError::UnsupportedType(dtype)),

@@ -19,6 +19,7 @@ impl Lower<'_> {
             KOp::Iota => self.iota(ty),
             KOp::Dot4 { bits } => self.dot4(args, bits, ty),
             KOp::Bits { shift, width } => self.map(args[0], |l, x| l.bits(x, shift, width)),
+            KOp::Lut(table) => self.map(args[0], |l, x| l.look_up(table, x)),
             KOp::BShl(by) => self.map(args[0], |l, x| l.shift_bytes_left(x, by)),
             KOp::DivConst(n) => vec![self.div_const(args[0], n)],
             KOp::RemConst(n) => vec![self.rem_const(args[0], n)],
@@ -133,6 +134,16 @@ impl Lower<'_> {
             self.cast(types::I8X16, wide)
         };
         self.b.ins().band(shifted, mask)
+    }
+
+    /// Bytes of a table by index. Every index that means something is below 16, where the instructions of all processors
+    /// agree.
+    fn look_up(&mut self, table: [u8; 16], x: Value) -> Value {
+        let table = self.vector_constant((types::I8X16, table));
+        match self.features.arch() {
+            Arch::X86_64 => self.b.ins().x86_pshufb(table, x),
+            Arch::Aarch64 => self.b.ins().swizzle(table, x),
+        }
     }
 
     fn shift_bytes_left(&mut self, x: Value, by: u8) -> Value {

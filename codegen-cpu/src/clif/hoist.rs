@@ -38,6 +38,7 @@ pub(super) fn f16_rebias() -> VectorConstant {
 fn constants_of(op: KOp) -> Vec<VectorConstant> {
     match op {
         KOp::Bits { width, .. } if width < 8 => vec![byte_mask(width)],
+        KOp::Lut(table) => vec![(types::I8X16, table)],
         KOp::Load { mem: Mem::F16, .. } => vec![f16_mask(), f16_rebias()],
         _ => Vec::new(),
     }

@@ -63,8 +63,8 @@ pub(super) struct Select<'a> {
     /// Values with loads put off in this region.
     deferred: Vec<Val>,
     constants: HashMap<u32, VReg>,
-    /// The register of lane numbers, once something asked for it.
-    pub(super) iota: Option<VReg>,
+    /// Registers of constants whose lanes differ.
+    vectors: HashMap<PoolOffset, VReg>,
     bufs: Vec<VReg>,
     labels: Label,
     depth: u8,
@@ -97,7 +97,7 @@ pub(super) fn select(kernel: &Kernel, features: &CpuFeatures, level: Level) -> R
         regions: 0,
         deferred: Vec::new(),
         constants: HashMap::new(),
-        iota: None,
+        vectors: HashMap::new(),
         bufs: Vec::new(),
         labels: 0,
         depth: 0,
@@ -480,6 +480,17 @@ impl Select<'_> {
         let place = self.function.pool.place32(bits);
         let r = self.hoisted(Constant::Splat(bits), VOp::BroadcastD, Src::PoolSplat(place));
         self.constants.insert(bits, r);
+        r
+    }
+
+    /// A register with these bytes, as many as it has, loaded before the first unit.
+    pub(super) fn vector_constant(&mut self, bytes: &[u8]) -> VReg {
+        let place = self.function.pool.place(bytes);
+        if let Some(&known) = self.vectors.get(&place) {
+            return known;
+        }
+        let r = self.hoisted(Constant::Full(place), VOp::MovUps, Src::Pool(place));
+        self.vectors.insert(place, r);
         r
     }
 

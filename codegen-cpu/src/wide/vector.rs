@@ -102,6 +102,7 @@ impl Select<'_> {
             KOp::Fnma => self.fused((VOp::Fnma231, VOp::Fnma213), width, args)?,
             KOp::Dot4 { bits } => self.dot4(args, bits, width)?,
             KOp::Bits { shift, width: bits } => return self.bits(args[0], shift, bits, width),
+            KOp::Lut(table) => self.look_up(table, width, args[0])?,
             KOp::BShl(by) => self.shift(VOp::SllW, width, args[0], by)?,
             KOp::Shl(by) => self.shift(VOp::SllD, width, args[0], by)?,
             KOp::Sar(by) => self.shift(VOp::SraD, width, args[0], by)?,
@@ -165,14 +166,16 @@ impl Select<'_> {
     }
 
     fn iota(&mut self) -> VReg {
-        if let Some(known) = self.iota {
-            return known;
-        }
         let bytes: Vec<u8> = (0..self.level.bytes() / 4).flat_map(u32::to_le_bytes).collect();
-        let place = self.function.pool.place(&bytes);
-        let r = self.hoisted(Constant::Full(place), VOp::MovUps, Src::Pool(place));
-        self.iota = Some(r);
-        r
+        self.vector_constant(&bytes)
+    }
+
+    /// Bytes of a table by index: a copy of the table in each 128-bit lane. Indices that mean something are below 16.
+    fn look_up(&mut self, table: [u8; 16], width: Width, v: Val) -> Result<VReg, Error> {
+        let table = table.repeat(self.level.bytes() as usize / table.len());
+        let table = self.vector_constant(&table);
+        let index = self.operand(v, VOp::ShuffleB, width)?;
+        Ok(self.v2(VOp::ShuffleB, width, table, index))
     }
 
     fn unary(&mut self, op: VOp, width: Width, v: Val, imm: i64) -> Result<VReg, Error> {

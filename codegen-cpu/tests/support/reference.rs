@@ -131,6 +131,7 @@ fn unary(op: KOp, elem: Elem, x: u64) -> u64 {
         (KOp::Shr(n), _) => u64::from(x as u32 >> n),
         (KOp::Bits { shift, width }, _) => x >> shift & ((1 << width) - 1),
         (KOp::BShl(n), _) => x << n & 0xff,
+        (KOp::Lut(table), _) => table[x as usize].into(),
         (KOp::Neg, Elem::F32) => of_float(-float(x)),
         (KOp::Neg, _) => of_int(int(x).wrapping_neg()),
         (KOp::Abs, _) => of_float(float(x).abs()),

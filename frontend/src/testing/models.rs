@@ -393,6 +393,8 @@ mod tests {
             DType::Q8_0,
             DType::Q4K,
             DType::Q6K,
+            DType::Iq4Xs,
+            DType::Nvfp4,
         ] {
             let model = TinyModel::new(Family::Llama).with_dtype(dtype);
             let file = GgufFile::from_bytes(model.writer().to_bytes(), "tiny").unwrap();

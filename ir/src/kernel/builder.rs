@@ -199,6 +199,10 @@ impl KernelBuilder {
     pub fn bshl(&mut self, a: Val, by: u8) -> Val {
         self.like(KOp::BShl(by), &[a])
     }
+    /// `table[a]` of each byte, `a < 16`.
+    pub fn lut(&mut self, a: Val, table: [u8; 16]) -> Val {
+        self.like(KOp::Lut(table), &[a])
+    }
     /// `−a`.
     pub fn neg(&mut self, a: Val) -> Val {
         self.like(KOp::Neg, &[a])

@@ -241,6 +241,8 @@ pub enum KOp {
     },
     /// Shift left in each u8 lane; the bits that would leave the lane must be zero.
     BShl(u8),
+    /// `table[x]` in each u8 lane; `x < 16`: the entries that packed indices stand for.
+    Lut([u8; 16]),
     /// `−x`; f32 or i32.
     Neg,
     /// `|x|`; f32.
@@ -345,6 +347,7 @@ impl KOp {
             KOp::Shr(_) => ("shr", 1, 1, 0),
             KOp::Bits { .. } => ("bits", 1, 1, 0),
             KOp::BShl(_) => ("bshl", 1, 1, 0),
+            KOp::Lut(_) => ("lut", 1, 1, 0),
             KOp::Neg => ("neg", 1, 1, 0),
             KOp::Abs => ("abs", 1, 1, 0),
             KOp::Sqrt => ("sqrt", 1, 1, 0),

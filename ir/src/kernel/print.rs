@@ -225,6 +225,10 @@ impl Printer<'_, '_, '_> {
             KOp::Bits { shift, width } => {
                 write!(self.f, "{keyword} {operands} {{shift {shift}, width {width}}}")
             }
+            KOp::Lut(table) => {
+                let entries: Vec<String> = table.iter().map(ToString::to_string).collect();
+                write!(self.f, "{keyword} {operands} {{{}}}", entries.join(", "))
+            }
             KOp::Dot4 { bits } => write!(self.f, "{keyword} {operands} {{bits {bits}}}"),
             KOp::Load { mem, buf, disp } | KOp::LoadSplat { mem, buf, disp } => {
                 write!(

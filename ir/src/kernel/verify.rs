@@ -282,6 +282,7 @@ fn types(op: KOp, a: &[Ty], r: &[Ty]) -> bool {
             same(1) && is(r[0], &[U8]) && width > 0 && u16::from(shift) + u16::from(width) <= 8
         }
         KOp::BShl(n) => same(1) && is(r[0], &[U8]) && n < 8,
+        KOp::Lut(_) => same(1) && is(r[0], &[U8]),
         KOp::Neg => same(1) && is(r[0], &[F32, I32]),
         KOp::Abs | KOp::Sqrt | KOp::Round => same(1) && is(r[0], &[F32]),
         KOp::Fma | KOp::Fnma => same(3) && is(r[0], &[F32]),

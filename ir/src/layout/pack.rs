@@ -15,7 +15,7 @@ use std::ops::Range;
 /// long as the panels of the range. Effective scales and minima are rounded to f16, the nearest, ties to even.
 ///
 /// # Errors
-/// Where `layout` is not that of `dtype`, a length or row number is wrong, or a scale is not finite as f16.
+/// Where `layout` is not that of `dtype`, a length or row number is wrong, or a scale is beyond the range of f16.
 pub fn pack_rows(
     layout: &PackedLayout,
     dtype: DType,
@@ -173,11 +173,12 @@ fn pack_codes(
     Ok(())
 }
 
-/// Rounds 16 values to f16; the first that is not finite then is the error.
+/// Rounds 16 values to f16; the first that is not finite then, or zero and was not, is the error.
 fn put_halves(values: [f32; PANEL_ROWS], out: &mut [u8]) -> Result<(), (usize, f32)> {
     let mut halves = [f16::ZERO; PANEL_ROWS];
     halves.convert_from_f32_slice(&values);
-    if let Some(lane) = halves.iter().position(|h| !h.is_finite()) {
+    let lost = |(h, v): (&f16, &f32)| !h.is_finite() || (h.to_bits() << 1 == 0 && *v != 0.0);
+    if let Some(lane) = halves.iter().zip(&values).position(lost) {
         return Err((lane, values[lane]));
     }
     for (out, half) in out.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
@@ -294,6 +295,7 @@ pub fn unpack_row(layout: &PackedLayout, packed: &[u8], row: u64, out: &mut [f32
         }
         PackedKind::Codes {
             planes,
+            codebook,
             offset,
             group,
             has_min,
@@ -308,7 +310,7 @@ pub fn unpack_row(layout: &PackedLayout, packed: &[u8], row: u64, out: &mut [f32
                 } else {
                     0.0
                 };
-                *out = scale * (i32::from(code) - i32::from(offset)) as f32 - min;
+                *out = scale * (quant::lookup(codebook, code) - i32::from(offset)) as f32 - min;
             }
         }
     }

@@ -26,7 +26,9 @@ fn random_bytes(n: usize, seed: u64) -> Vec<u8> {
 fn random_rows(dtype: DType, rows: u64, k: u64, seed: u64) -> Vec<u8> {
     let mut bytes = random_bytes((dtype.row_bytes(k).unwrap() * rows) as usize, seed);
     let halves: &[usize] = match dtype {
-        DType::F16 | DType::Bf16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => &[0],
+        DType::F16 | DType::Bf16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::Iq4Nl | DType::Iq4Xs => {
+            &[0]
+        }
         DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => &[0, 2],
         DType::Q2K => &[80, 82],
         DType::Q3K => &[108],
@@ -39,8 +41,11 @@ fn random_rows(dtype: DType, rows: u64, k: u64, seed: u64) -> Vec<u8> {
             // An exponent of -12, -8, -4 or 0.
             block[at + 1] = (block[at + 1] & 0xbf) | 0x0c;
         }
-        if dtype == DType::F32 {
-            block[3] &= 0xbf;
+        match dtype {
+            DType::F32 => block[3] &= 0xbf,
+            // Halves of the scales run from the least power of two that f16 holds to the greatest.
+            DType::Mxfp4 => block[0] = 104 + block[0] % 40,
+            _ => {}
         }
     }
     bytes
@@ -60,7 +65,7 @@ fn bound(format: &QuantFormat, block: &quant::Canonical, i: usize) -> f32 {
     }
     let group = i / format.group as usize;
     let error = |v: f32| (f16::from_f32(v).to_f32() - v).abs();
-    let steps = f32::from(block.codes[i].abs_diff(format.offset));
+    let steps = format.level(block.codes[i]).abs() as f32;
     let min = if format.has_min { block.mins[group] } else { 0.0 };
     let rounding = (steps * block.scales[group].abs() + min.abs()) * f32::EPSILON;
     steps * error(block.scales[group]) + error(min) + rounding
@@ -311,7 +316,7 @@ fn bad_buffers_rows_and_scales_are_refused() {
     );
     assert_eq!(
         error.to_string(),
-        "row 16, elements from 0 on: scale inf is not finite as f16"
+        "row 16, elements from 0 on: scale inf is beyond the range of f16"
     );
 
     let mut values = [0.0; 32];
@@ -358,4 +363,56 @@ fn kv_parts_are_addressed_without_overlap() {
         None
     );
     assert_eq!(kv.part_bytes(u64::MAX), None);
+}
+
+/// A scale that f16 would make infinite or zero is an error, with its place; a block of zeros needs no scale.
+#[test]
+fn scales_beyond_f16_are_refused() {
+    let layout = PackedLayout::of(DType::Mxfp4, 2, 64).unwrap();
+    let mut out = vec![0; layout.bytes() as usize];
+    let mut pack = |exponent: u8, code: u8| {
+        let mut src = quantize(DType::Mxfp4, &[1.0; 128]).unwrap();
+        src[51..].fill(code);
+        src[51] = exponent;
+        pack_rows(&layout, DType::Mxfp4, &src, |r| r, 0..1, &mut out)
+    };
+    for exponent in [0, 103, 144, 255] {
+        assert_eq!(
+            pack(exponent, 1),
+            Err(QuantError::ScaleRange {
+                row: 1,
+                column: 32,
+                what: "scale",
+                value: 2f32.powi(i32::from(exponent) - 128)
+            })
+        );
+        assert_eq!(pack(exponent, 0x80), Ok(()), "zeros of either sign");
+    }
+    for exponent in 104..144 {
+        assert_eq!(pack(exponent, 1), Ok(()), "{exponent}");
+    }
+}
+
+/// Indices, not levels, lie in the plane of a format with a codebook.
+#[test]
+fn packed_codes_are_indices_into_the_codebook() {
+    let layout = PackedLayout::of(DType::Iq4Nl, 16, 32).unwrap();
+    let mut src = random_rows(DType::Iq4Nl, 16, 32, 5);
+    src[2] = 0x3c;
+    let section = packed(&layout, DType::Iq4Nl, &src, |r| r);
+    // Elements 0 and 16 of row 0: chunks 0 and 4, which are the low fields of vectors 0 and 2.
+    assert_eq!((section[0] & 15, section[128] & 15), (0xc, 0x3));
+    let PackedKind::Codes {
+        codebook,
+        offset,
+        bits,
+        ..
+    } = layout.kind
+    else {
+        panic!("codes are packed as floats")
+    };
+    let levels = codebook
+        .unwrap()
+        .map(|entry| i32::from(entry) - i32::from(offset));
+    assert_eq!((levels[0xc], levels[0x3], bits), (53, -65, 4));
 }

@@ -3,6 +3,9 @@
 //! Scales come from the extreme values of a group and are rounded to how the format stores them before codes are
 //! chosen, so that the error of a code is at most half a step plus what clamping costs.
 
+use super::codebook::Levels;
+use super::unpack::{half_of_e8m0, half_of_ue4m3};
+use super::{E2M1, IQ4};
 use half::f16;
 
 /// Rounds to f16 and back.
@@ -237,4 +240,67 @@ pub fn q6_k(x: &[f32], out: &mut [u8]) {
         *out = scale as u8;
     }
     put_f16(out, 208, block.d);
+}
+
+/// The index of the level that is nearest to `x / scale`.
+fn nearest(levels: &Levels, x: f32, scale: f32) -> u8 {
+    let distance = |index: u8| (x - scale * f32::from(levels[usize::from(index)])).abs();
+    (1..16).fold(0, |best, index| {
+        if distance(index) < distance(best) {
+            index
+        } else {
+            best
+        }
+    })
+}
+
+/// Indices of the elements as nibbles: the low ones of all bytes, then the high ones.
+fn put_nearest(levels: &Levels, x: &[f32], scale: f32, out: &mut [u8]) {
+    let (low, high) = x.split_at(x.len() / 2);
+    for ((out, &low), &high) in out.iter_mut().zip(low).zip(high) {
+        *out = nearest(levels, low, scale) | nearest(levels, high, scale) << 4;
+    }
+}
+
+/// The scale at which the first level, the most negative one, is the extreme element.
+fn iq4_scale(x: &[f32]) -> f32 {
+    extreme(x) / f32::from(IQ4[0])
+}
+
+pub fn iq4_nl(x: &[f32], out: &mut [u8]) {
+    let scale = half_rounded(iq4_scale(x));
+    put_f16(out, 0, scale);
+    put_nearest(&IQ4, x, scale, &mut out[2..]);
+}
+
+pub fn iq4_xs(x: &[f32], out: &mut [u8]) {
+    let groups: Vec<_> = x.chunks_exact(32).map(|x| (iq4_scale(x), 0.0)).collect();
+    let block = TwoLevel::choose(&groups, 31.0);
+    out.fill(0);
+    put_f16(out, 0, block.d);
+    for (g, x) in x.chunks_exact(32).enumerate() {
+        let stored = (block.scales[g] + 32) as u8;
+        out[2 + g / 4] |= (stored >> 4) << (2 * (g % 4));
+        out[4 + g / 2] |= (stored & 15) << (4 * (g % 2));
+        let scale = block.d * f32::from(block.scales[g]);
+        put_nearest(&IQ4, x, scale, &mut out[8 + 16 * g..24 + 16 * g]);
+    }
+}
+
+/// The least scale of `0..=last` whose largest level reaches all elements, or the last one.
+fn e2m1_scale(x: &[f32], last: u8, value: fn(u8) -> f32) -> u8 {
+    let (largest, top) = (extreme(x).abs(), f32::from(E2M1[7]));
+    (0..=last).find(|&s| top * value(s) >= largest).unwrap_or(last)
+}
+
+pub fn mxfp4(x: &[f32], out: &mut [u8]) {
+    out[0] = e2m1_scale(x, 254, half_of_e8m0);
+    put_nearest(&E2M1, x, half_of_e8m0(out[0]), &mut out[1..]);
+}
+
+pub fn nvfp4(x: &[f32], out: &mut [u8]) {
+    for (g, x) in x.chunks_exact(16).enumerate() {
+        out[g] = e2m1_scale(x, 0x7e, half_of_ue4m3);
+        put_nearest(&E2M1, x, half_of_ue4m3(out[g]), &mut out[4 + 8 * g..12 + 8 * g]);
+    }
 }

@@ -1,16 +1,22 @@
 //! The quant formats: one table entry each, and decoding and encoding by that entry.
 //!
 //! Every block format decodes to one canonical form: unsigned codes in order of the elements, and per group of 16 or 32
-//! elements an effective f32 scale and minimum, so that `w = scale · (code − offset) − min`. Scales of two levels are
+//! elements an effective f32 scale and minimum, so that `w = scale · (code − offset) − min`. In formats with a
+//! [`Codebook`] codes are indices, and what stands in the codebook takes the place of the code. Scales of two levels are
 //! multiplied out in f32, in the order in which ggml does it; decoding from the canonical form is bit-exact.
 //! The block layouts are those of ggml's `ggml-common.h`, which the GGUF specification refers to.
 
+mod codebook;
 mod encode;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
+pub(crate) use codebook::lookup;
+pub use codebook::{CODEBOOK_LEN, Codebook};
+
 use crate::dtype::DType;
+use codebook::{E2M1, IQ4};
 use half::{bf16, f16};
 
 /// Elements in the longest block of any format.
@@ -21,7 +27,8 @@ pub const MAX_BLOCK_LEN: usize = 256;
 pub enum QuantError {
     /// The table has no entry for the type.
     #[error(
-        "element type `{0}` is not supported: weights can be f32, f16, bf16, q4_0 to q8_0 and q2_k to q6_k"
+        "element type `{0}` is not supported: weights can be f32, f16, bf16, q4_0 to q8_0, q2_k to q6_k, iq4_nl, iq4_xs, \
+         mxfp4 and nvfp4"
     )]
     UnsupportedType(DType),
     /// A number of elements that does not fill whole blocks.
@@ -66,8 +73,8 @@ pub enum QuantError {
         /// How many there are.
         count: u64,
     },
-    /// An effective scale or minimum that f16 can't hold.
-    #[error("row {row}, elements from {column} on: {what} {value} is not finite as f16")]
+    /// An effective scale or minimum that f16 can't hold: too large, or so small that it would become zero.
+    #[error("row {row}, elements from {column} on: {what} {value} is beyond the range of f16")]
     ScaleRange {
         /// The row in the file.
         row: u64,
@@ -83,7 +90,7 @@ pub enum QuantError {
 /// One block in canonical form. Groups beyond the block, and codes beyond it, are left as they were.
 #[derive(Clone, Debug)]
 pub struct Canonical {
-    /// Codes in order of the elements.
+    /// Codes (with a codebook: indices) in order of the elements.
     pub codes: [u8; MAX_BLOCK_LEN],
     /// Effective scale of each group.
     pub scales: [f32; 16],
@@ -109,9 +116,11 @@ pub struct QuantFormat {
     pub block_len: usize,
     /// Bytes of a block in a file.
     pub block_bytes: usize,
-    /// Bits of a code.
+    /// Bits of a code; with a codebook, of an index.
     pub bits: u8,
-    /// What is subtracted from codes; 0 or a power of two.
+    /// What codes are indices into; `None` where they are numbers.
+    pub codebook: Option<&'static Codebook>,
+    /// What is subtracted from codes, or from what the codebook has for them; 0 or a power of two.
     pub offset: u8,
     /// Elements that share an effective scale: 16 or 32.
     pub group: u32,
@@ -133,16 +142,24 @@ impl QuantFormat {
         (self.unpack)(block, out);
     }
 
+    /// What a code stands for before the scale: `code − offset`, or `codebook[code] − offset`.
+    #[inline]
+    pub fn level(&self, code: u8) -> i32 {
+        lookup(self.codebook, code) - i32::from(self.offset)
+    }
+
     /// Groups in a block.
     pub fn groups(&self) -> usize {
         self.block_len / self.group as usize
     }
 }
 
-/// Declares the formats: type, elements and bytes a block, bits, offset, group, minima, planes, then the functions
-/// that decode and encode a block.
+/// Declares the formats: type, elements and bytes a block, bits, planes, levels of a codebook, offset, group, minima,
+/// then the functions that decode and encode a block.
 macro_rules! formats {
-    ($($dtype:ident: $len:literal in $bytes:literal, $bits:literal bits $planes:expr, offset $offset:literal,
+    (@codebook $offset:literal) => { None };
+    (@codebook $offset:literal $levels:ident) => { Some(const { &codebook::codebook($levels, $offset) }) };
+    ($($dtype:ident: $len:literal in $bytes:literal, $bits:literal bits $planes:expr, $(levels $levels:ident,)? offset $offset:literal,
        group $group:literal, min $has_min:literal, $unpack:path, $encode:path;)*) => {
         /// Every block format, in order of their GGUF numbers.
         pub static FORMATS: &[QuantFormat] = &[$(QuantFormat {
@@ -150,6 +167,7 @@ macro_rules! formats {
             block_len: $len,
             block_bytes: $bytes,
             bits: $bits,
+            codebook: formats!(@codebook $offset $($levels)?),
             offset: $offset,
             group: $group,
             has_min: $has_min,
@@ -171,6 +189,10 @@ formats! {
     Q4K: 256 in 144, 4 bits [4], offset 0, group 32, min true, unpack::q4_k, encode::q4_k;
     Q5K: 256 in 176, 5 bits [4, 1], offset 0, group 32, min true, unpack::q5_k, encode::q5_k;
     Q6K: 256 in 210, 6 bits [4, 2], offset 32, group 16, min false, unpack::q6_k, encode::q6_k;
+    Iq4Nl: 32 in 18, 4 bits [4], levels IQ4, offset 128, group 32, min false, unpack::iq4_nl, encode::iq4_nl;
+    Iq4Xs: 256 in 136, 4 bits [4], levels IQ4, offset 128, group 32, min false, unpack::iq4_xs, encode::iq4_xs;
+    Mxfp4: 32 in 17, 4 bits [4], levels E2M1, offset 16, group 32, min false, unpack::mxfp4, encode::mxfp4;
+    Nvfp4: 64 in 36, 4 bits [4], levels E2M1, offset 16, group 16, min false, unpack::nvfp4, encode::nvfp4;
 }
 
 /// The table entry of a block format; `None` for floats, which have no codes, and for types that can't be decoded.
@@ -266,7 +288,7 @@ fn decode_floats<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn(
     }
 }
 
-/// `scale · (code − offset) − min` of every element of a block.
+/// `scale · level − min` of every element of a block.
 fn evaluate(format: &QuantFormat, block: &Canonical, out: &mut [f32]) {
     let group = format.group as usize;
     for (g, (out, codes)) in out
@@ -277,7 +299,7 @@ fn evaluate(format: &QuantFormat, block: &Canonical, out: &mut [f32]) {
         // Subtracting a minimum of +0 changes no value, not even the sign of a zero.
         let (scale, min) = (block.scales[g], if format.has_min { block.mins[g] } else { 0.0 });
         for (out, &code) in out.iter_mut().zip(codes) {
-            *out = scale * (i32::from(code) - i32::from(format.offset)) as f32 - min;
+            *out = scale * format.level(code) as f32 - min;
         }
     }
 }

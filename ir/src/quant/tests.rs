@@ -102,6 +102,9 @@ fn decoding_an_encoding_is_close() {
             let steps = match dtype {
                 DType::F32 => f32::INFINITY,
                 DType::F16 | DType::Bf16 => 128.0,
+                // Half the widest gap between levels, 8 to 12, where the scale of the largest is up to twice as large as
+                // it need be.
+                DType::Mxfp4 | DType::Nvfp4 => 3.0,
                 _ => f32::from((1u16 << (format(dtype).unwrap().bits - 1)) - 1),
             };
             let bound = peak / steps * if dtype == DType::Q2K { 0.6 } else { 1.05 };
@@ -112,5 +115,60 @@ fn decoding_an_encoding_is_close() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn codebooks_have_the_levels_of_their_formats() {
+    let levels = |dtype| -> Vec<i32> { (0..16).map(|code| format(dtype).unwrap().level(code)).collect() };
+    let (iq4, e2m1) = (levels(DType::Iq4Xs), levels(DType::Nvfp4));
+    assert_eq!((iq4[0], iq4[8], iq4[15]), (-127, 1, 113));
+    assert!(iq4.is_sorted());
+    // Sign, two bits of exponent with a bias of 1, one of mantissa; twice the value.
+    for (code, &level) in e2m1.iter().enumerate() {
+        let (exponent, mantissa) = (code >> 1 & 3, (code & 1) as i32);
+        let magnitude = if exponent == 0 {
+            mantissa
+        } else {
+            (2 + mantissa) << (exponent - 1)
+        };
+        assert_eq!(
+            level,
+            if code > 7 { -magnitude } else { magnitude },
+            "index {code}"
+        );
+    }
+    assert_eq!(levels(DType::Q4_0), (-8..8).collect::<Vec<_>>());
+}
+
+/// Element 0 of a block with this first scale whose first element is the level 1 of E2M1 and all others are zero.
+fn first_element(dtype: DType, scale: u8) -> f32 {
+    let f = format(dtype).unwrap();
+    let mut block = vec![0; f.block_bytes];
+    block[0] = scale;
+    block[f.block_bytes - f.block_len / 2] = 1;
+    let mut out = vec![0.0; f.block_len];
+    dequantize(dtype, &block, &mut out).unwrap();
+    assert!(out[1..].iter().all(|v| v.to_bits() == 0), "{dtype} {scale}");
+    out[0]
+}
+
+#[test]
+fn scales_of_one_byte_decode_over_their_whole_range() {
+    for e in 0..=255 {
+        assert_eq!(
+            f64::from(first_element(DType::Mxfp4, e)),
+            2f64.powi(i32::from(e) - 128),
+            "{e}"
+        );
+    }
+    for s in 0..=255u8 {
+        let (exponent, mantissa) = (i32::from(s >> 3 & 15), f64::from(s & 7));
+        let value = match (s, exponent) {
+            (0x7f, _) => 0.0,
+            (_, 0) => mantissa / 8.0 * 2f64.powi(-6),
+            _ => (1.0 + mantissa / 8.0) * 2f64.powi(exponent - 7),
+        };
+        assert_eq!(f64::from(first_element(DType::Nvfp4, s)), value / 2.0, "{s}");
     }
 }

@@ -145,6 +145,68 @@ pub fn q6_k(block: &[u8], out: &mut Canonical) {
     }
 }
 
+/// `f16 d; u8 nibbles[16]`.
+pub fn iq4_nl(block: &[u8], out: &mut Canonical) {
+    let block = block_of::<18>(block);
+    out.scales[0] = f16_at(block, 0);
+    nibbles(array(&block[2..]), &mut out.codes);
+}
+
+/// `f16 d; u16 upper two bits of scales; u8 lower four[4]; u8 nibbles[128]`; scales are less 32.
+pub fn iq4_xs(block: &[u8], out: &mut Canonical) {
+    let block = block_of::<136>(block);
+    let d = f16_at(block, 0);
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    for g in 0..8 {
+        let low = (block[4 + g / 2] >> (4 * (g % 2))) & 15;
+        let scale = low | ((high >> (2 * g)) as u8 & 3) << 4;
+        out.scales[g] = d * (f32::from(scale) - 32.0);
+        nibbles(array(&block[8 + 16 * g..24 + 16 * g]), &mut out.codes[32 * g..]);
+    }
+}
+
+/// `u8 exponent; u8 nibbles[16]`. In a block of zeros the scale is 0, whatever its exponent: writers leave that at the
+/// end of its range, where no packed scale can follow.
+pub fn mxfp4(block: &[u8], out: &mut Canonical) {
+    let block = block_of::<17>(block);
+    nibbles(array(&block[1..]), &mut out.codes);
+    // Of an E2M1 zero, no bit but the sign is set.
+    let zeros = block[1..].iter().all(|nibbles| nibbles & 0x77 == 0);
+    out.scales[0] = if zeros { 0.0 } else { half_of_e8m0(block[0]) };
+}
+
+/// `u8 scales[4]; u8 nibbles[32]`: of every 8 bytes the low nibbles, then the high ones.
+pub fn nvfp4(block: &[u8], out: &mut Canonical) {
+    let block = block_of::<36>(block);
+    for g in 0..4 {
+        out.scales[g] = half_of_ue4m3(block[g]);
+        let bytes: &[u8; 8] = array(&block[4 + 8 * g..12 + 8 * g]);
+        for (i, &b) in bytes.iter().enumerate() {
+            out.codes[16 * g + i] = b & 15;
+            out.codes[16 * g + 8 + i] = b >> 4;
+        }
+    }
+}
+
+/// Half of an E8M0 scale: 2^(e − 128), of which the two smallest are subnormal. 255, a NaN in E8M0, is 2^127.
+pub(super) fn half_of_e8m0(e: u8) -> f32 {
+    f32::from_bits(match e {
+        0 | 1 => 1 << (21 + e),
+        _ => u32::from(e - 1) << 23,
+    })
+}
+
+/// Half of an unsigned E4M3 scale (exponents are biased by 7, the top bit means nothing). 0x7f, a NaN in E4M3, is 0.
+pub(super) fn half_of_ue4m3(scale: u8) -> f32 {
+    const SMALLEST: f32 = 1.0 / 1024.0;
+    let (exponent, mantissa) = ((scale >> 3) & 15, scale & 7);
+    match (scale, exponent) {
+        (0x7f, _) => 0.0,
+        (_, 0) => f32::from(mantissa) * SMALLEST,
+        (_, e) => f32::from(8 + mantissa) * f32::from(1u16 << (e - 1)) * SMALLEST,
+    }
+}
+
 /// 64 bytes to 256 codes of two bits: byte 32n + l holds elements 128n + 32j + l.
 #[inline]
 fn pairs(bytes: &[u8; 64], codes: &mut [u8; 256]) {

@@ -7,20 +7,39 @@ use super::emit::{F32_BYTES, Q8aRow};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{KernelBuilder, Mem, Ty, Val};
 use lathe_ir::layout::{BLOCK, PANEL_ROWS};
+use lathe_ir::quant::Codebook;
 
 /// The integer family of packed weights, as far as a dot product sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Codes {
     /// Widths of the planes, low bits first.
     pub planes: Vec<u8>,
-    /// Bits of a code.
+    /// What codes are indices into; `None` where they are numbers.
+    pub codebook: Option<Codebook>,
+    /// Bits of what the product reads: the code, or the entry of the codebook.
     pub bits: u8,
-    /// log2 of the offset that is subtracted from codes; `None` for no offset.
+    /// log2 of the offset that is subtracted from that; `None` for no offset.
     pub offset_log2: Option<u8>,
     /// Elements that share a scale: 16 or 32.
     pub group: u32,
     /// Whether groups have a minimum.
     pub has_min: bool,
+}
+
+impl Codes {
+    /// Whether a byte of a packed panel is not yet what the product reads.
+    pub fn needs_unpacking(&self) -> bool {
+        self.planes != [8] || self.codebook.is_some()
+    }
+
+    /// What [`expand_codes`] makes of codes.
+    pub fn expanded(&self) -> Codes {
+        Codes {
+            planes: vec![8],
+            codebook: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// Where the parts of a tile's panels are.
@@ -242,34 +261,12 @@ impl<'a> Block<'a> {
         dots
     }
 
-    /// Four codes of each weight row of vector `g`: the fields of all planes put together.
+    /// Four codes of each weight row of vector `g`, as [`gather_codes`] gathers them.
     fn chunk(&self, b: &mut KernelBuilder, chunk: u32, g: u32) -> Val {
-        let ty = Ty::u8(4 * self.shape.lanes);
         let (panel, part) = self.shape.place(g);
-        let (mut code, mut plane_start, mut low_bit) = (None, 0, 0);
-        for &width in &self.codes.planes {
-            let per_vector = 8 / u32::from(width);
-            let disp = panel * self.panel.code_panel
-                + plane_start
-                + chunk / per_vector * 64
-                + part * self.shape.vector_bytes();
-            let field = b.load(Mem::U8, self.weight.plus(disp as i32), ty);
-            let shift = (chunk % per_vector) as u8 * width;
-            let field = if width == 8 {
-                field
-            } else {
-                b.bits(field, shift, width)
-            };
-            let field = if low_bit == 0 {
-                field
-            } else {
-                b.bshl(field, low_bit)
-            };
-            code = Some(code.map_or(field, |rest| b.or(rest, field)));
-            plane_start += 64 * u32::from(width);
-            low_bit += width;
-        }
-        code.expect("a format has at least one plane")
+        let disp = panel * self.panel.code_panel + part * self.shape.vector_bytes();
+        let at = self.weight.plus(disp as i32);
+        gather_codes(b, self.codes, at, chunk, Ty::u8(4 * self.shape.lanes))
     }
 
     /// Adds `scale · activation scale · dot (+ min · activation scale · −Σ)` to slot n through `update`.
@@ -315,6 +312,36 @@ impl<'a> Block<'a> {
 
     fn row(&self, base: Addr, row: u32, disp: u32) -> Addr {
         base.plus((row * self.stride + disp) as i32)
+    }
+}
+
+/// Codes `4·chunk..` of a block at `at` that lie side by side in the `ty.lanes` bytes from there on: the fields of all
+/// planes put together, or what the codebook has for them.
+pub fn gather_codes(b: &mut KernelBuilder, codes: &Codes, at: Addr, chunk: u32, ty: Ty) -> Val {
+    let (mut code, mut plane_start, mut low_bit) = (None, 0, 0);
+    for &width in &codes.planes {
+        let per_vector = 8 / u32::from(width);
+        let disp = plane_start + chunk / per_vector * 64;
+        let field = b.load(Mem::U8, at.plus(disp as i32), ty);
+        let shift = (chunk % per_vector) as u8 * width;
+        let field = if width == 8 {
+            field
+        } else {
+            b.bits(field, shift, width)
+        };
+        let field = if low_bit == 0 {
+            field
+        } else {
+            b.bshl(field, low_bit)
+        };
+        code = Some(code.map_or(field, |rest| b.or(rest, field)));
+        plane_start += 64 * u32::from(width);
+        low_bit += width;
+    }
+    let code = code.expect("a format has at least one plane");
+    match codes.codebook {
+        Some(table) => b.lut(code, table),
+        None => code,
     }
 }
 
@@ -385,7 +412,8 @@ pub fn float_tile(
     }
 }
 
-/// Writes the codes of a panel at `from` as bytes to `to`, in the layout of a single 8-bit plane.
+/// Writes the codes of a panel at `from`, or what the codebook has for them, as bytes to `to`, in the layout of a single
+/// 8-bit plane. [`Codes::expanded`] describes what is there then.
 pub fn expand_codes(b: &mut KernelBuilder, codes: &Codes, shape: TileShape, from: PanelAddr, to: Addr) {
     let q8a = Q8aRow::new(shape.k);
     let (lo, hi) = (b.index(0), b.index(i64::from(shape.k)));

@@ -92,7 +92,7 @@ impl LinearKernel {
     }
 
     fn expands(&self) -> bool {
-        matches!(&self.kind, PanelKind::Codes(c) if self.tile.expand && c.planes != [8])
+        matches!(&self.kind, PanelKind::Codes(c) if self.tile.expand && c.needs_unpacking())
     }
 
     fn expanded_panel_bytes(&self) -> u32 {
@@ -226,7 +226,7 @@ impl LinearKernel {
                     parts.codes = self.expanded(b, which, p, scratch);
                     parts.code_stride = EXPANDED_BLOCK;
                     parts.code_panel = self.expanded_panel_bytes();
-                    codes.planes = vec![8];
+                    codes = codes.expanded();
                 }
                 codes_tile(b, &codes, shape, parts, a, out);
             }

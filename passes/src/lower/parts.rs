@@ -9,8 +9,15 @@ use lathe_ir::graph::{Epilogue, Linear, Node, Output, Part, RowOrder, Weight};
 use lathe_ir::kernel::{Access, Buf, KernelBuilder, Mem};
 use lathe_ir::layout::{PANEL_ROWS, PackedKind, PackedLayout};
 use lathe_ir::plan::{Arg, Call, Count, Input, KvLayer, RopeDecl};
+use lathe_ir::quant::Codebook;
 
 const PANEL: u32 = PANEL_ROWS as u32;
+
+/// Bits of the largest entry.
+fn entry_bits(codebook: &Codebook) -> u8 {
+    let all = codebook.iter().fold(0, |all, entry| all | entry);
+    8 - all.leading_zeros() as u8
+}
 
 impl Lowering<'_> {
     /// How a matrix weight is packed: what its panels hold, their geometry, and the length of a row.
@@ -39,13 +46,15 @@ impl Lowering<'_> {
             }),
             PackedKind::Codes {
                 bits,
+                codebook,
                 planes,
                 offset,
                 group,
                 has_min,
             } => PanelKind::Codes(Codes {
                 planes: planes.to_vec(),
-                bits,
+                codebook: codebook.copied(),
+                bits: codebook.map_or(bits, entry_bits),
                 offset_log2: (offset != 0).then(|| offset.trailing_zeros() as u8),
                 group,
                 has_min,

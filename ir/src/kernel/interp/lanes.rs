@@ -40,6 +40,7 @@ pub(super) fn unary(op: KOp, elem: Elem, x: u64) -> Result<u64, Fault> {
         KOp::Shr(n) => u64::from(x as u32 >> n),
         KOp::Bits { shift, width } => (x >> shift) & ((1 << width) - 1),
         KOp::BShl(n) => shift_byte(x, n)?,
+        KOp::Lut(table) => u64::from(entry(&table, x)?),
         KOp::Neg if elem == Elem::F32 => float(-as_float(x)),
         KOp::Neg => int(as_int(x).wrapping_neg()),
         KOp::Abs => float(as_float(x).abs()),
@@ -62,6 +63,11 @@ fn shift_byte(x: u64, by: u8) -> Result<u64, Fault> {
         return Err(Fault::Operand(format!("of {x} by {by}: bits leave the lane")));
     }
     Ok(shifted)
+}
+
+fn entry(table: &[u8; 16], index: u64) -> Result<u8, Fault> {
+    let entry = usize::try_from(index).ok().and_then(|i| table.get(i)).copied();
+    entry.ok_or_else(|| Fault::Operand(format!("of {index}: the table has 16 entries")))
 }
 
 /// To an i32, ties to even.

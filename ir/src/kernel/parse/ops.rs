@@ -54,6 +54,10 @@ impl Parser<'_> {
                 self.mark('}')?;
                 (KOp::Dot4 { bits }, args)
             }
+            "lut" => {
+                let args = self.operands(1)?;
+                (KOp::Lut(self.table()?), args)
+            }
             "prefetch" => {
                 let (buf, index, disp) = self.address()?;
                 (KOp::Prefetch { buf, disp }, vec![index])
@@ -83,6 +87,17 @@ impl Parser<'_> {
     fn attribute(&mut self, name: &str) -> Parsed<u8> {
         self.word(name)?;
         self.number("a number below 256")
+    }
+
+    /// `{0, 1, 2, …}`: sixteen bytes.
+    fn table(&mut self) -> Parsed<[u8; 16]> {
+        let mut table = [0; 16];
+        for (i, entry) in table.iter_mut().enumerate() {
+            self.mark(if i == 0 { '{' } else { ',' })?;
+            *entry = self.number("a number below 256")?;
+        }
+        self.mark('}')?;
+        Ok(table)
     }
 
     /// The rest of an op of a value and a small constant.

@@ -227,6 +227,19 @@ fn bytes() {
     );
 }
 
+#[test]
+fn tables() {
+    let table: [u8; 16] = std::array::from_fn(|i| 255 - 7 * i as u8);
+    assert_eq!(
+        of_bytes(&[[0, 1, 15, 9]], &|b, a| b.lut(a[0], table)),
+        Ok(vec![255, 248, 150, 192])
+    );
+    assert_eq!(
+        fault(of_bytes(&[[3, 16, 0, 0]], &|b, a| b.lut(a[0], table))),
+        "lut of 16: the table has 16 entries"
+    );
+}
+
 /// `dot4` of one group of four lanes.
 fn dot(bits: u8, acc: i32, u: [u8; 16], a: [i8; 16]) -> Result<Vec<i32>, InterpError> {
     let input = u.into_iter().chain(a.map(|a| a as u8)).collect();

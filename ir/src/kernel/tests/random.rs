@@ -297,8 +297,13 @@ impl Generator {
     fn byte_op(&mut self, lanes: u8) -> Val {
         let (x, y) = (self.value(Ty::u8(4 * lanes)), self.value(Ty::u8(4 * lanes)));
         let (shift, bits) = (self.rng.below(8) as u8, 1 + self.rng.below(8) as u8);
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => self.b.bits(x, shift, bits.min(8 - shift)),
+            3 => {
+                let table = std::array::from_fn(|_| self.rng.below(256) as u8);
+                let index = self.b.bits(x, shift.min(4), 4);
+                self.b.lut(index, table)
+            }
             1 => self.b.bshl(x, shift),
             2 => self.b.or(x, y),
             _ => {
