@@ -1,7 +1,7 @@
 //! Every kernel that tiny models and awkward shapes need: machine code against the interpreter, bit for bit.
 
 use lathe::build::optimize;
-use lathe_codegen_cpu::{CompiledKernels, CpuFeatures, OptLevel};
+use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
 use lathe_frontend::Model;
 use lathe_frontend::testing::{Family, Rng, TinyModel};
 use lathe_ir::DType;
@@ -18,14 +18,14 @@ const LIMITS: Limits = Limits {
     ctx: 96,
 };
 
-fn plan(family: Family, dtype: DType) -> Plan {
+fn plan(family: Family, dtype: DType, lanes: u8) -> Plan {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(family).with_dtype(dtype).write(&path).unwrap();
     let model = Model::load(&path).unwrap();
     lower(
         &optimize(&model.graph, true).unwrap(),
-        &LowerOptions::for_width(LIMITS, 4),
+        &LowerOptions::for_width(LIMITS, lanes),
     )
     .unwrap()
 }
@@ -133,10 +133,22 @@ fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, rows: u64, rng:
     }
 }
 
+/// Levels of this processor that have their own vectors or their own dot product.
+fn levels() -> Vec<CpuFeatures> {
+    let host = CpuFeatures::host().unwrap();
+    let mut levels = vec![host.clone()];
+    if host.arch() == Arch::X86_64 {
+        let narrower = ["-avx512vnni,-avxvnni", "-avx512f", "-avx512f,-f16c"];
+        levels.extend(narrower.map(|list| host.narrowed(list).unwrap()));
+    }
+    levels.push(CpuFeatures::baseline(host.arch()));
+    levels.dedup();
+    levels
+}
+
 #[test]
 fn machine_code_equals_the_interpreter() {
-    let host = CpuFeatures::host().unwrap();
-    let levels = [host.clone(), CpuFeatures::baseline(host.arch())];
+    let levels = levels();
     let mut rng = Rng::new(7);
     let cases = [
         (Family::Llama, DType::Q4_1),
@@ -158,9 +170,9 @@ fn machine_code_equals_the_interpreter() {
         (Family::Llama, DType::Nvfp4),
     ];
     for (family, dtype) in cases {
-        let plan = plan(family, dtype);
-        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
         for features in &levels {
+            let plan = plan(family, dtype, features.vector_lanes());
+            let kernels: Vec<&Kernel> = plan.kernels.values().collect();
             let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();
             let mut seen = Vec::new();
             for call in plan.steps.iter().flat_map(|s| &s.calls) {
@@ -180,7 +192,7 @@ fn machine_code_equals_the_interpreter() {
 #[test]
 fn the_text_of_kernels_reads_back() {
     for family in Family::ALL {
-        for kernel in plan(family, DType::Q5_1).kernels.values() {
+        for kernel in plan(family, DType::Q5_1, 8).kernels.values() {
             let text = kernel.to_string();
             let back = lathe_ir::kernel::parse::parse(&text).unwrap();
             assert_eq!(back.to_string(), text);
@@ -199,7 +211,7 @@ fn aarch64_code_is_made_for_every_kernel() {
         (Family::Llama, DType::Q6K),
         (Family::Llama, DType::Nvfp4),
     ] {
-        for kernel in plan(family, dtype).kernels.values() {
+        for kernel in plan(family, dtype, 4).kernels.values() {
             let text = lathe_codegen_cpu::kernel_text(kernel, &arm, OptLevel::default()).unwrap();
             assert!(
                 text.bytes > 0 && text.assembly.contains("ret"),
