@@ -9,6 +9,7 @@ const UNSAFE: &[&str] = &[
     "codegen-cpu/src/clif/kernels.rs",
     "codegen-cpu/src/exec/",
     "codegen-cpu/src/exec.rs",
+    "codegen-cpu/src/limits/probe.rs",
     "codegen-cpu/src/memory.rs",
     "codegen-cpu/src/pool.rs",
     "codegen-cpu/src/pack.rs",

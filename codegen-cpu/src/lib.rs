@@ -6,6 +6,7 @@
 pub mod clif;
 mod error;
 pub mod exec;
+pub mod limits;
 mod memory;
 pub mod pack;
 pub mod partition;
@@ -13,7 +14,7 @@ pub mod pool;
 pub mod target;
 mod wide;
 
-pub use clif::{CompiledKernels, KernelText, kernel_text};
+pub use clif::{CompiledKernels, KernelText, kernel_code, kernel_text};
 pub use error::Error;
 pub use exec::{CpuExecutable, CpuOptions, ProfileEntry};
 pub use target::{Arch, CpuFeatures, OptLevel};
