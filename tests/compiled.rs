@@ -188,7 +188,12 @@ fn batch_mates_chunks_threads_and_features_change_no_bit() {
     ] {
         let model = tiny(family, dtype);
         for lanes in [4, 8, 16] {
-            invariant(&model, lanes, &host, &format!("{family:?} {dtype}, {lanes} lanes"));
+            invariant(
+                &model,
+                lanes,
+                &host,
+                &format!("{family:?} {dtype}, {lanes} lanes"),
+            );
         }
     }
 }
@@ -209,7 +214,10 @@ fn invariant(model: &Model, lanes: u8, host: &CpuFeatures, what: &str) {
     }
     let baseline = CpuFeatures::baseline(host.arch());
     let mut exe = executable(model, plan.clone(), 2, baseline);
-    assert!(sequences.run(&mut exe, 20) == want, "{what}: another feature level");
+    assert!(
+        sequences.run(&mut exe, 20) == want,
+        "{what}: another feature level"
+    );
     let alone = Sequences {
         tokens: [sequences.tokens[1].clone(), Vec::new()],
         ..Sequences::new(plan.vocab, [0, 0])

@@ -12,7 +12,7 @@ mod lower;
 mod memory;
 mod value;
 
-pub use kernels::{CompiledKernels, KernelText, kernel_text};
+pub use kernels::{CompiledKernels, KernelText, kernel_code, kernel_text};
 
 use crate::Error;
 use crate::target::CpuFeatures;
@@ -41,7 +41,7 @@ fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: b
     };
     if wide::takes(kernel, features) {
         let code = wide::compile(kernel, features)?;
-        let assembly = text.then(|| wide::disassemble(&code.bytes[..code.code]));
+        let assembly = text.then(|| code.listing());
         return Ok(Code {
             bytes: code.bytes,
             assembly,

@@ -70,7 +70,9 @@ fn groups(function: &Function) -> (Vec<Group>, Vec<usize>) {
     let mut copies: Vec<&MInst> = function.code.iter().filter(|i| i.op == MOp::Mov).collect();
     copies.sort_by_key(|i| std::cmp::Reverse(i.depth));
     for copy in copies {
-        let (Some(dst), Src::Reg(src)) = (copy.dst, copy.src[0]) else { continue };
+        let (Some(dst), Src::Reg(src)) = (copy.dst, copy.src[0]) else {
+            continue;
+        };
         let (a, b) = (root(&mut parent, dst as usize), root(&mut parent, src as usize));
         // A constant stays apart, so that it can be read from memory where it finds no register.
         let constant = function.vregs[src as usize].constant.is_some();
@@ -154,11 +156,15 @@ impl Taken {
 
 /// A register for each group, or none where it is to be spilled. Groups that no instruction touches get the first.
 fn assign(groups: &[Group], level: Level) -> Vec<Option<u8>> {
-    let mut order: Vec<usize> = (0..groups.len()).filter(|&g| !groups[g].ranges.is_empty()).collect();
+    let mut order: Vec<usize> = (0..groups.len())
+        .filter(|&g| !groups[g].ranges.is_empty())
+        .collect();
     order.sort_by_key(|&g| groups[g].ranges[0].0);
-    let mut assigned: Vec<Option<u8>> =
-        groups.iter().map(|g| g.ranges.is_empty().then_some(0)).collect();
-    let mut taken = [vec![Taken::default(); GPRS.len()], vec![Taken::default(); level.registers()]];
+    let mut assigned: Vec<Option<u8>> = groups.iter().map(|g| g.ranges.is_empty().then_some(0)).collect();
+    let mut taken = [
+        vec![Taken::default(); GPRS.len()],
+        vec![Taken::default(); level.registers()],
+    ];
     for g in order {
         let group = &groups[g];
         let file = &mut taken[usize::from(group.class == Class::Vec)];
@@ -175,7 +181,9 @@ fn assign(groups: &[Group], level: Level) -> Vec<Option<u8>> {
                 }
             }
         }
-        let Some((worst, register, conflicts)) = best else { continue };
+        let Some((worst, register, conflicts)) = best else {
+            continue;
+        };
         if !conflicts.is_empty() && worst >= group.density {
             continue;
         }
@@ -199,7 +207,11 @@ fn spill(function: &mut Function, level: Level, spilled: &[VReg], shared: &[usiz
             Some(Constant::Splat(bits)) => Src::PoolSplat(function.pool.place32(bits)),
             Some(Constant::Full(offset)) => Src::Pool(offset),
             None => {
-                let bytes = if info.class == Class::Gpr { 8 } else { level.bytes() };
+                let bytes = if info.class == Class::Gpr {
+                    8
+                } else {
+                    level.bytes()
+                };
                 Src::Slot(*slots.entry(group).or_insert_with(|| {
                     function.slots.push(bytes);
                     function.slots.len() as Slot - 1
@@ -239,14 +251,21 @@ fn spill(function: &mut Function, level: Level, spilled: &[VReg], shared: &[usiz
         let value = inst.dst;
         function.code.push(inst);
         if let (Some(d), Some(value)) = (written, value) {
-            store(function, value, place[d as usize].unwrap_or(Src::None), inst.depth);
+            store(
+                function,
+                value,
+                place[d as usize].unwrap_or(Src::None),
+                inst.depth,
+            );
         }
     }
 }
 
 /// Rewrites a copy from or to the frame as one access. Returns whether it did.
 fn copy(function: &mut Function, place: &[Option<Src>], inst: &MInst) -> bool {
-    let (Some(dst), Src::Reg(src)) = (inst.dst, inst.src[0]) else { return false };
+    let (Some(dst), Src::Reg(src)) = (inst.dst, inst.src[0]) else {
+        return false;
+    };
     match (place[dst as usize], place[src as usize]) {
         (None, Some(from)) => reload(function, dst, from, inst.depth),
         (Some(to), None) => store(function, src, to, inst.depth),
@@ -281,7 +300,9 @@ fn short(function: &mut Function, like: VReg) -> VReg {
 
 fn reload(function: &mut Function, dst: VReg, from: Src, depth: u8) {
     let info = function.vregs[dst as usize];
+    let zero = |at: PoolOffset| function.pool.bytes[at as usize..][..4] == [0; 4];
     let op = match from {
+        Src::PoolSplat(at) if zero(at) => MOp::Zero,
         Src::PoolSplat(_) => MOp::V(VOp::BroadcastD),
         Src::Pool(_) => MOp::V(VOp::MovUps),
         _ => MOp::Reload,
@@ -291,7 +312,11 @@ fn reload(function: &mut Function, dst: VReg, from: Src, depth: u8) {
         width: info.width,
         dst: Some(dst),
         tied: false,
-        src: [from, Src::None, Src::None],
+        src: [
+            if op == MOp::Zero { Src::None } else { from },
+            Src::None,
+            Src::None,
+        ],
         imm: 0,
         depth,
     });
@@ -328,4 +353,3 @@ fn fold(function: &mut Function, level: Level, place: &[Option<Src>], inst: &mut
         _ => return,
     };
 }
-

@@ -6,15 +6,29 @@
 use super::alloc::{Allocation, GPRS};
 use super::isa::{Level, VOp, Width};
 use super::mir::*;
-use iced_x86::{BlockEncoder, BlockEncoderOptions, Code, Instruction, InstructionBlock, MemoryOperand, Register};
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, Instruction, InstructionBlock, MemoryOperand, Register,
+};
 use std::collections::HashMap;
 
 /// Registers that belong to the caller.
-const SAVED: [Register; 6] =
-    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
+const SAVED: [Register; 6] = [
+    Register::RBX,
+    Register::RBP,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
+];
 
 /// Registers that hold the arguments.
-const ARGS: [Register; 5] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
+const ARGS: [Register; 5] = [
+    Register::RDI,
+    Register::RSI,
+    Register::RDX,
+    Register::RCX,
+    Register::R8,
+];
 
 type Iced<T> = Result<T, iced_x86::IcedError>;
 
@@ -149,7 +163,15 @@ impl Emitter<'_> {
         let base = m.base.map_or(Register::None, |r| self.gpr(r));
         let index = m.index.map_or(Register::None, |r| self.gpr(r));
         let size = u32::from(m.disp != 0 || m.base.is_none());
-        MemoryOperand::new(base, index, u32::from(m.scale), m.disp.into(), size, false, Register::None)
+        MemoryOperand::new(
+            base,
+            index,
+            u32::from(m.scale),
+            m.disp.into(),
+            size,
+            false,
+            Register::None,
+        )
     }
 
     fn slot(&self, slot: Slot) -> MemoryOperand {
@@ -185,13 +207,17 @@ impl Emitter<'_> {
                 Ok(())
             }
             MOp::Jump(label) => {
-                self.push(Instruction::with_branch(Code::Jmp_rel32_64, LABEL_IP + u64::from(label))?);
+                self.push(Instruction::with_branch(
+                    Code::Jmp_rel32_64,
+                    LABEL_IP + u64::from(label),
+                )?);
                 Ok(())
             }
             MOp::Branch(cond, label) => self.branch(cond, label, inst),
             MOp::Return => self.epilogue(),
             MOp::Prefetch => self.one(Code::Prefetcht0_m8, inst),
             MOp::Mov => self.copy(inst),
+            MOp::Zero => self.zero(inst),
             MOp::Spill | MOp::Reload => self.frame_access(inst),
             _ => self.scalar(inst),
         }
@@ -205,8 +231,20 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// A register minus itself, which processors know as zero without executing anything.
+    fn zero(&mut self, inst: &MInst) -> Iced<()> {
+        if let Some(dst) = inst.dst {
+            let code = VOp::Xor.code(self.level, inst.width);
+            let dst = self.vec(dst, inst.width);
+            self.push(Instruction::with3(code, dst, dst, dst)?);
+        }
+        Ok(())
+    }
+
     fn copy(&mut self, inst: &MInst) -> Iced<()> {
-        let (Some(dst), Src::Reg(src)) = (inst.dst, inst.src[0]) else { return Ok(()) };
+        let (Some(dst), Src::Reg(src)) = (inst.dst, inst.src[0]) else {
+            return Ok(());
+        };
         let registers = &self.allocation.registers;
         if registers[dst as usize] == registers[src as usize] {
             return Ok(());
@@ -299,7 +337,9 @@ impl Emitter<'_> {
                 Some(Operand::Register(r)) => {
                     Instruction::with3(Code::Imul_r64_rm64_imm32, dst, r, imm as i32)?
                 }
-                Some(Operand::Memory(m)) => Instruction::with3(Code::Imul_r64_rm64_imm32, dst, m, imm as i32)?,
+                Some(Operand::Memory(m)) => {
+                    Instruction::with3(Code::Imul_r64_rm64_imm32, dst, m, imm as i32)?
+                }
                 None => return Ok(()),
             },
             MOp::Shl => Instruction::with2(Code::Shl_rm64_imm8, dst, imm as i32)?,
@@ -314,7 +354,7 @@ impl Emitter<'_> {
                 take
             }
             MOp::MulHigh(shift) => return self.mul_high(dst, src, imm, shift),
-            MOp::FromVec => return self.from_vec(dst, inst.src[0]),
+            MOp::FromVec => return self.lowest_lane(dst, inst.src[0]),
             _ => return Ok(()),
         };
         self.push(built);
@@ -322,17 +362,23 @@ impl Emitter<'_> {
     }
 
     fn mul_high(&mut self, dst: Register, src: Option<Operand>, by: i64, shift: u8) -> Iced<()> {
-        let Some(Operand::Register(src)) = src else { return Ok(()) };
+        let Some(Operand::Register(src)) = src else {
+            return Ok(());
+        };
         self.push(Instruction::with2(Code::Mov_r64_imm64, Register::RAX, by as u64)?);
         self.push(Instruction::with1(Code::Mul_rm64, src)?);
         if shift > 0 {
-            self.push(Instruction::with2(Code::Shr_rm64_imm8, Register::RDX, i32::from(shift))?);
+            self.push(Instruction::with2(
+                Code::Shr_rm64_imm8,
+                Register::RDX,
+                i32::from(shift),
+            )?);
         }
         self.push(Instruction::with2(Code::Mov_r64_rm64, dst, Register::RDX)?);
         Ok(())
     }
 
-    fn from_vec(&mut self, dst: Register, src: Src) -> Iced<()> {
+    fn lowest_lane(&mut self, dst: Register, src: Src) -> Iced<()> {
         let Src::Reg(src) = src else { return Ok(()) };
         let code = match self.level {
             Level::Avx2 => Code::VEX_Vmovd_rm32_xmm,
@@ -379,10 +425,27 @@ impl Emitter<'_> {
             _ => self.source(inst.src[0], src_width),
         };
         let Some(a) = a else { return Ok(()) };
-        let b = if store { None } else { self.source(inst.src[1], src_width) };
+        let b = if store {
+            None
+        } else {
+            self.source(inst.src[1], src_width)
+        };
         let has_imm = matches!(
             op,
-            RoundPs | ShuffleD | SllD | SrlD | SraD | SllW | SrlW | CmpPs | CmpD | Extract256 | Extract128 | StorePh | StoreB | StoreW
+            RoundPs
+                | ShuffleD
+                | SllD
+                | SrlD
+                | SraD
+                | SllW
+                | SrlW
+                | CmpPs
+                | CmpD
+                | Extract256
+                | Extract128
+                | StorePh
+                | StoreB
+                | StoreW
         );
         let mut built = match (dst, a, b, has_imm) {
             (Operand::Register(d), Operand::Register(a), Some(b), _) => {

@@ -65,7 +65,12 @@ impl Select<'_> {
             }
             (KOp::Add, _) => {
                 let (a, b) = (self.gpr_of(inst.args[0])?, self.gpr_of(inst.args[1])?);
-                let sum = MemRef { base: Some(a), index: Some(b), scale: 1, disp: 0 };
+                let sum = MemRef {
+                    base: Some(a),
+                    index: Some(b),
+                    scale: 1,
+                    disp: 0,
+                };
                 let r = self.gpr();
                 self.scalar_op(MOp::Lea, r, false, Src::Mem(sum), 0);
                 Value::Reg(r)
@@ -135,7 +140,13 @@ impl Select<'_> {
         let reciprocal = (1u128 << (63 + l)).div_ceil(n as u128) as u64;
         let from = self.gpr_of(v)?;
         let r = self.gpr();
-        self.scalar_op(MOp::MulHigh(l as u8 - 1), r, false, Src::Reg(from), reciprocal as i64);
+        self.scalar_op(
+            MOp::MulHigh(l as u8 - 1),
+            r,
+            false,
+            Src::Reg(from),
+            reciprocal as i64,
+        );
         Ok(r)
     }
 

@@ -277,9 +277,32 @@ impl VOp {
         use VOp::*;
         matches!(
             self,
-            AddPs | SubPs | MulPs | DivPs | MinPs | MaxPs | AddD | SubD | MulD | MinD | MaxD | And | Or | Xor
-                | Dot | Fma231 | Fma213 | Fnma231 | Fnma213 | SqrtPs | CvtDqPs | CvtPsDq | RoundPs
-                | CmpPs | CmpD | BlendK
+            AddPs
+                | SubPs
+                | MulPs
+                | DivPs
+                | MinPs
+                | MaxPs
+                | AddD
+                | SubD
+                | MulD
+                | MinD
+                | MaxD
+                | And
+                | Or
+                | Xor
+                | Dot
+                | Fma231
+                | Fma213
+                | Fnma231
+                | Fnma213
+                | SqrtPs
+                | CvtDqPs
+                | CvtPsDq
+                | RoundPs
+                | CmpPs
+                | CmpD
+                | BlendK
         )
     }
 

@@ -16,10 +16,17 @@ impl Select<'_> {
                 let width = self.width(self.ty(v))?;
                 let part = self.vreg(Class::Vec, Width::X);
                 let src = [Src::Reg(r), Src::None, Src::None];
-                self.emit_wide(MOp::V(VOp::Extract128), width, Some(part), false, src, i64::from(lane / 4));
+                self.emit_wide(
+                    MOp::V(VOp::Extract128),
+                    width,
+                    Some(part),
+                    false,
+                    src,
+                    i64::from(lane / 4),
+                );
                 r = part;
             }
-            if lane % 4 != 0 {
+            if !lane.is_multiple_of(4) {
                 r = self.v1(VOp::ShuffleD, Width::X, Src::Reg(r), i64::from(lane % 4) * 0x55);
             }
             return Ok(Value::Reg(r));
@@ -118,7 +125,7 @@ impl Select<'_> {
             }
             _ => {
                 let mask = self.register(args[0])?;
-                (self.to_mask(mask, width), false)
+                (self.use_mask(mask, width), false)
             }
         };
         if inverted {
@@ -126,12 +133,17 @@ impl Select<'_> {
         }
         Ok(match mask {
             None => self.v2(VOp::BlendK, width, no, Src::Reg(yes)),
-            Some(mask) => self.v(VOp::BlendV, width, [Src::Reg(no), Src::Reg(yes), Src::Reg(mask)], 0),
+            Some(mask) => self.v(
+                VOp::BlendV,
+                width,
+                [Src::Reg(no), Src::Reg(yes), Src::Reg(mask)],
+                0,
+            ),
         })
     }
 
     /// A register of masks as `compare` gives it.
-    fn to_mask(&mut self, mask: VReg, width: Width) -> Option<VReg> {
+    fn use_mask(&mut self, mask: VReg, width: Width) -> Option<VReg> {
         if self.level == Level::Avx2 {
             return Some(mask);
         }

@@ -14,13 +14,17 @@ impl Select<'_> {
         let at = Src::Mem(at);
         let lanes32 = matches!(mem, Mem::F32 | Mem::I32);
         if ty == Ty::INDEX {
-            return Ok(self.from_memory(MOp::LoadI32, at));
+            return Ok(self.scalar_load(MOp::LoadI32, at));
         }
         if splat && ty.lanes > 1 {
             if lanes32 || ty.elem.is_byte() {
                 return Ok(self.v1(VOp::BroadcastD, width, at, 0));
             }
-            let one = self.load_now(Deferred { splat: false, ty: Ty { lanes: 1, ..ty }, ..load })?;
+            let one = self.load_now(Deferred {
+                splat: false,
+                ty: Ty { lanes: 1, ..ty },
+                ..load
+            })?;
             return Ok(self.v1(VOp::BroadcastD, width, Src::Reg(one), 0));
         }
         Ok(match (mem, ty.elem, ty.lanes) {
@@ -50,7 +54,7 @@ impl Select<'_> {
         })
     }
 
-    fn from_memory(&mut self, op: MOp, at: Src) -> VReg {
+    fn scalar_load(&mut self, op: MOp, at: Src) -> VReg {
         let r = self.gpr();
         self.scalar_op(op, r, false, at, 0);
         r
@@ -58,7 +62,7 @@ impl Select<'_> {
 
     /// A scalar that is loaded to a general register and moved to a vector register.
     fn through_gpr(&mut self, op: MOp, at: Src) -> VReg {
-        let r = self.from_memory(op, at);
+        let r = self.scalar_load(op, at);
         self.v1(VOp::MovFromGpr, Width::X, Src::Reg(r), 0)
     }
 
@@ -83,7 +87,14 @@ impl Select<'_> {
     }
 
     fn put(&mut self, op: VOp, width: Width, value: VReg, at: MemRef, imm: i64) {
-        self.emit_wide(MOp::V(op), width, None, false, [Src::Reg(value), Src::Mem(at), Src::None], imm);
+        self.emit_wide(
+            MOp::V(op),
+            width,
+            None,
+            false,
+            [Src::Reg(value), Src::Mem(at), Src::None],
+            imm,
+        );
     }
 
     fn store_bytes(&mut self, r: VReg, lanes: u8, width: Width, at: MemRef) {

@@ -123,6 +123,8 @@ pub(super) enum MOp {
     V(VOp),
     /// A copy.
     Mov,
+    /// A vector of zeros.
+    Zero,
     /// A 64-bit constant: the immediate.
     Const,
     /// The address of the source.
@@ -235,9 +237,9 @@ impl MInst {
         let MOp::V(op) = self.op else { return None };
         match op {
             SqrtPs | CvtDqPs | CvtPsDq | RoundPs | ShuffleD | MovUps => Some(0),
-            AddPs | SubPs | MulPs | DivPs | MinPs | MaxPs | AddD | SubD | MulD | MinD | MaxD | And | Or | Xor
-            | MaddUbs | MaddW | Dot | ShuffleB | Fma231 | Fma213 | Fnma231 | Fnma213 | CmpPs | CmpD | CmpEqD
-            | CmpGtD | BlendV | BlendK | PackSsDw | PackSsWb => Some(1),
+            AddPs | SubPs | MulPs | DivPs | MinPs | MaxPs | AddD | SubD | MulD | MinD | MaxD | And | Or
+            | Xor | MaddUbs | MaddW | Dot | ShuffleB | Fma231 | Fma213 | Fnma231 | Fnma213 | CmpPs | CmpD
+            | CmpEqD | CmpGtD | BlendV | BlendK | PackSsDw | PackSsWb => Some(1),
             _ => None,
         }
     }
@@ -247,7 +249,21 @@ impl MInst {
         use VOp::*;
         matches!(
             self.op,
-            MOp::V(AddPs | MulPs | AddD | MulD | MinD | MaxD | And | Or | Xor | MaddW | Fma231 | Fnma231 | CmpEqD)
+            MOp::V(
+                AddPs
+                    | MulPs
+                    | AddD
+                    | MulD
+                    | MinD
+                    | MaxD
+                    | And
+                    | Or
+                    | Xor
+                    | MaddW
+                    | Fma231
+                    | Fnma231
+                    | CmpEqD
+            )
         )
     }
 }
@@ -304,7 +320,12 @@ impl Pool {
 
     /// The place of a vector of equal lanes.
     pub(super) fn place_lanes(&mut self, bits: u32, bytes: u32) -> PoolOffset {
-        let lanes: Vec<u8> = bits.to_le_bytes().into_iter().cycle().take(bytes as usize).collect();
+        let lanes: Vec<u8> = bits
+            .to_le_bytes()
+            .into_iter()
+            .cycle()
+            .take(bytes as usize)
+            .collect();
         self.place(&lanes)
     }
 }

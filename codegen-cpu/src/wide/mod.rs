@@ -17,8 +17,6 @@ mod select;
 mod text;
 mod vector;
 
-pub(crate) use text::disassemble;
-
 use crate::Error;
 use crate::target::{Arch, CpuFeatures};
 use isa::Level;
@@ -57,7 +55,18 @@ pub(crate) struct WideCode {
     /// Bytes of code.
     pub(crate) code: usize,
     /// Instructions that move values between registers and the frame.
-    pub(crate) spills: usize,
+    pub(crate) frame_accesses: usize,
+}
+
+impl WideCode {
+    /// The instructions, for people.
+    pub(crate) fn listing(&self) -> String {
+        let instructions = text::disassemble(&self.bytes[..self.code]);
+        format!(
+            "; {} accesses of the frame by values without a register\n{instructions}",
+            self.frame_accesses
+        )
+    }
 }
 
 /// Compiles a kernel for the widest level of `features`.
@@ -77,6 +86,6 @@ pub(crate) fn compile(kernel: &Kernel, features: &CpuFeatures) -> Result<WideCod
     Ok(WideCode {
         bytes,
         code,
-        spills: allocation.spills,
+        frame_accesses: allocation.spills,
     })
 }

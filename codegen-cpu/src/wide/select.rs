@@ -131,13 +131,25 @@ impl Select<'_> {
         let kernel = self.kernel;
         let argument = |s: &mut Self, slot: Slot| {
             let r = s.gpr();
-            s.emit(MOp::Load64, Some(r), false, [Src::Slot(slot), Src::None, Src::None], 0);
+            s.emit(
+                MOp::Load64,
+                Some(r),
+                false,
+                [Src::Slot(slot), Src::None, Src::None],
+                0,
+            );
             r
         };
         let bufs = argument(self, 0);
         for i in 0..kernel.bufs.len() {
             let r = self.gpr();
-            self.scalar_op(MOp::Load64, r, false, Src::Mem(MemRef::based(bufs, 8 * i as i32)), 0);
+            self.scalar_op(
+                MOp::Load64,
+                r,
+                false,
+                Src::Mem(MemRef::based(bufs, 8 * i as i32)),
+                0,
+            );
             self.bufs.push(r);
         }
         let scratch = argument(self, 4);
@@ -194,7 +206,13 @@ impl Select<'_> {
             KOp::If(cmp) => self.if_else(inst, cmp),
             KOp::Prefetch { buf, disp } => {
                 let at = self.address(buf, inst.args[0], disp)?;
-                self.emit(MOp::Prefetch, None, false, [Src::Mem(at), Src::None, Src::None], 0);
+                self.emit(
+                    MOp::Prefetch,
+                    None,
+                    false,
+                    [Src::Mem(at), Src::None, Src::None],
+                    0,
+                );
                 Ok(())
             }
             KOp::Store { mem, buf, disp } => {
@@ -244,7 +262,10 @@ impl Select<'_> {
     fn for_loop(&mut self, inst: &Inst, step: i64) -> Result<(), Error> {
         self.flush()?;
         let region = &inst.regions[0];
-        let (lo, hi) = (self.values[inst.args[0].index()], self.values[inst.args[1].index()]);
+        let (lo, hi) = (
+            self.values[inst.args[0].index()],
+            self.values[inst.args[1].index()],
+        );
         let bound = self.index_operand(inst.args[1])?;
         self.read(inst.args[0]);
         let i = self.gpr();
@@ -345,17 +366,37 @@ impl Select<'_> {
         };
         let far = more + i64::from(disp);
         if let Ok(disp) = i32::try_from(far) {
-            return Ok(MemRef { base: Some(base), index, scale: 1, disp });
+            return Ok(MemRef {
+                base: Some(base),
+                index,
+                scale: 1,
+                disp,
+            });
         }
         let r = self.gpr();
         self.scalar_op(MOp::Const, r, false, Src::None, far);
         if let Some(index) = index {
-            let sum = MemRef { base: Some(r), index: Some(index), scale: 1, disp: 0 };
+            let sum = MemRef {
+                base: Some(r),
+                index: Some(index),
+                scale: 1,
+                disp: 0,
+            };
             let r = self.gpr();
             self.scalar_op(MOp::Lea, r, false, Src::Mem(sum), 0);
-            return Ok(MemRef { base: Some(base), index: Some(r), scale: 1, disp: 0 });
+            return Ok(MemRef {
+                base: Some(base),
+                index: Some(r),
+                scale: 1,
+                disp: 0,
+            });
         }
-        Ok(MemRef { base: Some(base), index: Some(r), scale: 1, disp: 0 })
+        Ok(MemRef {
+            base: Some(base),
+            index: Some(r),
+            scale: 1,
+            disp: 0,
+        })
     }
 
     /// Whether only addresses read a value, so that a constant can be added there.
@@ -456,7 +497,14 @@ impl Select<'_> {
     /// Appends a copy.
     pub(super) fn copy(&mut self, dst: VReg, src: VReg) {
         let width = self.function.vregs[dst as usize].width;
-        self.emit_wide(MOp::Mov, width, Some(dst), false, [Src::Reg(src), Src::None, Src::None], 0);
+        self.emit_wide(
+            MOp::Mov,
+            width,
+            Some(dst),
+            false,
+            [Src::Reg(src), Src::None, Src::None],
+            0,
+        );
     }
 
     fn label(&mut self) -> Label {
@@ -469,7 +517,13 @@ impl Select<'_> {
     }
 
     fn branch(&mut self, cond: Cond, a: VReg, b: Src, imm: i64, to: Label) {
-        self.emit(MOp::Branch(cond, to), None, false, [Src::Reg(a), b, Src::None], imm);
+        self.emit(
+            MOp::Branch(cond, to),
+            None,
+            false,
+            [Src::Reg(a), b, Src::None],
+            imm,
+        );
     }
 
     /// A register with the same 32 bits in every lane, loaded before the first unit.

@@ -4,7 +4,7 @@ use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use std::fmt::Write;
 
 /// The instructions of `code`, one a line: offset and Intel syntax.
-pub(crate) fn disassemble(code: &[u8]) -> String {
+pub(super) fn disassemble(code: &[u8]) -> String {
     let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
     let mut formatter = IntelFormatter::new();
     let options = formatter.options_mut();

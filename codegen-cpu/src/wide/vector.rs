@@ -155,7 +155,11 @@ impl Select<'_> {
             Value::Load(load) if matches!(load.mem, Mem::F32 | Mem::I32) => {
                 self.read(v);
                 self.set(v, Value::None);
-                let load = Deferred { splat: true, ty, ..load };
+                let load = Deferred {
+                    splat: true,
+                    ty,
+                    ..load
+                };
                 Ok(Value::Reg(self.load_now(load)?))
             }
             _ => {
@@ -230,12 +234,26 @@ impl Select<'_> {
             let left = self.register(a)?;
             let right = self.operand(b, on_c, width)?;
             self.copy(r, addend);
-            self.emit_wide(MOp::V(on_c), width, Some(r), true, [Src::Reg(left), right, Src::None], 0);
+            self.emit_wide(
+                MOp::V(on_c),
+                width,
+                Some(r),
+                true,
+                [Src::Reg(left), right, Src::None],
+                0,
+            );
         } else {
             let (first, left) = (self.register(a)?, self.register(b)?);
             let right = self.operand(c, on_a, width)?;
             self.copy(r, first);
-            self.emit_wide(MOp::V(on_a), width, Some(r), true, [Src::Reg(left), right, Src::None], 0);
+            self.emit_wide(
+                MOp::V(on_a),
+                width,
+                Some(r),
+                true,
+                [Src::Reg(left), right, Src::None],
+                0,
+            );
         }
         Ok(r)
     }
@@ -262,7 +280,14 @@ impl Select<'_> {
             let x = self.operand(args[2], VOp::Dot, width)?;
             let r = self.vreg(Class::Vec, width);
             self.copy(r, acc);
-            self.emit_wide(MOp::V(VOp::Dot), width, Some(r), true, [Src::Reg(codes), x, Src::None], 0);
+            self.emit_wide(
+                MOp::V(VOp::Dot),
+                width,
+                Some(r),
+                true,
+                [Src::Reg(codes), x, Src::None],
+                0,
+            );
             return Ok(r);
         }
         let x = Src::Reg(self.register(args[2])?);

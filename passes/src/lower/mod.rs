@@ -51,7 +51,12 @@ pub struct LowerOptions {
 impl LowerOptions {
     /// Tile shapes for vectors of `lanes` f32: 4 (and sixteen registers), 8 (sixteen), 16 (thirty-two).
     pub fn for_width(limits: Limits, lanes: u8) -> LowerOptions {
-        let tile = |rows, groups, expand, prefetch| Tile { rows, groups, expand, prefetch };
+        let tile = |rows, groups, expand, prefetch| Tile {
+            rows,
+            groups,
+            expand,
+            prefetch,
+        };
         let (codes, floats) = match lanes {
             16 => (tile(6, 2, false, 0), tile(6, 2, false, 0)),
             8 => (tile(6, 2, true, 0), tile(4, 2, false, 0)),
