@@ -1,5 +1,8 @@
 //! Every kernel that tiny models and awkward shapes need: machine code against the interpreter, bit for bit.
 
+#[path = "../codegen-cpu/tests/support/aarch64.rs"]
+mod aarch64;
+
 use lathe::build::optimize;
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
 use lathe_frontend::Model;
@@ -10,6 +13,7 @@ use lathe_ir::layout::{KvLayout, PackedLayout, pack_rows};
 use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
 use lathe_ir::quant::quantize;
 use lathe_passes::lower::{LowerOptions, lower};
+use std::ops::Range;
 
 const LIMITS: Limits = Limits {
     tokens: 9,
@@ -91,22 +95,77 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// Runs a call of the plan compiled and interpreted, for `rows` rows, and compares every buffer.
-fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, rows: u64, rng: &mut Rng) {
-    let kernel = &plan.kernels[call.kernel];
-    // The input of a product with a quantized weight must hold int8 activations.
-    let coded = kernel.name.starts_with("linear.") && kernel.name.contains(".q8a");
-    let decls = kernel.bufs.values();
-    let mut bufs: Vec<Vec<u8>> = decls
-        .zip(&call.args)
-        .map(|(decl, &arg)| contents(plan, arg, coded && decl.name == "x", rng))
-        .collect();
-    let mut want = bufs.clone();
-    let units = 0..call.units.at(|_| rows) as i64;
-    let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(|_| rows) as i64).collect();
-    let mut slices: Vec<&mut [u8]> = want.iter_mut().map(Vec::as_mut_slice).collect();
-    interp::run(kernel, &mut slices, &scalars, units.clone()).unwrap();
+/// The arguments of a call for some number of rows, and the buffers that the interpreter leaves.
+struct Example<'a> {
+    kernel: &'a Kernel,
+    /// The number of the kernel in the plan.
+    number: usize,
+    rows: u64,
+    bufs: Vec<Vec<u8>>,
+    scalars: Vec<i64>,
+    units: Range<i64>,
+    want: Vec<Vec<u8>>,
+}
 
+impl Example<'_> {
+    fn new<'a>(plan: &'a Plan, call: &Call, rows: u64, rng: &mut Rng) -> Example<'a> {
+        let kernel = &plan.kernels[call.kernel];
+        // The input of a product with a quantized weight must hold int8 activations.
+        let coded = kernel.name.starts_with("linear.") && kernel.name.contains(".q8a");
+        let decls = kernel.bufs.values();
+        let bufs: Vec<Vec<u8>> = decls
+            .zip(&call.args)
+            .map(|(decl, &arg)| contents(plan, arg, coded && decl.name == "x", rng))
+            .collect();
+        let mut want = bufs.clone();
+        let units = 0..call.units.at(|_| rows) as i64;
+        let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(|_| rows) as i64).collect();
+        let mut slices: Vec<&mut [u8]> = want.iter_mut().map(Vec::as_mut_slice).collect();
+        interp::run(kernel, &mut slices, &scalars, units.clone()).unwrap();
+        Example {
+            kernel,
+            number: lathe_ir::Id::index(call.kernel),
+            rows,
+            bufs,
+            scalars,
+            units,
+            want,
+        }
+    }
+
+    /// Panics where code that was compiled for `features` left another buffer than the interpreter.
+    fn compare(&self, got: &[Vec<u8>], features: &CpuFeatures) {
+        for (i, (got, want)) in got.iter().zip(&self.want).enumerate() {
+            let decl = self.kernel.bufs.values().nth(i).unwrap();
+            assert!(
+                got == want,
+                "@{} on {features}, {} rows: ${} differs",
+                self.kernel.name,
+                self.rows,
+                decl.name
+            );
+        }
+    }
+}
+
+/// A call of every kernel of the plan for several numbers of rows.
+fn examples<'a>(plan: &'a Plan, rng: &mut Rng) -> Vec<Example<'a>> {
+    let mut seen = Vec::new();
+    let mut examples = Vec::new();
+    for call in plan.steps.iter().flat_map(|s| &s.calls) {
+        if !seen.contains(&call.kernel) {
+            seen.push(call.kernel);
+            examples.extend([0, 1, 4, 9].map(|rows| Example::new(plan, call, rows, rng)));
+        }
+    }
+    assert_eq!(seen.len(), plan.kernels.len(), "every kernel is called");
+    examples
+}
+
+/// Runs compiled code and compares every buffer.
+fn check(example: &Example, compiled: &CompiledKernels, features: &CpuFeatures) {
+    let kernel = example.kernel;
+    let mut bufs = example.bufs.clone();
     let mut scratch = vec![0u64; kernel.scratch as usize / 8 + 16];
     let start = scratch.as_mut_ptr().cast::<u8>();
     let pointers: Vec<*mut u8> = bufs.iter_mut().map(|b| b.as_mut_ptr()).collect();
@@ -114,23 +173,10 @@ fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, rows: u64, rng:
     // with every access checked, and the scratch memory is as large as the kernel says, with room to align it.
     unsafe {
         let scratch = start.add(start.align_offset(64));
-        compiled.call(
-            lathe_ir::Id::index(call.kernel),
-            &pointers,
-            &scalars,
-            units,
-            scratch,
-        );
+        let units = example.units.clone();
+        compiled.call(example.number, &pointers, &example.scalars, units, scratch);
     }
-    for (i, (got, want)) in bufs.iter().zip(&want).enumerate() {
-        let decl = kernel.bufs.values().nth(i).unwrap();
-        assert!(
-            got == want,
-            "@{}, {rows} rows: ${} differs",
-            kernel.name,
-            decl.name
-        );
-    }
+    example.compare(&bufs, features);
 }
 
 /// Levels of this processor that have their own vectors or their own dot product.
@@ -146,45 +192,67 @@ fn levels() -> Vec<CpuFeatures> {
     levels
 }
 
+/// Models that have, among them, every family and every weight type.
+const MODELS: [(Family, DType); 17] = [
+    (Family::Llama, DType::Q4_1),
+    (Family::Llama, DType::F16),
+    (Family::Mistral, DType::Q5_0),
+    (Family::Mistral, DType::Bf16),
+    (Family::Qwen2, DType::Q8_0),
+    (Family::Qwen2, DType::F32),
+    (Family::Gemma3, DType::Q4_0),
+    (Family::Gemma3, DType::Q5_1),
+    (Family::Llama, DType::Q2K),
+    (Family::Llama, DType::Q3K),
+    (Family::Llama, DType::Q4K),
+    (Family::Llama, DType::Q5K),
+    (Family::Qwen2, DType::Q6K),
+    (Family::Gemma3, DType::Iq4Nl),
+    (Family::Llama, DType::Iq4Xs),
+    (Family::Mistral, DType::Mxfp4),
+    (Family::Llama, DType::Nvfp4),
+];
+
 #[test]
 fn machine_code_equals_the_interpreter() {
     let levels = levels();
     let mut rng = Rng::new(7);
-    let cases = [
-        (Family::Llama, DType::Q4_1),
-        (Family::Llama, DType::F16),
-        (Family::Mistral, DType::Q5_0),
-        (Family::Mistral, DType::Bf16),
-        (Family::Qwen2, DType::Q8_0),
-        (Family::Qwen2, DType::F32),
-        (Family::Gemma3, DType::Q4_0),
-        (Family::Gemma3, DType::Q5_1),
-        (Family::Llama, DType::Q2K),
-        (Family::Llama, DType::Q3K),
-        (Family::Llama, DType::Q4K),
-        (Family::Llama, DType::Q5K),
-        (Family::Qwen2, DType::Q6K),
-        (Family::Gemma3, DType::Iq4Nl),
-        (Family::Llama, DType::Iq4Xs),
-        (Family::Mistral, DType::Mxfp4),
-        (Family::Llama, DType::Nvfp4),
-    ];
-    for (family, dtype) in cases {
+    for (family, dtype) in MODELS {
         for features in &levels {
             let plan = plan(family, dtype, features.vector_lanes());
             let kernels: Vec<&Kernel> = plan.kernels.values().collect();
             let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();
-            let mut seen = Vec::new();
-            for call in plan.steps.iter().flat_map(|s| &s.calls) {
-                if seen.contains(&call.kernel) {
-                    continue;
-                }
-                seen.push(call.kernel);
-                for rows in [0, 1, 4, 9] {
-                    compare(&plan, call, &compiled, rows, &mut rng);
-                }
+            for example in examples(&plan, &mut rng) {
+                check(&example, &compiled, features);
             }
-            assert_eq!(seen.len(), kernels.len(), "every kernel was called");
+        }
+    }
+}
+
+#[test]
+fn aarch64_code_equals_the_interpreter() {
+    if !aarch64::enabled("aarch64_code_equals_the_interpreter") {
+        return;
+    }
+    let mut rng = Rng::new(8);
+    for (family, dtype) in MODELS {
+        let plan = plan(family, dtype, 4);
+        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+        let examples = examples(&plan, &mut rng);
+        for features in aarch64::feature_sets() {
+            let codes = aarch64::compile(&kernels, &features, OptLevel::default());
+            let runs = examples.iter().map(|example| aarch64::Run {
+                kernel: example.kernel,
+                code: example.number,
+                bufs: &example.bufs,
+                scalars: &example.scalars,
+                units: example.units.clone(),
+            });
+            let results = aarch64::execute(&codes, &runs.collect::<Vec<_>>());
+            let results = results.unwrap_or_else(|e| panic!("{e} on {features}"));
+            for (example, got) in examples.iter().zip(&results) {
+                example.compare(got, &features);
+            }
         }
     }
 }

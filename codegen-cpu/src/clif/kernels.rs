@@ -108,6 +108,16 @@ impl CompiledKernels {
     }
 }
 
+/// The machine code of a kernel: position-independent bytes without relocations that begin with the entry, a function
+/// of a table of buffers, a table of scalars, the first unit, the unit after the last, and scratch memory of the
+/// kernel's size, aligned to 64 bytes. They may run on any processor with `features`, whatever compiled them.
+///
+/// # Errors
+/// Where the kernel cannot be lowered.
+pub fn kernel_code(kernel: &Kernel, features: &CpuFeatures, opt: OptLevel) -> Result<Vec<u8>, Error> {
+    Ok(compile(kernel, features, &*features.isa(opt)?, false)?.bytes)
+}
+
 /// A kernel's printed forms.
 pub struct KernelText {
     /// Cranelift IR.

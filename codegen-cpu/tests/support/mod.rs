@@ -1,6 +1,7 @@
 //! What the tests of compiled kernels share: random data, and a run of the reference next to runs of the code.
 #![allow(dead_code)]
 
+pub mod aarch64;
 mod reference;
 
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
@@ -57,7 +58,12 @@ pub fn feature_sets() -> Vec<CpuFeatures> {
     let mut sets = vec![host.clone()];
     if host.arch() == Arch::X86_64 {
         // 512-bit vectors without VNNI, 256-bit ones with and without, 128-bit ones with and without.
-        for narrower in ["-avxvnni,-avx512vnni", "-avx512f", "-avx512f,-avxvnni", "-avx512f,-f16c"] {
+        for narrower in [
+            "-avxvnni,-avx512vnni",
+            "-avx512f",
+            "-avx512f,-avxvnni",
+            "-avx512f,-f16c",
+        ] {
             sets.push(host.narrowed(narrower).unwrap());
         }
         sets.push(CpuFeatures::baseline(Arch::X86_64));
@@ -106,6 +112,32 @@ impl Case {
         }
         bufs
     }
+
+    /// The same call for the emulator, of the code with this number.
+    pub fn run(&self, code: usize) -> aarch64::Run<'_> {
+        aarch64::Run {
+            kernel: &self.kernel,
+            code,
+            bufs: &self.bufs,
+            scalars: &self.scalars,
+            units: self.units.clone(),
+        }
+    }
+
+    /// Panics at the first word of a buffer that is not what it should be.
+    fn compare(&self, got: &[Vec<u8>], want: &[Vec<u8>], nan_equal: bool, target: &str) {
+        for (number, (got, want)) in got.iter().zip(want).enumerate() {
+            if let Some(word) = first_difference(got, want, nan_equal) {
+                let at = 4 * word..(4 * word + 4).min(got.len());
+                panic!(
+                    "@{} on {target}: buffer {number}, bytes {at:?} are {:02x?}, not {:02x?}",
+                    self.kernel.name,
+                    &got[at.clone()],
+                    &want[at.clone()]
+                );
+            }
+        }
+    }
 }
 
 /// Runs cases in the reference and compiled for each feature set; all results must agree to the bit. `nan_equal`
@@ -117,17 +149,27 @@ pub fn check(cases: &[Case], nan_equal: bool) {
         for opt in [OptLevel::None, OptLevel::Speed] {
             let compiled = CompiledKernels::compile(&kernels, &features, opt, 2).unwrap();
             for (i, case) in cases.iter().enumerate() {
-                for (number, (got, want)) in case.execute(&compiled, i).iter().zip(&expected[i]).enumerate() {
-                    if let Some(word) = first_difference(got, want, nan_equal) {
-                        let at = 4 * word..(4 * word + 4).min(got.len());
-                        panic!(
-                            "@{} on {features}, {opt:?}: buffer {number}, bytes {at:?} are {:02x?}, not {:02x?}",
-                            case.kernel.name,
-                            &got[at.clone()],
-                            &want[at.clone()]
-                        );
-                    }
-                }
+                let target = format!("{features}, {opt:?}");
+                case.compare(&case.execute(&compiled, i), &expected[i], nan_equal, &target);
+            }
+        }
+    }
+    if aarch64::enabled("the same kernels on aarch64") {
+        check_aarch64(cases, &expected, nan_equal);
+    }
+}
+
+/// Runs cases compiled for each aarch64 feature set, under an emulator.
+fn check_aarch64(cases: &[Case], expected: &[Vec<Vec<u8>>], nan_equal: bool) {
+    let kernels: Vec<&Kernel> = cases.iter().map(|c| &c.kernel).collect();
+    for features in aarch64::feature_sets() {
+        for opt in [OptLevel::None, OptLevel::Speed] {
+            let codes = aarch64::compile(&kernels, &features, opt);
+            let runs: Vec<_> = cases.iter().enumerate().map(|(i, case)| case.run(i)).collect();
+            let target = format!("{features}, {opt:?}");
+            let results = aarch64::execute(&codes, &runs).unwrap_or_else(|e| panic!("{e} on {target}"));
+            for ((case, got), want) in cases.iter().zip(&results).zip(expected) {
+                case.compare(got, want, nan_equal, &target);
             }
         }
     }
