@@ -257,6 +257,28 @@ fn aarch64_code_equals_the_interpreter() {
     }
 }
 
+/// Products with 4-bit codes need a signed dot product, with 8-bit codes one of mixed signs.
+#[test]
+fn aarch64_products_use_the_dot_instruction() {
+    for (dtype, instructions) in [
+        (DType::Q4_0, ["", "sdot", "sdot"]),
+        (DType::Q8_0, ["", "", "usdot"]),
+    ] {
+        let plan = plan(Family::Llama, dtype, 4);
+        let is_product = |k: &&Kernel| k.name.starts_with("linear.") && k.name.contains(".q8a");
+        let products: Vec<&Kernel> = plan.kernels.values().filter(is_product).collect();
+        assert!(!products.is_empty());
+        for (features, wanted) in aarch64::feature_sets().iter().zip(instructions) {
+            for kernel in &products {
+                let text = lathe_codegen_cpu::kernel_text(kernel, features, OptLevel::default()).unwrap();
+                let mut opcodes = text.assembly.lines().filter_map(|l| l.split_whitespace().next());
+                let found = opcodes.find(|o| o.ends_with("dot")).unwrap_or_default();
+                assert_eq!(found, wanted, "@{} on {features}", kernel.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_text_of_kernels_reads_back() {
     for family in Family::ALL {
