@@ -1,17 +1,26 @@
-//! Attention over the paged cache, in place: one unit is one row and a tile of the query heads of one KV head.
+//! Attention over the paged cache, in place: one unit is a tile of rows and query heads that share one KV head.
 //!
 //! Blocks of 32 positions in order, online softmax (Milakov & Gimelshein, "Online normalizer calculation"; Dao et al.,
 //! "FlashAttention"). Keys lie transposed in a block, so that scores are vectors over positions; values lie by position,
-//! so that sums are vectors over the head. No sum runs across lanes but the one of the weights.
+//! so that sums are vectors over the head.
+//!
+//! A row and a head are a *slot*. Consecutive rows of one sequence are walked as a tile: each vector of keys or values is
+//! loaded and converted once for as many slots as the registers hold. Rows that have no such neighbours are walked alone,
+//! by the same code with a tile of one row. A slot's state takes the same float operations in both, so that the bits of
+//! a row do not depend on its neighbours: see [`super::attention_block`] for what a block that a row can't see does.
 
-use super::emit::{F32_BYTES, at, for_lanes};
-use super::epilogue::{KvAddress, softcap};
-use lathe_ir::kernel::builder::Addr;
-use lathe_ir::kernel::{Access, Buf, Cmp, Kernel, KernelBuilder, Mem, Ty, Val, math};
+use super::attention_tile::{Buffers, Place, Span, Tile};
+use lathe_ir::kernel::{Cmp, Kernel, KernelBuilder, Mem, Ty, Val};
 use lathe_ir::plan::KV_BLOCK;
 
-/// A score that no exponential survives; masked positions have it.
-const MASKED: f32 = -1e30;
+use super::emit::{F32_BYTES, at};
+
+/// Most slots of a tile of more than one row: with more, conversion is no smaller part of the work.
+const MOST_SLOTS: u32 = 32;
+
+/// Most bytes of queries and sums of a tile of more than one row: with a block of keys or values they should stay in the
+/// first-level cache.
+const MOST_STATE: u32 = 32 << 10;
 
 /// Attention of `heads` query heads that share `kv_heads`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +33,8 @@ pub struct AttentionKernel {
     pub head_dim: u32,
     /// Query heads of a unit; divides `heads / kv_heads`.
     pub tile: u32,
+    /// Rows of a tile.
+    pub rows: u32,
     /// Multiplies scores.
     pub scale: f32,
     /// Soft cap of scores; 0 for none.
@@ -36,27 +47,26 @@ pub struct AttentionKernel {
     pub lanes: u8,
 }
 
-/// Offsets in scratch memory.
-#[derive(Clone, Copy)]
-struct Scratch {
-    buf: Buf,
-    /// `[tile][32]f32`: scores, then weights.
-    scores: u32,
-    /// `[tile][head_dim]f32`: weighted sums of values.
-    sums: u32,
-    /// `[tile]f32` each: running maximum, running sum of weights, and the factor that old sums shrink by.
-    peak: u32,
-    total: u32,
-    shrink: u32,
+/// Rows of a tile for `tile` heads of `head_dim`: a power of two, because steps of many rows are such.
+pub fn rows_of_tile(tile: u32, head_dim: u32) -> u32 {
+    let state = 2 * head_dim * F32_BYTES;
+    let slots = (MOST_STATE / state).min(MOST_SLOTS);
+    let rows = (slots / tile).max(1);
+    1 << rows.ilog2()
 }
 
-/// Where a block's keys or values of the unit's KV head start.
-#[derive(Clone, Copy)]
-struct BlockPlace {
-    keys: Addr,
-    values: Addr,
-    /// First position of the block.
-    first: Val,
+/// What a unit does.
+struct UnitPlace {
+    /// First query head.
+    head: Val,
+    /// First row of the unit's tile.
+    tile_row: Val,
+    /// Number of the unit among those of its tile and heads.
+    member: Val,
+    /// The row of the unit where it works on one row.
+    own_row: Val,
+    /// Rows of the tile: 0 where the unit belongs to none.
+    tile_rows: Val,
 }
 
 impl AttentionKernel {
@@ -65,13 +75,25 @@ impl AttentionKernel {
         self.heads / self.tile
     }
 
-    /// Buffers: q, k, v, positions, seqs, tables, out. Units: rows times [`AttentionKernel::units_per_row`].
+    /// Slots whose running sums the registers hold, two vectors each.
+    pub fn slots_at_once(&self) -> u32 {
+        // 32 vector registers, or 16: two hold keys or values, one a query or weight.
+        if self.lanes == 16 { 12 } else { 6 }
+    }
+
+    /// Buffers: q, k, v, positions, seqs, tables, out. Scalar: the number of rows. Units: rows times
+    /// [`AttentionKernel::units_per_row`].
+    ///
+    /// Each tile has as many units as it has rows and tiles of heads. Where its rows belong to one sequence, the first
+    /// unit of each tile of heads does the work of all and the others none; else each does a row. Rows after the last
+    /// whole tile are done one by one.
     pub fn build(self) -> Kernel {
         let mut b = KernelBuilder::new(format!(
-            "attention.h{}.kv{}.d{}.t{}.s{:e}.c{:e}.win{}.n{}.w{}",
+            "attention.h{}.kv{}.d{}.t{}x{}.s{:e}.c{:e}.win{}.n{}.w{}",
             self.heads,
             self.kv_heads,
             self.head_dim,
+            self.rows,
             self.tile,
             self.scale,
             self.cap,
@@ -79,61 +101,101 @@ impl AttentionKernel {
             self.blocks_per_seq,
             self.lanes
         ));
-        let q = b.buf("q", Access::In);
-        let k = b.buf("k", Access::In);
-        let v = b.buf("v", Access::In);
-        let positions = b.buf("positions", Access::In);
-        let seqs = b.buf("seqs", Access::In);
-        let tables = b.buf("tables", Access::In);
-        let out = b.buf("out", Access::Out);
-        let (sums, rows) = (self.tile * KV_BLOCK * 4, self.tile * self.head_dim * 4);
-        let scalars = (self.tile * 4).next_multiple_of(64);
-        let buf = b.scratch(sums + rows + 3 * scalars);
-        let peak = sums + rows;
-        let s = Scratch {
-            buf,
-            scores: 0,
-            sums,
-            peak,
-            total: peak + scalars,
-            shrink: peak + 2 * scalars,
-        };
-
-        let unit = b.unit();
-        let row = b.div_const(unit, i64::from(self.units_per_row()));
-        let tile = b.rem_const(unit, i64::from(self.units_per_row()));
-        let first_head = b.mul_const(tile, i64::from(self.tile));
-        let kv_head = b.div_const(first_head, i64::from(self.heads / self.kv_heads));
-        let q_row = b.mul_const(row, i64::from(self.heads * self.head_dim * F32_BYTES));
-        let q_head = b.mul_const(first_head, i64::from(self.head_dim * F32_BYTES));
-        let q_at = b.add(q_row, q_head);
-
-        self.reset(&mut b, s);
-        let kv = KvAddress::new(&mut b, row, positions, seqs);
-        let head_bytes = self.head_dim * KV_BLOCK * 2;
-        let head_offset = b.mul_const(kv_head, i64::from(head_bytes));
-        let lo = self.first_block_position(&mut b, kv.position);
-        let hi = b.add_const(kv.position, 1);
-        b.for_loop(lo, hi, i64::from(KV_BLOCK), &[], |b, first, _| {
-            let block = kv.block(b, tables, self.blocks_per_seq, first);
-            let start = b.mul_const(block, i64::from(self.kv_heads * head_bytes));
-            let start = b.add(start, head_offset);
-            let place = BlockPlace {
-                keys: at(k, start),
-                values: at(v, start),
-                first,
-            };
-            self.scores(b, s, at(q, q_at), place);
-            self.weights(b, s, place.first, kv.position);
-            self.mix(b, s, place);
-            Vec::new()
-        });
-        self.finish(&mut b, s, at(out, q_at));
+        let bufs = Buffers::declare(&mut b);
+        let rows = b.scalar("rows");
+        let many = Tile::new(self, self.rows);
+        let scratch = b.scratch(many.scratch_bytes());
+        let place = self.unit_place(&mut b, rows);
+        let span = self.span(&mut b, &bufs, &place);
+        let shared = self.is_shared(&mut b, &place, &span);
+        let one = b.index(1);
+        b.if_else(
+            Cmp::Eq,
+            shared,
+            one,
+            |b| {
+                let zero = b.index(0);
+                let place_of_tile = Place {
+                    row: place.tile_row,
+                    head: place.head,
+                };
+                let tile = |b: &mut KernelBuilder| many.emit(b, bufs, scratch, place_of_tile, span);
+                b.if_else(Cmp::Eq, place.member, zero, tile, |_| {});
+            },
+            |b| {
+                let alone = Place {
+                    row: place.own_row,
+                    head: place.head,
+                };
+                let span = Span::of_row(b, &bufs, alone.row);
+                Tile::new(self, 1).emit(b, bufs, scratch, alone, span);
+            },
+        );
         b.finish()
     }
 
+    /// Which rows and heads the unit may work on.
+    fn unit_place(&self, b: &mut KernelBuilder, rows: Val) -> UnitPlace {
+        let (per_row, tile_rows) = (i64::from(self.units_per_row()), i64::from(self.rows));
+        let unit = b.unit();
+        let tiles = b.div_const(rows, tile_rows);
+        let in_tiles = b.mul_const(tiles, tile_rows * per_row);
+        let left = b.sub(in_tiles, unit);
+        let in_tile = bit(b, left);
+
+        let number = b.div_const(unit, tile_rows * per_row);
+        let number = from_both_ends(b, number, tiles);
+        let tile_row = b.mul_const(number, tile_rows);
+        let within = b.rem_const(unit, tile_rows * per_row);
+        let head = b.div_const(within, tile_rows);
+        let member = b.rem_const(within, tile_rows);
+        let row = b.add(tile_row, member);
+
+        let tail_row = b.div_const(unit, per_row);
+        let tail_head = b.rem_const(unit, per_row);
+        let head = choose(b, in_tile, head, tail_head);
+        UnitPlace {
+            head: b.mul_const(head, i64::from(self.tile)),
+            tile_row,
+            member,
+            own_row: choose(b, in_tile, row, tail_row),
+            tile_rows: b.mul_const(in_tile, tile_rows),
+        }
+    }
+
+    /// Positions and sequences of the rows of the unit's tile. Where it has none, nothing is read.
+    fn span(&self, b: &mut KernelBuilder, bufs: &Buffers, place: &UnitPlace) -> Span {
+        let end = b.add(place.tile_row, place.tile_rows);
+        let (most, none) = (b.index(i64::from(i32::MAX)), b.index(0));
+        let init = [most, none, most, none];
+        let found = b.for_loop(place.tile_row, end, 1, &init, |b, row, known| {
+            let offset = b.shl(row, 2);
+            let position = b.load(Mem::I32, at(bufs.positions, offset), Ty::INDEX);
+            let seq = b.load(Mem::I32, at(bufs.seqs, offset), Ty::INDEX);
+            let (first, last) = (b.min(known[0], position), b.max(known[1], position));
+            let (low, high) = (b.min(known[2], seq), b.max(known[3], seq));
+            vec![first, last, low, high]
+        });
+        Span {
+            first: found[0],
+            last: found[1],
+            seq: found[2],
+            last_seq: found[3],
+        }
+    }
+
+    /// 1 where the unit has a tile whose rows belong to one sequence, else 0.
+    fn is_shared(&self, b: &mut KernelBuilder, place: &UnitPlace, span: &Span) -> Val {
+        let apart = b.sub(span.last_seq, span.seq);
+        let apart = bit(b, apart);
+        let one = b.index(1);
+        let same = b.sub(one, apart);
+        let has_rows = bit(b, place.tile_rows);
+        b.and(same, has_rows)
+    }
+
     /// The first position of the first block that a row at `position` can see.
-    fn first_block_position(&self, b: &mut KernelBuilder, position: Val) -> Val {
+    pub fn first_block_position(&self, b: &mut KernelBuilder, position: Val) -> Val {
         let zero = b.index(0);
         if self.window == 0 {
             return zero;
@@ -143,241 +205,28 @@ impl AttentionKernel {
         let block = b.div_const(oldest, i64::from(KV_BLOCK));
         b.mul_const(block, i64::from(KV_BLOCK))
     }
+}
 
-    fn reset(&self, b: &mut KernelBuilder, s: Scratch) {
-        let zero = b.index(0);
-        let base = at(s.buf, zero);
-        let (masked, none) = (b.fconst(MASKED, 1), b.fconst(0.0, 1));
-        for g in 0..self.tile as i32 {
-            b.store(Mem::F32, base.plus(s.peak as i32 + 4 * g), masked);
-            b.store(Mem::F32, base.plus(s.total as i32 + 4 * g), none);
-        }
-        for_lanes(b, self.tile * self.head_dim, self.lanes, |b, i, lanes| {
-            let none = b.fconst(0.0, lanes);
-            b.store(Mem::F32, at(s.buf, i).plus(s.sums as i32), none);
-        });
-    }
+/// 1 where an index is positive, else 0.
+fn bit(b: &mut KernelBuilder, v: Val) -> Val {
+    let (zero, one) = (b.index(0), b.index(1));
+    let v = b.max(v, zero);
+    b.min(v, one)
+}
 
-    /// Heads of a unit that share one pass over a block, so that running sums stay in registers.
-    fn head_passes(&self) -> impl Iterator<Item = std::ops::Range<u32>> + use<> {
-        let tile = self.tile;
-        (0..tile).step_by(4).map(move |g| g..(g + 4).min(tile))
-    }
+/// `then` where `bit` is 1, `otherwise` where it is 0.
+fn choose(b: &mut KernelBuilder, bit: Val, then: Val, otherwise: Val) -> Val {
+    let by = b.sub(then, otherwise);
+    let by = b.mul(bit, by);
+    b.add(otherwise, by)
+}
 
-    /// Vectors over positions (or over the head) that are held at once.
-    fn vectors_at_once(&self, n: u32) -> u32 {
-        (n / u32::from(self.lanes)).clamp(1, 2)
-    }
-
-    /// `scores[head][position] = q · k`, scaled and capped.
-    fn scores(&self, b: &mut KernelBuilder, s: Scratch, q: Addr, place: BlockPlace) {
-        let lanes = u32::from(self.lanes);
-        let at_once = self.vectors_at_once(KV_BLOCK);
-        for heads in self.head_passes() {
-            let (lo, hi) = (b.index(0), b.index(i64::from(KV_BLOCK)));
-            b.for_loop(lo, hi, i64::from(at_once * lanes), &[], |b, position, _| {
-                let position2 = b.shl(position, 1);
-                let keys = Addr {
-                    index: b.add(place.keys.index, position2),
-                    ..place.keys
-                };
-                let none = b.fconst(0.0, self.lanes);
-                let init = vec![none; heads.len() * at_once as usize];
-                let (lo, hi) = (b.index(0), b.index(i64::from(self.head_dim * F32_BYTES)));
-                let dots = b.for_loop(lo, hi, i64::from(F32_BYTES), &init, |b, d4, sums| {
-                    let row = b.mul_const(d4, i64::from(KV_BLOCK * 2 / F32_BYTES));
-                    let keys = Addr {
-                        index: b.add(keys.index, row),
-                        ..keys
-                    };
-                    let vectors: Vec<Val> = (0..at_once)
-                        .map(|v| b.load(Mem::F16, keys.plus((v * lanes * 2) as i32), Ty::f32(self.lanes)))
-                        .collect();
-                    let q = Addr {
-                        index: b.add(q.index, d4),
-                        ..q
-                    };
-                    let mut next = Vec::new();
-                    for (n, head) in heads.clone().enumerate() {
-                        let q = q.plus((head * self.head_dim * F32_BYTES) as i32);
-                        let q = b.load_splat(Mem::F32, q, Ty::f32(self.lanes));
-                        for (v, &key) in vectors.iter().enumerate() {
-                            next.push(b.fma(q, key, sums[n * vectors.len() + v]));
-                        }
-                    }
-                    next
-                });
-                let position4 = b.shl(position, 2);
-                for (n, &dot) in dots.iter().enumerate() {
-                    let (head, v) = (heads.start + n as u32 / at_once, n as u32 % at_once);
-                    let by = b.fconst(self.scale, self.lanes);
-                    let mut score = b.mul(dot, by);
-                    if self.cap != 0.0 {
-                        score = softcap(b, score, self.cap);
-                    }
-                    let disp = s.scores + head * KV_BLOCK * F32_BYTES + v * lanes * F32_BYTES;
-                    b.store(Mem::F32, at(s.buf, position4).plus(disp as i32), score);
-                }
-                Vec::new()
-            });
-        }
-    }
-
-    /// Masks scores, updates the running maximum and total, and turns scores into weights.
-    fn weights(&self, b: &mut KernelBuilder, s: Scratch, first: Val, position: Val) {
-        let lanes = self.lanes;
-        let vectors = KV_BLOCK / u32::from(lanes);
-        let last = b.sub(position, first);
-        let last = b.to_i32(last);
-        let last = b.splat(last, lanes);
-        b.for_const(i64::from(self.tile), |b, g| {
-            let g4 = b.shl(g, 2);
-            let row = b.mul_const(g, i64::from(KV_BLOCK * F32_BYTES));
-            let scores = at(s.buf, row).plus(s.scores as i32);
-            let masked = b.fconst(MASKED, lanes);
-            let mut peak = masked;
-            for v in 0..vectors {
-                let disp = (v * u32::from(lanes) * F32_BYTES) as i32;
-                let score = b.load(Mem::F32, scores.plus(disp), Ty::f32(lanes));
-                let number = b.iota(lanes);
-                let base = b.iconst((v * u32::from(lanes)) as i32, lanes);
-                let number = b.add(number, base);
-                let seen = b.cmp(Cmp::Le, number, last);
-                let mut score = b.select(seen, score, masked);
-                if self.window != 0 {
-                    let window = b.iconst(self.window as i32, lanes);
-                    let too_old = b.sub(last, window);
-                    let recent = b.cmp(Cmp::Lt, too_old, number);
-                    score = b.select(recent, score, masked);
-                }
-                b.store(Mem::F32, scores.plus(disp), score);
-                peak = b.max(peak, score);
-            }
-            let old_peak = b.load(Mem::F32, at(s.buf, g4).plus(s.peak as i32), Ty::F32);
-            let peak = b.reduce_max(peak);
-            let peak = b.max(old_peak, peak);
-            b.store(Mem::F32, at(s.buf, g4).plus(s.peak as i32), peak);
-            let shrink = b.sub(old_peak, peak);
-            let shrink = b.splat(shrink, 4);
-            let shrink = math::exp(b, shrink);
-            let shrink = b.extract(shrink, 0);
-            b.store(Mem::F32, at(s.buf, g4).plus(s.shrink as i32), shrink);
-            let peaks = b.splat(peak, lanes);
-            let mut total = b.fconst(0.0, lanes);
-            for v in 0..vectors {
-                let disp = (v * u32::from(lanes) * F32_BYTES) as i32;
-                let score = b.load(Mem::F32, scores.plus(disp), Ty::f32(lanes));
-                let below = b.sub(score, peaks);
-                let weight = math::exp(b, below);
-                b.store(Mem::F32, scores.plus(disp), weight);
-                total = b.add(total, weight);
-            }
-            let total = b.reduce_add(total);
-            let old = b.load(Mem::F32, at(s.buf, g4).plus(s.total as i32), Ty::F32);
-            let total = b.fma(old, shrink, total);
-            b.store(Mem::F32, at(s.buf, g4).plus(s.total as i32), total);
-        });
-    }
-
-    /// `sums = sums · shrink + Σ weight · value`.
-    fn mix(&self, b: &mut KernelBuilder, s: Scratch, place: BlockPlace) {
-        let at_once = self.vectors_at_once(self.head_dim);
-        let tile_width = at_once * u32::from(self.lanes);
-        let whole = self.head_dim / tile_width * tile_width;
-        for heads in self.head_passes() {
-            for (lo, hi, lanes, at_once) in [(0, whole, self.lanes, at_once), (whole, self.head_dim, 1, 1)] {
-                if lo < hi {
-                    self.mix_columns(b, s, place, heads.clone(), (lo, hi), lanes, at_once);
-                }
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn mix_columns(
-        &self,
-        b: &mut KernelBuilder,
-        s: Scratch,
-        place: BlockPlace,
-        heads: std::ops::Range<u32>,
-        (lo, hi): (u32, u32),
-        lanes: u8,
-        at_once: u32,
-    ) {
-        let width = u32::from(lanes) * F32_BYTES;
-        let (lo, hi) = (
-            b.index(i64::from(lo * F32_BYTES)),
-            b.index(i64::from(hi * F32_BYTES)),
-        );
-        b.for_loop(lo, hi, i64::from(at_once * width), &[], |b, d4, _| {
-            let d2 = b.sar(d4, 1);
-            let values = Addr {
-                index: b.add(place.values.index, d2),
-                ..place.values
-            };
-            let sums_at = |head: u32, v: u32| {
-                at(s.buf, d4).plus((s.sums + head * self.head_dim * F32_BYTES + v * width) as i32)
-            };
-            let mut init = Vec::new();
-            for head in heads.clone() {
-                let zero = b.index(0);
-                let shrink = at(s.buf, zero).plus((s.shrink + head * F32_BYTES) as i32);
-                let shrink = b.load_splat(Mem::F32, shrink, Ty::f32(lanes));
-                for v in 0..at_once {
-                    let sum = b.load(Mem::F32, sums_at(head, v), Ty::f32(lanes));
-                    init.push(b.mul(sum, shrink));
-                }
-            }
-            let (lo, hi) = (b.index(0), b.index(i64::from(KV_BLOCK * F32_BYTES)));
-            let sums = b.for_loop(lo, hi, i64::from(F32_BYTES), &init, |b, position4, sums| {
-                let row = b.mul_const(position4, i64::from(self.head_dim * 2 / F32_BYTES));
-                let values = Addr {
-                    index: b.add(values.index, row),
-                    ..values
-                };
-                let vectors: Vec<Val> = (0..at_once)
-                    .map(|v| {
-                        b.load(
-                            Mem::F16,
-                            values.plus((v * u32::from(lanes) * 2) as i32),
-                            Ty::f32(lanes),
-                        )
-                    })
-                    .collect();
-                let mut next = Vec::new();
-                for (n, head) in heads.clone().enumerate() {
-                    let weight = at(s.buf, position4).plus((s.scores + head * KV_BLOCK * F32_BYTES) as i32);
-                    let weight = b.load_splat(Mem::F32, weight, Ty::f32(lanes));
-                    for (v, &value) in vectors.iter().enumerate() {
-                        next.push(b.fma(weight, value, sums[n * vectors.len() + v]));
-                    }
-                }
-                next
-            });
-            for (n, &sum) in sums.iter().enumerate() {
-                let n = n as u32;
-                b.store(Mem::F32, sums_at(heads.start + n / at_once, n % at_once), sum);
-            }
-            Vec::new()
-        });
-    }
-
-    /// Divides by the totals and stores.
-    fn finish(&self, b: &mut KernelBuilder, s: Scratch, out: Addr) {
-        b.for_const(i64::from(self.tile), |b, g| {
-            let g4 = b.shl(g, 2);
-            let total = b.load(Mem::F32, at(s.buf, g4).plus(s.total as i32), Ty::F32);
-            let one = b.fconst(1.0, 1);
-            let inverse = b.div(one, total);
-            let row = b.mul_const(g, i64::from(self.head_dim * F32_BYTES));
-            for_lanes(b, self.head_dim, self.lanes, |b, i, lanes| {
-                let i = b.add(row, i);
-                let sum = b.load(Mem::F32, at(s.buf, i).plus(s.sums as i32), Ty::f32(lanes));
-                let factor = b.splat(inverse, lanes);
-                let v = b.mul(sum, factor);
-                let index = b.add(out.index, i);
-                b.store(Mem::F32, Addr { index, ..out }, v);
-            });
-        });
-    }
+/// The element `i` of 0, n − 1, 1, n − 2, …: late tiles see more positions than early ones, and threads get ranges of
+/// units, which should cost the same.
+fn from_both_ends(b: &mut KernelBuilder, i: Val, n: Val) -> Val {
+    let odd = b.rem_const(i, 2);
+    let half = b.sar(i, 1);
+    let back = b.sub(n, half);
+    let back = b.add_const(back, -1);
+    choose(b, odd, back, half)
 }

@@ -5,6 +5,10 @@
 //! an error that names the node: nothing falls back to the interpreter.
 
 mod attention;
+mod attention_block;
+#[cfg(test)]
+mod attention_tests;
+mod attention_tile;
 mod dot;
 mod embed;
 mod emit;
@@ -18,7 +22,7 @@ mod rows;
 pub use error::LowerError;
 pub use linear::Tile;
 
-use attention::AttentionKernel;
+use attention::{AttentionKernel, rows_of_tile};
 use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
@@ -237,11 +241,13 @@ impl<'g> Lowering<'g> {
             _ => return Err(self.unsupported(id, "queries are not [rows, heads, d]".into())),
         };
         self.kv_layer(id, layer, KvLayer { kv_heads, head_dim })?;
+        let tile = head_tile(heads / kv_heads, kv_heads);
         let kernel = AttentionKernel {
             heads,
             kv_heads,
             head_dim,
-            tile: head_tile(heads / kv_heads, kv_heads),
+            tile,
+            rows: rows_of_tile(tile, head_dim),
             scale,
             cap,
             window,
@@ -249,6 +255,7 @@ impl<'g> Lowering<'g> {
             lanes: self.options.lanes,
         };
         let units = self.count(id, rows, u64::from(kernel.units_per_row()))?;
+        let rows = self.count(id, rows, 1)?;
         let [q, _, pos, seq] = node.operands[..] else {
             unreachable!("arity is verified")
         };
@@ -263,8 +270,14 @@ impl<'g> Lowering<'g> {
             Arg::Input(Input::BlockTables),
             Arg::Buffer(out),
         ];
-        let kernel = self.generated(format!("{kernel:?}"), || kernel.build())?;
-        self.single_call(id, kernel, args, units);
+        let call = Call {
+            kernel: self.generated(format!("{kernel:?}"), || kernel.build())?,
+            args,
+            scalars: vec![rows],
+            units,
+            cost: 1,
+        };
+        self.step(id, vec![call]);
         Ok(())
     }
 
