@@ -47,9 +47,16 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_file(file: GgufFile) -> Result<Model, Error> {
-        let config = Config::from_gguf(&file)?;
-        check_vocabulary(file.metadata(), config.vocab_size)?;
-        let mut weights = ModelWeights::new(file);
+        Model::from_weights(ModelWeights::new(file))
+    }
+
+    /// Makes a model of the file beneath a weight table that declares nothing yet.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_weights(mut weights: ModelWeights) -> Result<Model, Error> {
+        let config = Config::from_gguf(weights.file())?;
+        check_vocabulary(weights.file().metadata(), config.vocab_size)?;
         let graph = build_graph(&config, &mut weights)?;
         let metadata = weights.file().metadata();
         let tokenizer = Tokenizer::from_metadata(metadata).map(Arc::new);

@@ -16,9 +16,14 @@ use crate::Error;
 use crate::error::shown;
 use crate::gguf::{GgufFile, TensorInfo};
 
+/// Makes the bytes of a tensor that no file holds: `tensor.bytes` bytes, rows one after another, always the same ones.
+pub type Generator = fn(&TensorInfo) -> Vec<u8>;
+
 /// The weights that a graph reads.
 pub struct ModelWeights {
     file: GgufFile,
+    /// Makes the tensors' bytes where the file has a table of tensors and nothing else.
+    generator: Option<Generator>,
     entries: HashMap<String, Entry>,
     /// Tensors of the file that something reads, or that are known to be without effect.
     used: HashSet<String>,
@@ -45,8 +50,17 @@ impl ModelWeights {
     pub fn new(file: GgufFile) -> ModelWeights {
         ModelWeights {
             file,
+            generator: None,
             entries: HashMap::new(),
             used: HashSet::new(),
+        }
+    }
+
+    /// The same over a file that is a table of tensors alone, whose bytes `generator` makes whenever they are asked for.
+    pub fn generated(file: GgufFile, generator: Generator) -> ModelWeights {
+        ModelWeights {
+            generator: Some(generator),
+            ..ModelWeights::new(file)
         }
     }
 
@@ -127,9 +141,9 @@ impl ModelWeights {
         let Some(info) = self.file.tensor(&tensor) else {
             return Ok(None);
         };
-        let bytes = (info.dtype == DType::F32).then(|| self.file.data(info));
+        let bytes = (info.dtype == DType::F32).then(|| self.bytes(info));
         let value = bytes
-            .and_then(|b| <[u8; 4]>::try_from(b).ok())
+            .and_then(|b| <[u8; 4]>::try_from(&*b).ok())
             .map(f32::from_le_bytes);
         let Some(value) = value.filter(|v| v.is_finite()) else {
             return Err(info.reject(self.file.name(), "a tensor's scale is one finite f32"));
@@ -200,9 +214,17 @@ impl ModelWeights {
         ty
     }
 
+    /// The bytes of a tensor.
+    fn bytes(&self, info: &TensorInfo) -> Cow<'_, [u8]> {
+        match self.generator {
+            Some(generate) => Cow::Owned(generate(info)),
+            None => Cow::Borrowed(self.file.data(info)),
+        }
+    }
+
     /// A tensor in F32, multiplied by `scale`.
     fn decoded(&self, info: &TensorInfo, scale: f32) -> Vec<u8> {
-        let bytes = self.file.data(info);
+        let bytes = self.bytes(info);
         let value = |i: usize| match info.dtype {
             DType::F32 => f32::from_le_bytes(bytes[4 * i..][..4].try_into().expect("four bytes")),
             DType::F16 => half::f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32(),
@@ -224,7 +246,7 @@ impl WeightSource for ModelWeights {
                 .expect("it was there when it was declared")
         };
         let bytes = match data {
-            Data::Stored(tensor) => Cow::Borrowed(self.file.data(stored(tensor))),
+            Data::Stored(tensor) => self.bytes(stored(tensor)),
             Data::Scaled(tensor, scale) => Cow::Owned(self.decoded(stored(tensor), *scale)),
             Data::Computed(values) => Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         };

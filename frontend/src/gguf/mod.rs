@@ -120,6 +120,46 @@ impl GgufFile {
         Ok(file)
     }
 
+    /// A model that is described and not there: metadata, and tensors by name, dims in GGUF's order and type, without
+    /// data. [`GgufFile::data`] must not be called on it.
+    ///
+    /// # Errors
+    /// Two tensors have the same name, or one's rows are no whole blocks of its type or too long to count.
+    pub fn described(
+        metadata: Metadata,
+        tensors: impl IntoIterator<Item = (String, Vec<u64>, DType)>,
+    ) -> Result<GgufFile, Error> {
+        let name = metadata.file().to_owned();
+        let tensors = tensors.into_iter().map(|(tensor, dims, dtype)| {
+            let mut info = TensorInfo {
+                name: tensor,
+                dims,
+                dtype,
+                part: 0,
+                offset: 0,
+                bytes: 0,
+            };
+            let rows = info.dims.iter().skip(1).try_fold(1u64, |n, &d| n.checked_mul(d));
+            let row = info.dims.first().and_then(|&n| dtype.row_bytes(n));
+            let bytes = rows.zip(row).and_then(|(rows, row)| rows.checked_mul(row));
+            info.bytes = bytes.ok_or_else(|| {
+                let problem = format!("rows of {:?} elements do not fit the type {dtype}", info.dims);
+                info.reject(&name, problem)
+            })?;
+            Ok(info)
+        });
+        let header = parse::Header {
+            version: 3,
+            metadata,
+            tensors: tensors.collect::<Result<_, Error>>()?,
+        };
+        let part = Part {
+            path: PathBuf::from(&name),
+            bytes: Bytes::Owned(Vec::new()),
+        };
+        GgufFile::from_header(header, part)
+    }
+
     fn from_header(header: parse::Header, part: Part) -> Result<GgufFile, Error> {
         let parse::Header {
             version,
