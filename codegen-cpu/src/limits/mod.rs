@@ -63,6 +63,69 @@ impl Effort {
     };
 }
 
+/// Loops that are ready to run, for limits that should be measured again and again: what memory gives may change by the
+/// minute where a machine is shared.
+pub struct LimitProbe {
+    probe: Probe,
+    caches: Caches,
+    widths: Vec<u8>,
+    threads: usize,
+}
+
+impl LimitProbe {
+    /// Makes code for `features`, at every vector width that they allow, and memory for `threads` threads (at least 1).
+    ///
+    /// # Errors
+    /// Where the processor lacks one of the features, or the system refuses memory or threads.
+    pub fn new(features: &CpuFeatures, threads: usize) -> Result<LimitProbe, Error> {
+        let caches = Caches::host();
+        let threads = threads.max(1);
+        let widths: Vec<u8> = [4, 8, 16]
+            .into_iter()
+            .filter(|&w| w <= features.vector_lanes())
+            .collect();
+        Ok(LimitProbe {
+            probe: Probe::new(features, &widths, threads, &caches)?,
+            caches,
+            widths,
+            threads,
+        })
+    }
+
+    /// Measures a limit with the widest vectors, in bytes or operations a second; `None` where the machine has no such
+    /// level.
+    pub fn measure(&mut self, limit: Limit, effort: Effort) -> Option<f64> {
+        let widest = self.widths.len().checked_sub(1)?;
+        self.at_width(limit, widest, effort)
+    }
+
+    fn at_width(&mut self, limit: Limit, width: usize, effort: Effort) -> Option<f64> {
+        Some(match limit {
+            Limit::Read(level) => {
+                let bytes = self.caches.working_set(level, self.threads)?;
+                self.probe.read(width, bytes, effort)
+            }
+            Limit::Dot4 => self.probe.dot4(width, effort),
+            Limit::Fma => self.probe.fma(width, effort),
+        })
+    }
+
+    /// Every limit at every width.
+    fn measure_all(&mut self, effort: Effort, into: &mut Vec<Measured>) {
+        let reads = Level::ALL.map(Limit::Read);
+        for width in 0..self.widths.len() {
+            for limit in reads.into_iter().chain([Limit::Dot4, Limit::Fma]) {
+                into.extend(self.at_width(limit, width, effort).map(|rate| Measured {
+                    limit,
+                    lanes: self.widths[width],
+                    threads: self.threads,
+                    rate,
+                }));
+            }
+        }
+    }
+}
+
 /// The limits of a machine.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MachineLimits {
@@ -83,32 +146,11 @@ impl MachineLimits {
         threads: &[usize],
         effort: Effort,
     ) -> Result<MachineLimits, Error> {
-        let caches = Caches::host();
-        let widths: Vec<u8> = [4, 8, 16]
-            .into_iter()
-            .filter(|&w| w <= features.vector_lanes())
-            .collect();
         let mut measured = Vec::new();
         for &threads in threads {
-            let mut probe = Probe::new(features, &widths, threads, &caches)?;
-            for (index, &lanes) in widths.iter().enumerate() {
-                let mut push = |limit, rate| {
-                    measured.push(Measured {
-                        limit,
-                        lanes,
-                        threads: threads.max(1),
-                        rate,
-                    });
-                };
-                for level in Level::ALL {
-                    if let Some(bytes) = caches.working_set(level, threads) {
-                        push(Limit::Read(level), probe.read(index, bytes, effort));
-                    }
-                }
-                push(Limit::Dot4, probe.dot4(index, effort));
-                push(Limit::Fma, probe.fma(index, effort));
-            }
+            LimitProbe::new(features, threads)?.measure_all(effort, &mut measured);
         }
+        let caches = Caches::host();
         Ok(MachineLimits { caches, measured })
     }
 
