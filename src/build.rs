@@ -124,7 +124,10 @@ pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildErro
 pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
     let graph = optimize(&model.graph, options.verify)?;
     let lanes = cpu_features(&options.cpu_features)?.vector_lanes();
-    Ok(lower(&graph, &LowerOptions::for_width(limits(model, options)?, lanes))?)
+    Ok(lower(
+        &graph,
+        &LowerOptions::for_width(limits(model, options)?, lanes),
+    )?)
 }
 
 /// Builds the model in the file at `path`.
@@ -132,8 +135,21 @@ pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
 /// # Errors
 /// Names the file, the thing and the bound.
 pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
-    let mut clock = Clock::default();
-    let model = clock.time("load", || Model::load(path))?;
+    let start = Instant::now();
+    let model = Model::load(path)?;
+    build_model(model, ("load".to_owned(), start.elapsed()), options)
+}
+
+/// Builds a model; `made` is the stage that made it.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_model(
+    model: Model,
+    made: (String, Duration),
+    options: &BuildOptions,
+) -> Result<Built, BuildError> {
+    let mut clock = Clock { stages: vec![made] };
     let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
     let limits = limits(&model, options)?;
     let features = cpu_features(&options.cpu_features)?;
@@ -172,7 +188,6 @@ pub fn cpu_features(list: &str) -> Result<CpuFeatures, lathe_codegen_cpu::Error>
     }
 }
 
-#[derive(Default)]
 struct Clock {
     stages: Vec<(String, Duration)>,
 }

@@ -153,6 +153,21 @@ fn the_machine_is_described() {
 }
 
 #[test]
+fn a_synthetic_model_is_benched_without_a_file() {
+    let args = ["--synthetic", "smollm2-135m:q8_0", "-p", "8", "-n", "1", "--json"];
+    let bench = json(&[&["bench"], &args[..]].concat());
+    assert!(bench["tg_tps"].as_f64().unwrap() > 0.0, "{bench}");
+    // 134.5 million weights of 34 bytes in 32, of which the packed form is a little larger.
+    let bytes = bench["bytes_per_token"].as_f64().unwrap();
+    assert!((1.40e8..1.55e8).contains(&bytes), "{bench}");
+    let message = refusal(&["bench", "--synthetic", "smollm2-135m:q3"], 2);
+    assert!(
+        message.contains("llama-3.1-8b") && message.contains("q4_k_m"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let tiny = Tiny::new(Family::Llama);
     for args in [

@@ -2,9 +2,10 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::build;
+use crate::build::{BuildOptions, Built, build, build_model};
 use crate::machine::stream_bandwidth;
 use clap::Args;
+use lathe_frontend::synthetic;
 use lathe_runtime::Engine;
 use serde_json::json;
 use std::time::Instant;
@@ -13,10 +14,20 @@ use std::time::Instant;
 const REPEATS: usize = 3;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example: lathe bench smollm2-135m -p 512 -n 64 -t 2 --json")]
+#[command(
+    after_help = "Example: lathe bench smollm2-135m -p 512 -n 64 -t 2 --json\n         lathe bench --synthetic llama-3.1-8b:q4_0 -p 128 -n 16"
+)]
 pub struct Bench {
-    #[command(flatten)]
-    model: ModelArg,
+    /// A built-in name, a path to a .gguf file, or hf:OWNER/REPO[:FILE]
+    #[arg(
+        value_name = "MODEL",
+        required_unless_present = "synthetic",
+        conflicts_with = "synthetic"
+    )]
+    model: Option<String>,
+    /// Random weights in the shape of a known model instead of a file, such as llama-3.1-8b:q4_k_m
+    #[arg(long, value_name = "SHAPE:QUANT")]
+    synthetic: Option<String>,
     /// Prompt tokens
     #[arg(short = 'p', long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     prompt: u32,
@@ -38,7 +49,7 @@ impl Bench {
         let mut options = self.run.build_options()?;
         let wanted = self.prompt + self.decode;
         options.context = Some(options.context.unwrap_or(wanted).max(wanted));
-        let mut built = build(&self.model.path()?, &options)?;
+        let mut built = self.build(&options)?;
         built.executable.set_profiling(self.profile);
         let vocab = lathe_ir::backend::Executable::plan(&built.executable).vocab;
         let tokens: Vec<u32> = (0..wanted)
@@ -56,6 +67,20 @@ impl Bench {
             f64::from(self.decode) / decode,
             options.threads,
         )
+    }
+
+    /// Builds the file's model or the synthetic one.
+    fn build(&self, options: &BuildOptions) -> Result<Built, CliError> {
+        match (&self.synthetic, &self.model) {
+            (Some(name), _) => {
+                let (shape, quant) = synthetic::parse(name).map_err(CliError::input)?;
+                let start = Instant::now();
+                let model = synthetic::model(&shape, &quant)?;
+                Ok(build_model(model, ("make".to_owned(), start.elapsed()), options)?)
+            }
+            (None, Some(model)) => Ok(build(&ModelArg { model: model.clone() }.path()?, options)?),
+            (None, None) => Err(CliError::input("name a model, or a shape with --synthetic")),
+        }
     }
 
     /// Seconds of the prompt and of the decoded tokens, from an empty cache.
