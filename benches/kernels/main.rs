@@ -116,8 +116,8 @@ fn criterion(quick: bool) -> Criterion {
         .without_plots()
         .sample_size(if quick { 10 } else { 20 })
         .nresamples(2000)
-        .warm_up_time(milliseconds(30, 300))
-        .measurement_time(milliseconds(150, 1000))
+        .warm_up_time(milliseconds(30, 200))
+        .measurement_time(milliseconds(150, 600))
         .output_directory(&target_folder().join("criterion"))
 }
 
