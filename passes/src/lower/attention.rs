@@ -75,10 +75,20 @@ impl AttentionKernel {
         self.heads / self.tile
     }
 
-    /// Slots whose running sums the registers hold, two vectors each.
+    /// Whether the registers hold what `slots` slots need of `vectors` vectors of keys or values: these, a sum of each for
+    /// each slot, and one query or weight.
+    pub fn registers_hold(&self, slots: u32, vectors: u32) -> bool {
+        let registers = if self.lanes == 16 { 32 } else { 16 };
+        vectors * (slots + 1) + 1 < registers
+    }
+
+    /// Slots of a pass over a block: as many as registers hold with two vectors of keys or values, but few enough for
+    /// two passes to be a tile of rows.
     pub fn slots_at_once(&self) -> u32 {
-        // 32 vector registers, or 16: two hold keys or values, one a query or weight.
-        if self.lanes == 16 { 12 } else { 6 }
+        (1..=12)
+            .rev()
+            .find(|&slots| self.registers_hold(slots, 2))
+            .unwrap_or(1)
     }
 
     /// Buffers: q, k, v, positions, seqs, tables, out. Scalar: the number of rows. Units: rows times

@@ -43,8 +43,10 @@ struct Products {
     vectors: u32,
     /// Lanes of a vector.
     lanes: u8,
-    /// Rows of the matrix.
+    /// Rows of the matrix; those of an unrolled iteration divide it.
     steps: u32,
+    /// Bytes of factors of the rows that count: the loop may stop after them.
+    end: Val,
     /// The matrix, and bytes of a row.
     matrix: (Addr, u32),
     /// The factors of the first slot, one f32 a row of the matrix, and bytes from slot to slot.
@@ -59,18 +61,24 @@ impl Products {
             .into_iter()
             .find(|n| self.steps.is_multiple_of(*n) && n / 2 * products < UNROLLED)
             .unwrap_or(1);
-        let (lo, hi) = (b.index(0), b.index(i64::from(self.steps * F32_BYTES)));
-        b.for_loop(lo, hi, i64::from(unroll * F32_BYTES), sums, |b, step4, sums| {
-            let row = b.mul_const(step4, i64::from(self.matrix.1 / F32_BYTES));
-            let row = moved(b, self.matrix.0, row);
-            let factors = moved(b, self.factors.0, step4);
-            let mut sums = sums.to_vec();
-            for step in 0..unroll {
-                let row = row.plus((step * self.matrix.1) as i32);
-                self.row(b, row, factors.plus((step * F32_BYTES) as i32), &mut sums);
-            }
-            sums
-        })
+        let lo = b.index(0);
+        b.for_loop(
+            lo,
+            self.end,
+            i64::from(unroll * F32_BYTES),
+            sums,
+            |b, step4, sums| {
+                let row = b.mul_const(step4, i64::from(self.matrix.1 / F32_BYTES));
+                let row = moved(b, self.matrix.0, row);
+                let factors = moved(b, self.factors.0, step4);
+                let mut sums = sums.to_vec();
+                for step in 0..unroll {
+                    let row = row.plus((step * self.matrix.1) as i32);
+                    self.row(b, row, factors.plus((step * F32_BYTES) as i32), &mut sums);
+                }
+                sums
+            },
+        )
     }
 
     fn row(&self, b: &mut KernelBuilder, row: Addr, factors: Addr, sums: &mut [Val]) {
@@ -98,43 +106,50 @@ fn moved(b: &mut KernelBuilder, from: Addr, by: Val) -> Addr {
 }
 
 impl Tile {
-    /// Lets the tile's slots see a block.
+    /// Lets the tile's slots see a block. Positions after the last row's are left out where that saves work: they are
+    /// masked, and their weights are +0.
     pub fn block(&self, b: &mut KernelBuilder, scratch: Buf, place: BlockPlace, span: Span) {
+        let seen = b.sub(span.last, place.first);
+        let (one, all) = (b.index(1), b.index(i64::from(KV_BLOCK)));
+        let seen = b.add(seen, one);
+        let seen = b.min(seen, all);
+        let seen = b.shl(seen, 2);
         self.for_passes(b, |b, slot, slots| {
-            self.scores(b, scratch, place.keys, slot, slots)
+            self.scores(b, scratch, (place.keys, seen), slot, slots);
         });
         self.mask(b, scratch, place.first, span);
         self.peaks(b, scratch);
         self.weights(b, scratch);
         self.for_passes(b, |b, slot, slots| {
-            self.mix(b, scratch, place.values, slot, slots)
+            self.mix(b, scratch, (place.values, seen), slot, slots);
         });
     }
 
     /// Vectors of a row of keys or values that a pass of so many slots holds sums of, of at most `most`: 1, 2 or 4.
     fn vectors_at_once(&self, slots: u32, most: u32) -> u32 {
-        let sums = 2 * self.kernel.slots_at_once();
-        let fits = |n: &u32| *n <= most && n * slots <= sums;
+        let fits = |n: &u32| *n <= most && self.kernel.registers_hold(slots, *n);
         [4, 2].into_iter().find(fits).unwrap_or(1)
     }
 
-    /// `scores[slot][position] = q · k` for `slots` slots from `slot` on.
-    fn scores(&self, b: &mut KernelBuilder, scratch: Buf, keys: Addr, slot: Val, slots: u32) {
+    /// `scores[slot][position] = q · k` for `slots` slots from `slot` on, at least where four times the position is below
+    /// `seen`.
+    fn scores(&self, b: &mut KernelBuilder, scratch: Buf, (keys, seen): (Addr, Val), slot: Val, slots: u32) {
         let (kernel, s) = (&self.kernel, self.scratch);
         let lanes = u32::from(kernel.lanes);
         let vectors = self.vectors_at_once(slots, KV_BLOCK / lanes);
         let q_bytes = kernel.head_dim * F32_BYTES;
         let q = self.of_slot(b, scratch, s.q, slot, q_bytes);
         let scores = self.of_slot(b, scratch, s.scores, slot, ROW);
-        let (lo, hi) = (b.index(0), b.index(i64::from(ROW)));
+        let (lo, end) = (b.index(0), b.index(i64::from(q_bytes)));
         let width = lanes * F32_BYTES;
-        b.for_loop(lo, hi, i64::from(vectors * width), &[], |b, position4, _| {
+        b.for_loop(lo, seen, i64::from(vectors * width), &[], |b, position4, _| {
             let position2 = b.sar(position4, 1);
             let products = Products {
                 slots,
                 vectors,
                 lanes: kernel.lanes,
                 steps: kernel.head_dim,
+                end,
                 matrix: (moved(b, keys, position2), KV_BLOCK * 2),
                 factors: (q, q_bytes),
             };
@@ -272,8 +287,9 @@ impl Tile {
         });
     }
 
-    /// `sums = sums · shrink + Σ weight · value` for `slots` slots from `slot` on.
-    fn mix(&self, b: &mut KernelBuilder, scratch: Buf, values: Addr, slot: Val, slots: u32) {
+    /// `sums = sums · shrink + Σ weight · value` for `slots` slots from `slot` on, over positions four times which are below
+    /// `seen`.
+    fn mix(&self, b: &mut KernelBuilder, scratch: Buf, values: (Addr, Val), slot: Val, slots: u32) {
         let (head_dim, lanes) = (self.kernel.head_dim, self.kernel.lanes);
         let vectors = self.vectors_at_once(slots, head_dim / u32::from(lanes));
         let mut lo = 0;
@@ -297,7 +313,7 @@ impl Tile {
         &self,
         b: &mut KernelBuilder,
         scratch: Buf,
-        values: Addr,
+        (values, seen): (Addr, Val),
         slot: Val,
         slots: u32,
         columns: Columns,
@@ -335,6 +351,7 @@ impl Tile {
                 vectors,
                 lanes,
                 steps: KV_BLOCK,
+                end: seen,
                 matrix: (moved(b, values, d2), self.kernel.head_dim * 2),
                 factors: (weights, ROW),
             };
