@@ -1,37 +1,39 @@
 //! Packs a plan's weights: every section in the form that its kernels read, in one block of memory.
 //!
-//! Matrices are cut into runs of panels, which the pool's threads take one after another.
+//! Matrices are cut into runs of panels. On one NUMA node the pool's threads take them one after another; on several,
+//! each thread packs the panels that it will multiply with, because the system puts memory on the node of the thread
+//! that touches it first ([`Owners`]). What was read of the model file is released piece by piece, so that a model is
+//! never in memory twice.
+
+mod owners;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
 use crate::memory::Pages;
 use crate::pool::ThreadPool;
 use lathe_ir::Id;
-use lathe_ir::backend::{WeightData, WeightSource};
-use lathe_ir::graph::RowOrder;
-use lathe_ir::layout::{ALIGN, PackedLayout, pack_rows};
-use lathe_ir::plan::{Plan, Section, SectionDecl, SectionForm};
+use lathe_ir::backend::WeightSource;
+use lathe_ir::layout::{ALIGN, pack_rows};
+use lathe_ir::plan::{Plan, Section};
 use lathe_ir::quant::dequantize;
+pub(crate) use owners::Owners;
+use source::{Form, Source};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of packed panels in one piece of work.
 const PIECE: u64 = 1 << 20;
+/// Bytes of tensors that are made for packing, rather than lent by the model file, that may exist at a time.
+const OWNED: u64 = 64 << 20;
 
 /// A plan's packed weights.
 pub struct PackedWeights {
     pages: Pages,
     /// Start of each section.
     offsets: Vec<u64>,
-}
-
-/// A section, what is in the model file for it, and its size.
-struct Source<'a> {
-    decl: &'a SectionDecl,
-    data: WeightData<'a>,
-    /// For panels only.
-    layout: Option<PackedLayout>,
-    bytes: u64,
 }
 
 /// A run of panels of a section, or a vector, and where it goes.
@@ -41,8 +43,14 @@ struct Piece<'a> {
     out: &'a mut [u8],
 }
 
+/// Pieces of work: for any thread, and for each thread those that only it may take.
+struct Queues<'a> {
+    shared: Mutex<VecDeque<Piece<'a>>>,
+    own: Vec<Mutex<VecDeque<Piece<'a>>>>,
+}
+
 impl PackedWeights {
-    /// Packs all sections of `plan`.
+    /// Packs all sections of `plan`, whichever thread comes first.
     ///
     /// # Errors
     /// Where a tensor is missing, differs from its declaration, or cannot be packed; the error names it.
@@ -51,33 +59,47 @@ impl PackedWeights {
         weights: &dyn WeightSource,
         pool: &mut ThreadPool,
     ) -> Result<PackedWeights, Error> {
-        let sources = plan.sections.values().map(|decl| Source::new(decl, weights));
-        let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+        PackedWeights::pack_for(plan, weights, pool, None)
+    }
+
+    /// The same; panels that have an owner are packed by it.
+    pub(crate) fn pack_for(
+        plan: &Plan,
+        weights: &dyn WeightSource,
+        pool: &mut ThreadPool,
+        owners: Option<&Owners>,
+    ) -> Result<PackedWeights, Error> {
+        let forms: Vec<Form> = plan.sections.values().map(Form::new).collect::<Result<_, _>>()?;
         let mut offsets = Vec::new();
         let mut end = 0u64;
-        for source in &sources {
+        for form in &forms {
             offsets.push(end);
             let next = end
-                .checked_add(source.bytes)
+                .checked_add(form.bytes)
                 .and_then(|n| n.checked_next_multiple_of(ALIGN));
-            end = next.ok_or_else(|| source.error("the sections exceed the address space"))?;
+            end = next.ok_or_else(|| form.error("the sections exceed the address space"))?;
         }
         let mut pages = Pages::new("packed weights", end)?;
-        let pieces = Mutex::new(cut(&sources, pages.slice_mut()));
-        let failure = Mutex::new(None);
-        pool.run(&|_| {
-            while let Some(piece) = lock(&pieces).pop_front() {
-                if let Err(error) = piece.pack() {
-                    lock(&failure).get_or_insert(error);
-                    lock(&pieces).clear();
-                }
+        let mut memory = pages.slice_mut();
+        let mut next = 0;
+        while next < forms.len() {
+            let first = next;
+            let mut sources = Vec::new();
+            let (mut bytes, mut owned) = (0, 0);
+            while next < forms.len() && owned < OWNED {
+                let source = Source::new(&forms[next], weights)?;
+                owned += source.owned_bytes();
+                bytes += forms[next].bytes.next_multiple_of(ALIGN) as usize;
+                sources.push(source);
+                next += 1;
             }
-        });
-        drop(pieces);
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(PackedWeights { pages, offsets }),
+            let (batch, rest) = memory.split_at_mut(bytes);
+            memory = rest;
+            let queues = Queues::new(pool.threads());
+            queues.cut(&sources, first, batch, owners);
+            queues.pack(weights, pool)?;
         }
+        Ok(PackedWeights { pages, offsets })
     }
 
     /// Bytes of all sections.
@@ -106,160 +128,102 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Cuts the memory of all sections into pieces of work.
-fn cut<'a>(sources: &'a [Source<'a>], mut memory: &'a mut [u8]) -> VecDeque<Piece<'a>> {
-    let mut pieces = VecDeque::new();
-    for source in sources {
-        let size = source.bytes.next_multiple_of(ALIGN) as usize;
-        let (mut section, rest) = memory.split_at_mut(size);
-        memory = rest;
-        let Some(layout) = &source.layout else {
-            let out = &mut section[..source.bytes as usize];
-            pieces.push_back(Piece {
-                source,
-                panels: 0..0,
-                out,
-            });
-            continue;
-        };
-        let stride = layout.panel_stride();
-        let run = (PIECE / stride).max(1);
-        let mut first = 0;
-        while first < layout.panels() {
-            let panels = first..(first + run).min(layout.panels());
-            let (out, rest) = section.split_at_mut(((panels.end - first) * stride) as usize);
-            section = rest;
-            first = panels.end;
-            pieces.push_back(Piece { source, panels, out });
-        }
-    }
-    pieces
-}
-
-impl<'a> Source<'a> {
-    fn new(decl: &'a SectionDecl, weights: &'a dyn WeightSource) -> Result<Source<'a>, Error> {
-        let data = weights
-            .weight(&decl.weight)
-            .ok_or_else(|| Error::NoWeight(decl.weight.clone()))?;
-        let shape: Option<Vec<u64>> = decl.ty.dims.iter().map(|d| d.constant()).collect();
-        let agrees = match shape.as_deref() {
-            Some(&[rows, columns]) => data.rows == rows && data.columns == columns,
-            Some(&[n]) => data.rows.checked_mul(data.columns) == Some(n),
-            _ => false,
-        };
-        if !agrees || data.dtype != decl.ty.dtype {
-            return Err(Error::WeightType {
-                name: decl.weight.clone(),
-                got: data.dtype,
-                got_rows: data.rows,
-                got_columns: data.columns,
-                want: decl.ty.to_string(),
-            });
-        }
-        let mut source = Source {
-            decl,
-            data,
-            layout: None,
-            bytes: 0,
-        };
-        source.check_bytes()?;
-        match decl.form {
-            SectionForm::Panels => {
-                let layout = PackedLayout::of(decl.ty.dtype, source.data.rows, source.data.columns)
-                    .map_err(|e| source.error(e.to_string()))?;
-                source.check_order(layout.rows)?;
-                source.bytes = layout.bytes();
-                source.layout = Some(layout);
-            }
-            SectionForm::Vector => {
-                let n = source.data.rows * source.data.columns;
-                source.check_order(n)?;
-                source.bytes = n
-                    .checked_mul(4)
-                    .ok_or_else(|| source.error("its size overflows"))?;
-            }
-        }
-        Ok(source)
-    }
-
-    fn error(&self, what: impl Into<String>) -> Error {
-        Error::Pack {
-            name: self.decl.weight.clone(),
-            what: what.into(),
+impl<'a> Queues<'a> {
+    fn new(threads: usize) -> Queues<'a> {
+        Queues {
+            shared: Mutex::default(),
+            own: (0..threads).map(|_| Mutex::default()).collect(),
         }
     }
 
-    fn check_bytes(&self) -> Result<(), Error> {
-        let row = self.data.dtype.row_bytes(self.data.columns);
-        let want = row.and_then(|row| row.checked_mul(self.data.rows));
-        let got = self.data.bytes.len() as u64;
-        match want {
-            Some(want) if want == got => Ok(()),
-            Some(want) => Err(self.error(format!("it has {got} bytes instead of {want}"))),
-            None => Err(self.error("its size overflows or its rows are no whole blocks")),
-        }
-    }
-
-    fn check_order(&self, rows: u64) -> Result<(), Error> {
-        let SectionDecl {
-            order, heads, dims, ..
-        } = *self.decl;
-        if order == RowOrder::Natural {
-            return Ok(());
-        }
-        let (heads, dims) = (u64::from(heads), u64::from(dims));
-        let fits = heads > 0 && rows.is_multiple_of(heads) && dims <= rows / heads && dims.is_multiple_of(2);
-        if fits {
-            Ok(())
-        } else {
-            Err(self.error(format!("{rows} rows are no {heads} heads that rotate {dims}")))
-        }
-    }
-
-    /// The row of the file that goes to row `packed`.
-    fn file_row(&self, packed: usize, rows: usize) -> usize {
-        match self.decl.order {
-            RowOrder::Natural => packed,
-            RowOrder::RopeHalf => {
-                let group = rows / self.decl.heads as usize;
-                let (start, row) = (packed / group * group, packed % group);
-                start + rope_half(row, self.decl.dims as usize)
+    /// Cuts `memory`, which holds the sections of `sources` from number `first` on, into pieces of work.
+    fn cut(
+        &self,
+        sources: &'a [Source<'a>],
+        first: usize,
+        mut memory: &'a mut [u8],
+        owners: Option<&Owners>,
+    ) {
+        for (number, source) in (first..).zip(sources) {
+            let bytes = source.form.bytes as usize;
+            let (section, rest) = memory.split_at_mut(bytes.next_multiple_of(ALIGN as usize));
+            memory = rest;
+            let mut section = &mut section[..bytes];
+            let Some(layout) = &source.form.layout else {
+                self.push(source, None, 0..0, section);
+                continue;
+            };
+            let most = (PIECE / layout.panel_stride()).max(1);
+            let mut panel = 0;
+            while panel < layout.panels() {
+                let (owner, end) = match owners.and_then(|o| o.of(number, panel)) {
+                    Some((owner, end)) => (Some(owner), end),
+                    None => (None, u64::MAX),
+                };
+                let end = end.min(panel + most).min(layout.panels());
+                let (out, rest) = section.split_at_mut(((end - panel) * layout.panel_stride()) as usize);
+                section = rest;
+                self.push(source, owner, panel..end, out);
+                panel = end;
             }
         }
     }
-}
 
-/// Of `dims` rows that rotate in neighbouring pairs, the even ones come first, then the odd ones; others stay.
-fn rope_half(row: usize, dims: usize) -> usize {
-    let half = dims / 2;
-    if row < half {
-        2 * row
-    } else if row < dims {
-        2 * (row - half) + 1
-    } else {
-        row
+    fn push(&self, source: &'a Source<'a>, owner: Option<usize>, panels: Range<u64>, out: &'a mut [u8]) {
+        source.add_piece();
+        let queue = owner.and_then(|thread| self.own.get(thread));
+        lock(queue.unwrap_or(&self.shared)).push_back(Piece { source, panels, out });
+    }
+
+    /// The next piece for a thread: its own first.
+    fn next(&self, thread: usize) -> Option<Piece<'a>> {
+        let own = lock(&self.own[thread]).pop_front();
+        own.or_else(|| lock(&self.shared).pop_front())
+    }
+
+    fn clear(&self) {
+        self.own.iter().for_each(|queue| lock(queue).clear());
+        lock(&self.shared).clear();
+    }
+
+    /// Packs all pieces on the pool's threads.
+    fn pack(&self, weights: &dyn WeightSource, pool: &mut ThreadPool) -> Result<(), Error> {
+        let failure = Mutex::new(None);
+        pool.run(&|team| {
+            while let Some(piece) = self.next(team.thread) {
+                if let Err(error) = piece.pack(weights) {
+                    lock(&failure).get_or_insert(error);
+                    self.clear();
+                }
+            }
+        });
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failure.map_or(Ok(()), Err)
     }
 }
 
 impl Piece<'_> {
-    fn pack(self) -> Result<(), Error> {
+    fn pack(self, weights: &dyn WeightSource) -> Result<(), Error> {
         let Piece { source, panels, out } = self;
         let data = &source.data;
-        let packed = match &source.layout {
+        let form = source.form;
+        let packed = match &form.layout {
             Some(layout) => {
-                let row = |packed| source.file_row(packed, layout.rows as usize);
-                pack_rows(layout, data.dtype, &data.bytes, row, panels, out)
+                let row = |packed| form.file_row(packed, layout.rows as usize);
+                pack_rows(layout, data.dtype, &data.bytes, row, panels.clone(), out)
             }
             None => {
                 let mut values = vec![0.0f32; out.len() / 4];
                 dequantize(data.dtype, &data.bytes, &mut values).map(|()| {
                     for (i, out) in out.chunks_exact_mut(4).enumerate() {
-                        out.copy_from_slice(&values[source.file_row(i, values.len())].to_le_bytes());
+                        out.copy_from_slice(&values[form.file_row(i, values.len())].to_le_bytes());
                     }
                 })
             }
         };
-        packed.map_err(|e| source.error(e.to_string()))
+        packed.map_err(|e| form.error(e.to_string()))?;
+        source.release(weights, panels);
+        Ok(())
     }
 }
 
@@ -284,153 +248,4 @@ pub(crate) fn decode_vector(weights: &dyn WeightSource, name: &str, n: usize) ->
     let mut values = vec![0.0; n];
     dequantize(data.dtype, &data.bytes, &mut values).map_err(|e| error(e.to_string()))?;
     Ok(values)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lathe_ir::DType;
-    use lathe_ir::layout::unpack_row;
-    use lathe_ir::quant::quantize;
-    use lathe_ir::types::TensorType;
-    use std::borrow::Cow;
-
-    /// A matrix and a vector; `value` of each element by row and column.
-    struct Source {
-        dtype: DType,
-        rows: u64,
-        columns: u64,
-    }
-
-    fn value(row: u64, column: u64) -> f32 {
-        (row as f32 - 20.0) * 0.5 + (column % 7) as f32
-    }
-
-    impl WeightSource for Source {
-        fn weight(&self, name: &str) -> Option<WeightData<'_>> {
-            let (rows, columns, dtype) = match name {
-                "matrix" => (self.rows, self.columns, self.dtype),
-                "bias" => (1, self.rows, DType::F16),
-                _ => return None,
-            };
-            let values: Vec<f32> = match name {
-                "bias" => (0..columns).map(|i| i as f32).collect(),
-                _ => (0..rows * columns)
-                    .map(|i| value(i / columns, i % columns))
-                    .collect(),
-            };
-            let bytes = Cow::Owned(quantize(dtype, &values).unwrap());
-            Some(WeightData {
-                dtype,
-                rows,
-                columns,
-                bytes,
-            })
-        }
-    }
-
-    fn plan(source: &Source, order: RowOrder, heads: u32, dims: u32) -> Plan {
-        let mut plan = Plan::default();
-        let matrix = TensorType::matrix(source.rows, source.columns, source.dtype);
-        let bias = TensorType::new([source.rows], DType::F16);
-        for (weight, ty, form) in [
-            ("matrix", matrix, SectionForm::Panels),
-            ("bias", bias, SectionForm::Vector),
-        ] {
-            let weight = weight.to_owned();
-            plan.sections.push(SectionDecl {
-                weight,
-                ty,
-                form,
-                order,
-                heads,
-                dims,
-            });
-        }
-        plan
-    }
-
-    fn pack(source: &Source, plan: &Plan, threads: usize) -> Result<PackedWeights, Error> {
-        PackedWeights::pack(plan, source, &mut ThreadPool::new(threads).unwrap())
-    }
-
-    /// The row of the file that each packed row holds, and the same of the vector.
-    fn packed_rows(source: &Source, plan: &Plan) -> Vec<u64> {
-        let packed = pack(source, plan, 3).unwrap();
-        let sections: Vec<Section> = plan.sections.ids().collect();
-        let layout = PackedLayout::of(source.dtype, source.rows, source.columns).unwrap();
-        let panels = &packed.section(sections[0])[..layout.bytes() as usize];
-        let bias = &packed.section(sections[1])[..4 * source.rows as usize];
-        let bias = bias
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()) as u64);
-        let mut row = vec![0.0; source.columns as usize];
-        let rows = (0..source.rows).map(|packed_row| {
-            unpack_row(&layout, panels, packed_row, &mut row).unwrap();
-            let found = (0..source.rows).find(|&r| (row[0] - value(r, 0)).abs() < 0.2);
-            found.expect("the row is one of the file's")
-        });
-        let rows: Vec<u64> = rows.collect();
-        assert_eq!(rows, bias.collect::<Vec<_>>());
-        rows
-    }
-
-    #[test]
-    fn rows_go_where_their_order_says() {
-        for dtype in [DType::F32, DType::Bf16, DType::Q8_0] {
-            let source = Source {
-                dtype,
-                rows: 40,
-                columns: 64,
-            };
-            let natural = packed_rows(&source, &plan(&source, RowOrder::Natural, 0, 0));
-            assert_eq!(natural, (0..40).collect::<Vec<_>>());
-            let halves = packed_rows(&source, &plan(&source, RowOrder::RopeHalf, 4, 6));
-            assert_eq!(
-                halves[..20],
-                [
-                    0, 2, 4, 1, 3, 5, 6, 7, 8, 9, 10, 12, 14, 11, 13, 15, 16, 17, 18, 19
-                ]
-            );
-        }
-    }
-
-    #[test]
-    fn many_pieces_pack_as_one_thread_does() {
-        let source = Source {
-            dtype: DType::F32,
-            rows: 1000,
-            columns: 4096,
-        };
-        let plan = plan(&source, RowOrder::Natural, 0, 0);
-        let (one, three) = (pack(&source, &plan, 1).unwrap(), pack(&source, &plan, 3).unwrap());
-        assert_eq!(one.bytes(), three.bytes());
-        assert!(one.pages.slice() == three.pages.slice());
-        // The last rows of the last panel are padding.
-        assert!(
-            one.section(plan.sections.ids().next().unwrap())[62 * 16 * 4096 * 4..][8 * 4..16 * 4]
-                .iter()
-                .all(|&b| b == 0)
-        );
-    }
-
-    #[test]
-    fn an_order_that_does_not_fit_is_refused() {
-        let source = Source {
-            dtype: DType::F32,
-            rows: 40,
-            columns: 8,
-        };
-        for (heads, dims) in [(0, 2), (3, 2), (4, 12), (4, 5)] {
-            let error = pack(&source, &plan(&source, RowOrder::RopeHalf, heads, dims), 2)
-                .err()
-                .unwrap();
-            assert!(
-                error
-                    .to_string()
-                    .starts_with("tensor `matrix` cannot be packed: 40 rows"),
-                "{error}"
-            );
-        }
-    }
 }

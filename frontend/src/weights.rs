@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use lathe_ir::backend::{WeightData, WeightSource};
 use lathe_ir::types::{Dim, TensorType};
@@ -261,6 +262,18 @@ impl WeightSource for ModelWeights {
             columns,
             bytes,
         })
+    }
+
+    fn release(&self, name: &str, bytes: Range<u64>) {
+        let (tensor, bytes) = match self.entries.get(name).map(|e| &e.data) {
+            Some(Data::Stored(tensor)) => (tensor, bytes),
+            // What was asked for is decoded from all of the tensor.
+            Some(Data::Scaled(tensor, _)) => (tensor, 0..u64::MAX),
+            Some(Data::Computed(_)) | None => return,
+        };
+        if let Some(info) = self.file.tensor(tensor).filter(|_| self.generator.is_none()) {
+            self.file.release(info, bytes);
+        }
     }
 }
 

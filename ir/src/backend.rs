@@ -3,12 +3,19 @@
 use crate::dtype::DType;
 use crate::plan::Plan;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Raw weights by name, as stored in the model file.
 pub trait WeightSource: Sync {
     /// The tensor with this name, as the graph names it (without a trailing `.weight`).
     fn weight(&self, name: &str) -> Option<WeightData<'_>>;
+
+    /// Says that these bytes of a tensor will hardly be read again: a source that holds them in memory only because they
+    /// were read may let go of them. Reading them again is slower then, and as right as before.
+    fn release(&self, name: &str, bytes: Range<u64>) {
+        let _ = (name, bytes);
+    }
 }
 
 /// One stored tensor.

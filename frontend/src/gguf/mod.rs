@@ -15,6 +15,7 @@ mod value;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lathe_ir::DType;
@@ -247,6 +248,16 @@ impl GgufFile {
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
         let start = tensor.offset as usize;
         &self.parts[tensor.part].bytes[start..start + tensor.bytes as usize]
+    }
+
+    /// Lets the system drop the memory that holds `bytes` of a tensor of this file, as far as they are mapped; reading
+    /// them again reads the file again.
+    pub fn release(&self, tensor: &TensorInfo, bytes: Range<u64>) {
+        let (start, end) = (bytes.start.min(tensor.bytes), bytes.end.min(tensor.bytes));
+        if let Some(part) = self.parts.get(tensor.part).filter(|_| start < end) {
+            let at = |offset: u64| (tensor.offset + offset) as usize;
+            part.bytes.release(at(start)..at(end));
+        }
     }
 }
 

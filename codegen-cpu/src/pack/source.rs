@@ -1,0 +1,189 @@
+//! What a section is packed from: its declaration, checked against the tensor that the model file has for it.
+
+use crate::Error;
+use lathe_ir::backend::{WeightData, WeightSource};
+use lathe_ir::graph::RowOrder;
+use lathe_ir::layout::{PANEL_ROWS, PackedLayout};
+use lathe_ir::plan::{SectionDecl, SectionForm};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A section's size and form, which follow from its declaration alone.
+pub(super) struct Form<'a> {
+    pub(super) decl: &'a SectionDecl,
+    pub(super) rows: u64,
+    pub(super) columns: u64,
+    /// For panels only.
+    pub(super) layout: Option<PackedLayout>,
+    pub(super) bytes: u64,
+}
+
+/// A section and the tensor that it is packed from.
+pub(super) struct Source<'a> {
+    pub(super) form: &'a Form<'a>,
+    pub(super) data: WeightData<'a>,
+    /// Pieces of the section that are not packed yet.
+    left: AtomicUsize,
+}
+
+impl<'a> Form<'a> {
+    /// Of a declaration.
+    pub(super) fn new(decl: &'a SectionDecl) -> Result<Form<'a>, Error> {
+        let error = |what: String| Error::Pack {
+            name: decl.weight.clone(),
+            what,
+        };
+        let dims: Option<Vec<u64>> = decl.ty.dims.iter().map(|d| d.constant()).collect();
+        let (rows, columns) = match dims.as_deref() {
+            Some(&[rows, columns]) => (rows, columns),
+            Some(&[n]) => (1, n),
+            _ => return Err(error(format!("{} is neither a matrix nor a vector", decl.ty))),
+        };
+        let mut form = Form {
+            decl,
+            rows,
+            columns,
+            layout: None,
+            bytes: 0,
+        };
+        match decl.form {
+            SectionForm::Panels => {
+                let layout =
+                    PackedLayout::of(decl.ty.dtype, rows, columns).map_err(|e| error(e.to_string()))?;
+                form.check_order(layout.rows)?;
+                form.bytes = layout.bytes();
+                form.layout = Some(layout);
+            }
+            SectionForm::Vector => {
+                let n = rows.checked_mul(columns);
+                let bytes = n.and_then(|n| n.checked_mul(4));
+                form.bytes = bytes.ok_or_else(|| error("its size overflows".to_owned()))?;
+                form.check_order(form.bytes / 4)?;
+            }
+        }
+        Ok(form)
+    }
+
+    /// The error for this section.
+    pub(super) fn error(&self, what: impl Into<String>) -> Error {
+        Error::Pack {
+            name: self.decl.weight.clone(),
+            what: what.into(),
+        }
+    }
+
+    fn check_order(&self, rows: u64) -> Result<(), Error> {
+        let SectionDecl {
+            order, heads, dims, ..
+        } = *self.decl;
+        if order == RowOrder::Natural {
+            return Ok(());
+        }
+        let (heads, dims) = (u64::from(heads), u64::from(dims));
+        let fits = heads > 0 && rows.is_multiple_of(heads) && dims <= rows / heads && dims.is_multiple_of(2);
+        if fits {
+            Ok(())
+        } else {
+            Err(self.error(format!("{rows} rows are no {heads} heads that rotate {dims}")))
+        }
+    }
+
+    /// The row of the file that goes to row `packed` of `rows`.
+    pub(super) fn file_row(&self, packed: usize, rows: usize) -> usize {
+        match self.decl.order {
+            RowOrder::Natural => packed,
+            RowOrder::RopeHalf => {
+                let group = rows / self.decl.heads as usize;
+                let (start, row) = (packed / group * group, packed % group);
+                start + rope_half(row, self.decl.dims as usize)
+            }
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// The tensor of a section.
+    pub(super) fn new(form: &'a Form<'a>, weights: &'a dyn WeightSource) -> Result<Source<'a>, Error> {
+        let decl = form.decl;
+        let data = weights
+            .weight(&decl.weight)
+            .ok_or_else(|| Error::NoWeight(decl.weight.clone()))?;
+        let agrees = match decl.ty.dims.len() {
+            2 => (data.rows, data.columns) == (form.rows, form.columns),
+            _ => data.rows.checked_mul(data.columns) == Some(form.columns),
+        };
+        if !agrees || data.dtype != decl.ty.dtype {
+            return Err(Error::WeightType {
+                name: decl.weight.clone(),
+                got: data.dtype,
+                got_rows: data.rows,
+                got_columns: data.columns,
+                want: decl.ty.to_string(),
+            });
+        }
+        let source = Source {
+            form,
+            data,
+            left: AtomicUsize::new(0),
+        };
+        source.check_bytes()?;
+        Ok(source)
+    }
+
+    fn check_bytes(&self) -> Result<(), Error> {
+        let row = self.data.dtype.row_bytes(self.data.columns);
+        let want = row.and_then(|row| row.checked_mul(self.data.rows));
+        let got = self.data.bytes.len() as u64;
+        match want {
+            Some(want) if want == got => Ok(()),
+            Some(want) => Err(self.form.error(format!("it has {got} bytes instead of {want}"))),
+            None => Err(self
+                .form
+                .error("its size overflows or its rows are no whole blocks")),
+        }
+    }
+
+    /// Bytes of the tensor that were made for this source and go with it.
+    pub(super) fn owned_bytes(&self) -> u64 {
+        match &self.data.bytes {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Counts a piece that is to be packed.
+    pub(super) fn add_piece(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells `weights` which bytes were read for the last time, now that the piece of these panels is packed: its own
+    /// rows where they lie in the file as they are packed, else all of them with the last piece.
+    pub(super) fn release(&self, weights: &dyn WeightSource, panels: Range<u64>) {
+        let all = self.data.bytes.len() as u64;
+        let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
+        let natural = self.form.layout.is_some() && self.form.decl.order == RowOrder::Natural;
+        let bytes = if natural {
+            let row = all / self.data.rows.max(1);
+            let end = |panel: u64| (panel * PANEL_ROWS as u64).min(self.data.rows) * row;
+            end(panels.start)..end(panels.end)
+        } else if last {
+            0..all
+        } else {
+            return;
+        };
+        weights.release(&self.form.decl.weight, bytes);
+    }
+}
+
+/// Of `dims` rows that rotate in neighbouring pairs, the even ones come first, then the odd ones; others stay.
+fn rope_half(row: usize, dims: usize) -> usize {
+    let half = dims / 2;
+    if row < half {
+        2 * row
+    } else if row < dims {
+        2 * (row - half) + 1
+    } else {
+        row
+    }
+}
