@@ -117,17 +117,19 @@ pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildErro
     })
 }
 
+/// How products are tiled for a processor.
+fn lower_options(limits: Limits, features: &CpuFeatures) -> LowerOptions {
+    LowerOptions::for_width(limits, features.vector_lanes()).with_matrix_unit(features.has_matrix_unit())
+}
+
 /// Optimizes and lowers a model.
 ///
 /// # Errors
 /// As [`optimize`] and [`limits`], and where an op can't be lowered.
 pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
     let graph = optimize(&model.graph, options.verify)?;
-    let lanes = cpu_features(&options.cpu_features)?.vector_lanes();
-    Ok(lower(
-        &graph,
-        &LowerOptions::for_width(limits(model, options)?, lanes),
-    )?)
+    let features = cpu_features(&options.cpu_features)?;
+    Ok(lower(&graph, &lower_options(limits(model, options)?, &features))?)
 }
 
 /// Builds the model in the file at `path`.
@@ -144,17 +146,12 @@ pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_model(
-    model: Model,
-    made: (String, Duration),
-    options: &BuildOptions,
-) -> Result<Built, BuildError> {
+pub fn build_model(model: Model, made: (String, Duration), options: &BuildOptions) -> Result<Built, BuildError> {
     let mut clock = Clock { stages: vec![made] };
     let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
     let limits = limits(&model, options)?;
     let features = cpu_features(&options.cpu_features)?;
-    let lower_options = LowerOptions::for_width(limits, features.vector_lanes());
-    let plan = clock.time("lower", || lower(&graph, &lower_options))?;
+    let plan = clock.time("lower", || lower(&graph, &lower_options(limits, &features)))?;
     let cpu = CpuOptions {
         threads: options.threads,
         features,

@@ -23,21 +23,26 @@ const LIMITS: Limits = Limits {
 };
 
 fn plan(family: Family, dtype: DType, lanes: u8) -> Plan {
+    lowered(family, dtype, &LowerOptions::for_width(LIMITS, lanes))
+}
+
+fn lowered(family: Family, dtype: DType, options: &LowerOptions) -> Plan {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     TinyModel::new(family).with_dtype(dtype).write(&path).unwrap();
     let model = Model::load(&path).unwrap();
-    lower(
-        &optimize(&model.graph, true).unwrap(),
-        &LowerOptions::for_width(LIMITS, lanes),
-    )
-    .unwrap()
+    lower(&optimize(&model.graph, true).unwrap(), options).unwrap()
 }
 
 /// Random contents of a buffer, such as the plan means it to hold; `q8a` for a buffer of int8 activations.
 fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
     let floats = |n: usize, rng: &mut Rng| -> Vec<f32> { (0..n).map(|_| rng.normal()).collect() };
     let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    // One number a row, over and over.
+    let rows = |values: &[u32]| -> Vec<u8> {
+        let rows = values.iter().cycle().take(plan.limits.tokens as usize);
+        rows.flat_map(|v| v.to_le_bytes()).collect()
+    };
     match arg {
         Arg::Section(id) => {
             let decl = &plan.sections[id];
@@ -72,20 +77,20 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
             quantize(DType::F16, &floats(bytes / 2, rng)).unwrap()
         }
         Arg::Rope(id) => {
-            let n = plan.ropes[id].spec.dims as usize * LIMITS.tokens as usize;
+            let n = plan.ropes[id].spec.dims as usize * plan.limits.tokens as usize;
             quantize(DType::F32, &floats(n, rng)).unwrap()
         }
-        Arg::Input(Input::Tokens) => words(&[3, 1, 4, 15, 9, 2, 6, 5, 35]),
-        Arg::Input(Input::Positions) => words(&[33, 34, 35, 36, 37, 0, 1, 2, 64]),
-        Arg::Input(Input::Seqs) => words(&[0, 0, 0, 0, 0, 1, 1, 1, 1]),
-        Arg::Input(Input::Outputs) => words(&[8, 0, 3, 1, 1, 2, 7, 6, 5]),
+        Arg::Input(Input::Tokens) => rows(&[3, 1, 4, 15, 9, 2, 6, 5, 35]),
+        Arg::Input(Input::Positions) => rows(&[33, 34, 35, 36, 37, 0, 1, 2, 64]),
+        Arg::Input(Input::Seqs) => rows(&[0, 0, 0, 0, 0, 1, 1, 1, 1]),
+        Arg::Input(Input::Outputs) => rows(&[8, 0, 3, 1, 1, 2, 7, 6, 5]),
         Arg::Input(Input::BlockTables) => words(&[5, 0, 3, 1, 4, 2]),
         Arg::Buffer(id) => {
             let bytes = plan.buffers[id].bytes as usize;
             if !q8a {
                 return quantize(DType::F32, &floats(bytes / 4, rng)).unwrap();
             }
-            let k = bytes / LIMITS.tokens as usize * 2 / 3;
+            let k = bytes / plan.limits.tokens as usize * 2 / 3;
             let mut rows = vec![0; bytes];
             for row in rows.chunks_exact_mut(k + k / 2) {
                 lathe_ir::layout::quantize_row_q8a(&floats(k, rng), row).unwrap();
@@ -257,12 +262,12 @@ fn aarch64_code_equals_the_interpreter() {
     }
 }
 
-/// Products with 4-bit codes need a signed dot product, with 8-bit codes one of mixed signs.
+/// Products with 4-bit codes take the signed dot product, with 8-bit codes that of mixed signs where there is one.
 #[test]
 fn aarch64_products_use_the_dot_instruction() {
     for (dtype, instructions) in [
         (DType::Q4_0, ["", "sdot", "sdot"]),
-        (DType::Q8_0, ["", "", "usdot"]),
+        (DType::Q8_0, ["", "sdot", "usdot"]),
     ] {
         let plan = plan(Family::Llama, dtype, 4);
         let is_product = |k: &&Kernel| k.name.starts_with("linear.") && k.name.contains(".q8a");
@@ -276,6 +281,39 @@ fn aarch64_products_use_the_dot_instruction() {
                 assert_eq!(found, wanted, "@{} on {features}", kernel.name);
             }
         }
+    }
+}
+
+/// Tiles of sixteen rows: by the matrix unit where this processor has one, else by its vectors.
+#[test]
+fn products_for_a_matrix_unit_equal_the_interpreter() {
+    let host = CpuFeatures::host().unwrap();
+    if host.vector_lanes() != 16 || !host.has_dot4() {
+        return eprintln!("skipped: no AVX-512 with VNNI here");
+    }
+    let limits = Limits {
+        tokens: 35,
+        outputs: 35,
+        ..LIMITS
+    };
+    let options = LowerOptions::for_width(limits, 16).with_matrix_unit(true);
+    let mut rng = Rng::new(11);
+    for dtype in [DType::Q4_1, DType::Q8_0, DType::Q5_0, DType::Q6K] {
+        let plan = lowered(Family::Llama, dtype, &options);
+        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+        let compiled = CompiledKernels::compile(&kernels, &host, OptLevel::default(), 2).unwrap();
+        let products = plan.steps.iter().flat_map(|s| &s.calls);
+        let products = products.filter(|c| plan.kernels[c.kernel].name.ends_with(".matrix"));
+        let mut seen = Vec::new();
+        for call in products {
+            if !seen.contains(&call.kernel) {
+                seen.push(call.kernel);
+                for rows in [15, 16, 35] {
+                    check(&Example::new(&plan, call, rows, &mut rng), &compiled, &host);
+                }
+            }
+        }
+        assert!(!seen.is_empty(), "{dtype}: no product for the matrix unit");
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`CpuExecutable`] is the whole: it compiles a plan's kernels ([`clif`]), packs its weights ([`pack`]), and runs its
 //! steps on a [`pool`] of threads, each of which gets a fixed share of a step's units ([`partition`]).
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod clif;
 mod error;
 pub mod exec;

@@ -61,6 +61,8 @@ const X86_64: &[Feature] = features! {
     "avx512dq" "has_avx512dq" false;
     "avx512vl" "has_avx512vl" false;
     "avx512vnni" "has_avx512vnni" false;
+    "amx-tile" "" false;
+    "amx-int8" "" false;
 };
 
 const AARCH64: &[Feature] = features! {
@@ -230,6 +232,12 @@ impl CpuFeatures {
         }
     }
 
+    /// Whether there is a unit for products of int8 matrices that kernels make use of: AMX, beside AVX-512 with VNNI.
+    pub fn has_matrix_unit(&self) -> bool {
+        let names = ["amx-tile", "amx-int8", "avx512vnni"];
+        self.arch == Arch::X86_64 && self.vector_lanes() == 16 && names.iter().all(|f| self.has(f))
+    }
+
     /// The widest vector, in f32 lanes, that one instruction of generated code handles.
     pub fn vector_lanes(&self) -> u8 {
         crate::wide::lanes(self).unwrap_or(4)
@@ -284,6 +292,7 @@ fn detect(name: &str) -> bool {
     macro_rules! any {
         ($($feature:tt)*) => {
             match name {
+                "amx-tile" | "amx-int8" => crate::amx::usable(),
                 $($feature => std::is_x86_feature_detected!($feature),)*
                 _ => false,
             }

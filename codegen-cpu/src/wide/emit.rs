@@ -216,6 +216,12 @@ impl Emitter<'_> {
             MOp::Branch(cond, label) => self.branch(cond, label, inst),
             MOp::Return => self.epilogue(),
             MOp::Prefetch => self.one(Code::Prefetcht0_m8, inst),
+            MOp::TileConfig => self.one(Code::VEX_Ldtilecfg_m512, inst),
+            MOp::TileRelease => {
+                self.push(Instruction::with(Code::VEX_Tilerelease));
+                Ok(())
+            }
+            MOp::TileDot => self.tile_dot(inst),
             MOp::Mov => self.copy(inst),
             MOp::Zero => self.zero(inst),
             MOp::Spill | MOp::Reload => self.frame_access(inst),
@@ -281,6 +287,24 @@ impl Emitter<'_> {
             true => Instruction::with2(code, memory, register)?,
             false => Instruction::with2(code, register, memory)?,
         });
+        Ok(())
+    }
+
+    /// Zeros a tile, adds the product of two loaded ones, and stores it.
+    fn tile_dot(&mut self, inst: &MInst) -> Iced<()> {
+        let memory = |s: &Self, i: usize| match inst.src[i] {
+            Src::Mem(m) => Some(s.memory(m)),
+            _ => None,
+        };
+        let (Some(out), Some(a), Some(w)) = (memory(self, 0), memory(self, 1), memory(self, 2)) else {
+            return Ok(());
+        };
+        let (sums, left, right) = (Register::TMM0, Register::TMM1, Register::TMM2);
+        self.push(Instruction::with1(Code::VEX_Tilezero_tmm, sums)?);
+        self.push(Instruction::with2(Code::VEX_Tileloadd_tmm_sibmem, left, a)?);
+        self.push(Instruction::with2(Code::VEX_Tileloadd_tmm_sibmem, right, w)?);
+        self.push(Instruction::with3(Code::VEX_Tdpbsud_tmm_tmm_tmm, sums, left, right)?);
+        self.push(Instruction::with2(Code::VEX_Tilestored_sibmem_tmm, out, sums)?);
         Ok(())
     }
 

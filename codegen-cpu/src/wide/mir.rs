@@ -165,6 +165,12 @@ pub(super) enum MOp {
     FromVec,
     /// A hint to load the source.
     Prefetch,
+    /// Loads the shapes of the tile registers.
+    TileConfig,
+    /// Frees the tile registers.
+    TileRelease,
+    /// Sums of tiles: to the first source, of the second and third; the index of each is its stride.
+    TileDot,
     /// A jump target.
     Label(Label),
     /// A jump.

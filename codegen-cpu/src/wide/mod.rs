@@ -15,6 +15,7 @@ mod memory;
 mod mir;
 mod select;
 mod text;
+mod tiles;
 mod vector;
 
 use crate::Error;

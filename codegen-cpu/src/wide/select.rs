@@ -46,9 +46,13 @@ pub(super) struct Select<'a> {
     pub(super) level: Level,
     /// Whether `dot4` is one instruction.
     pub(super) dot: bool,
+    /// Whether `tile_dot` is for the matrix unit.
+    pub(super) amx: bool,
+    /// The shape of tiles that the matrix unit is set to.
+    pub(super) tile_shape: Option<(u8, u8)>,
     pub(super) function: Function,
     /// What runs once, before the first unit.
-    prologue: Vec<MInst>,
+    pub(super) prologue: Vec<MInst>,
     pub(super) values: Vec<Value>,
     /// How often each value is read.
     reads: Vec<u32>,
@@ -81,6 +85,8 @@ pub(super) fn select(kernel: &Kernel, features: &CpuFeatures, level: Level) -> R
         kernel,
         level,
         dot,
+        amx: level == Level::Avx512 && features.has_matrix_unit(),
+        tile_shape: None,
         function: Function {
             code: Vec::new(),
             vregs: Vec::new(),
@@ -115,9 +121,10 @@ impl Select<'_> {
                 inst.op,
                 KOp::Load { .. } | KOp::LoadSplat { .. } | KOp::Store { .. } | KOp::Prefetch { .. }
             );
+            let tile = matches!(inst.op, KOp::TileDot(_));
             for (i, v) in inst.args.iter().enumerate() {
                 self.reads[v.index()] += 1;
-                self.address_only[v.index()] &= memory && i == 0;
+                self.address_only[v.index()] &= tile || memory && i == 0;
             }
             inst.regions.iter().for_each(|r| self.count_reads(r));
         }
@@ -174,6 +181,9 @@ impl Select<'_> {
         self.scalar_op(MOp::AddImm, unit, true, Src::None, 1);
         self.branch(Cond::Lt, unit, Src::Reg(hi), 0, body);
         self.depth = 0;
+        if self.tile_shape.is_some() {
+            self.emit(MOp::TileRelease, None, false, [Src::None; 3], 0);
+        }
         self.place(exit);
         self.emit(MOp::Return, None, false, [Src::None; 3], 0);
         let constants = std::mem::take(&mut self.prologue);
@@ -214,6 +224,10 @@ impl Select<'_> {
                     0,
                 );
                 Ok(())
+            }
+            KOp::TileDot(tile) => {
+                self.flush()?;
+                self.tile_dot(tile, &inst.args)
             }
             KOp::Store { mem, buf, disp } => {
                 self.flush()?;
@@ -356,7 +370,7 @@ impl Select<'_> {
     }
 
     /// The address of byte `index + disp` of a buffer.
-    fn address(&mut self, buf: Buf, index: Val, disp: i32) -> Result<MemRef, Error> {
+    pub(super) fn address(&mut self, buf: Buf, index: Val, disp: i32) -> Result<MemRef, Error> {
         self.read(index);
         let base = self.bufs[buf.index()];
         let (index, more) = match self.values[index.index()] {

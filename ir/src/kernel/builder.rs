@@ -352,6 +352,20 @@ impl KernelBuilder {
         );
     }
 
+    /// Products of `rows` rows of `k` signed bytes, `stride` apart, with the codes of a panel, to rows of 16 i32.
+    pub fn tile_dot(&mut self, (rows, k, stride): (u8, u8, u32), out: Addr, a: Addr, w: Addr) {
+        let tile = TileDot {
+            rows,
+            k,
+            stride,
+            out: (out.buf, out.disp),
+            a: (a.buf, a.disp),
+            w: (w.buf, w.disp),
+        };
+        let args = vec![out.index, a.index, w.index];
+        self.push(KOp::TileDot(tile), args, Vec::new(), Vec::new());
+    }
+
     /// `for i in lo..hi step s` with carried values; `body` gets the builder, `i` and the carried values and returns
     /// their next values. Returns the values after the last iteration.
     pub fn for_loop(

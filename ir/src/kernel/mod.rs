@@ -21,7 +21,7 @@ pub mod verify;
 mod tests;
 
 pub use builder::KernelBuilder;
-pub use op::{Cmp, Elem, KOp, KOpInfo, Mem, Ty};
+pub use op::{Cmp, Elem, KOp, KOpInfo, Mem, TileDot, Ty};
 
 use crate::id::{Arena, define_id};
 

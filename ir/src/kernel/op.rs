@@ -197,6 +197,38 @@ pub struct KOpInfo {
 
 use super::Buf;
 
+/// The matrices of a [`KOp::TileDot`]. Rows of `a` lie `stride` bytes apart, those of `out` 64, those of `w` too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TileDot {
+    /// Rows of a and out: 1 to 16.
+    pub rows: u8,
+    /// Bytes of a row of a that take part: a multiple of 4 up to 64.
+    pub k: u8,
+    /// Bytes from one row of a to the next.
+    pub stride: u32,
+    /// Buffer and constant byte offset of the sums.
+    pub out: (Buf, i32),
+    /// Of the signed bytes.
+    pub a: (Buf, i32),
+    /// Of the codes.
+    pub w: (Buf, i32),
+}
+
+impl TileDot {
+    /// Columns of the panel.
+    pub const COLUMNS: u32 = 16;
+
+    /// Bytes that it reads of a, reads of w, and writes of out, each from its first byte on.
+    pub fn spans(&self) -> [u32; 3] {
+        let a = u32::from(self.rows).saturating_sub(1).saturating_mul(self.stride);
+        [
+            a.saturating_add(self.k.into()),
+            u32::from(self.k) * Self::COLUMNS,
+            u32::from(self.rows) * Self::COLUMNS * 4,
+        ]
+    }
+}
+
 /// An op of the kernel IR. "T" is the type of the result where it is not said.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum KOp {
@@ -316,6 +348,9 @@ pub enum KOp {
         /// Constant byte offset.
         disp: i32,
     },
+    /// `out[r][c] = Σⱼ a[r][j] · w[j/4][c][j%4]` for 16 columns c, exact: rows of `k` signed bytes times a panel's unsigned
+    /// codes, to rows of 16 i32 (operands: offsets of out, a, w).
+    TileDot(TileDot),
     /// `for i in lo..hi step s`: region parameters are `i` and the carried values.
     For {
         /// Positive step.
@@ -370,6 +405,7 @@ impl KOp {
             KOp::LoadSplat { .. } => ("load_splat", 1, 1, 0),
             KOp::Store { .. } => ("store", 2, 0, 0),
             KOp::Prefetch { .. } => ("prefetch", 1, 0, 0),
+            KOp::TileDot(_) => ("tile_dot", 3, 0, 0),
             KOp::For { .. } => ("for", 2, 0, 1),
             KOp::If(_) => ("if", 2, 0, 2),
         };

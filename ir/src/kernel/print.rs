@@ -249,6 +249,15 @@ impl Printer<'_, '_, '_> {
                 )
             }
             KOp::Prefetch { buf, disp } => write!(self.f, "{keyword} {}", self.address(buf, args, disp)),
+            KOp::TileDot(t) => {
+                let places = [t.out, t.a, t.w].into_iter().enumerate();
+                let places: Vec<String> = places
+                    .map(|(i, (buf, disp))| self.address(buf, args.get(i..=i).unwrap_or(&[]), disp))
+                    .collect();
+                let places = places.join(", ");
+                let (rows, k, stride) = (t.rows, t.k, t.stride);
+                write!(self.f, "{keyword} {places} {{rows {rows}, k {k}, stride {stride}}}")
+            }
             _ if args.is_empty() => write!(self.f, "{keyword}"),
             _ => write!(self.f, "{keyword} {operands}"),
         }

@@ -136,6 +136,15 @@ impl Counter<'_> {
                 stored: size(mem, ty(inst.args.get(1)).lanes),
                 ..none
             },
+            KOp::TileDot(t) => {
+                let [a, w, out] = t.spans().map(u64::from);
+                Counts {
+                    int_ops: 2 * u64::from(t.k) * out / 4,
+                    loaded: a.min(u64::from(t.rows) * u64::from(t.k)) + w,
+                    stored: out,
+                    ..none
+                }
+            }
             KOp::FConst(_) | KOp::Iota | KOp::Prefetch { .. } => none,
             KOp::Bitcast | KOp::Splat | KOp::Extract(_) => none,
             KOp::Fma | KOp::Fnma => work(2 * lanes),

@@ -196,6 +196,15 @@ impl Verifier<'_> {
             KOp::Store { mem, buf, disp } => {
                 self.memory(inst, at, (buf, disp), true, mem.bytes() * lanes(&args[1..]));
             }
+            KOp::TileDot(t) => {
+                let [a, w, out] = t.spans();
+                for (i, (place, write, bytes)) in [(t.out, true, out), (t.a, false, a), (t.w, false, w)]
+                    .into_iter()
+                    .enumerate()
+                {
+                    self.memory_at(inst.args[i], at, place, write, bytes);
+                }
+            }
             KOp::Prefetch { buf, disp } => self.memory(inst, at, (buf, disp), false, 0),
             _ => {}
         }
@@ -213,7 +222,11 @@ impl Verifier<'_> {
     }
 
     /// An access of so many bytes; a prefetch, which may lie outside, has none.
-    fn memory(&mut self, inst: &Inst, at: &str, (buf, disp): (Buf, i32), write: bool, bytes: u32) {
+    fn memory(&mut self, inst: &Inst, at: &str, place: (Buf, i32), write: bool, bytes: u32) {
+        self.memory_at(inst.args[0], at, place, write, bytes);
+    }
+
+    fn memory_at(&mut self, index: Val, at: &str, (buf, disp): (Buf, i32), write: bool, bytes: u32) {
         let kernel = self.kernel;
         if buf != kernel.scratch_buf() {
             let Some(decl) = kernel.bufs.get(buf) else {
@@ -226,7 +239,7 @@ impl Verifier<'_> {
         self.expect(at, kernel.scratch > 0, "the kernel has no scratch memory");
         if let Some(start) = self
             .constants
-            .get(&inst.args[0])
+            .get(&index)
             .map(|n| n.saturating_add(disp.into()))
         {
             let inside = start >= 0 && start.saturating_add(bytes.into()) <= kernel.scratch.into();
@@ -317,6 +330,9 @@ fn types(op: KOp, a: &[Ty], r: &[Ty]) -> bool {
         }
         KOp::Store { mem, .. } => a[0] == Ty::INDEX && stores(mem, a[1]),
         KOp::Prefetch { .. } => a[0] == Ty::INDEX,
+        KOp::TileDot(t) => {
+            a == [Ty::INDEX; 3] && (1..=16).contains(&t.rows) && (4..=64).contains(&t.k) && t.k.is_multiple_of(4)
+        }
         KOp::For { .. } | KOp::If(_) => unreachable!("checked with their regions"),
     }
 }

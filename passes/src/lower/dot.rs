@@ -74,6 +74,9 @@ pub struct TileShape {
     pub k: u32,
     /// Bytes ahead that weights are prefetched; 0 for none.
     pub prefetch: u32,
+    /// Where the matrix unit leaves the sums of a block, `[rows][16]i32`, if the tile is for it. Such a tile has one panel
+    /// of codes that are bytes already.
+    pub matrix: Option<Addr>,
 }
 
 impl TileShape {
@@ -101,7 +104,7 @@ impl TileShape {
     /// Whether sums stay in registers beside the integer dots of a block: W = 16 has 32 registers, others 16.
     fn sums_fit(&self) -> bool {
         let registers = if self.lanes == 16 { 32 } else { 16 };
-        self.rows == 1 || 2 * self.rows * self.groups + 6 <= registers
+        self.rows == 1 || self.matrix.is_some() || 2 * self.rows * self.groups + 6 <= registers
     }
 }
 
@@ -140,7 +143,10 @@ pub fn codes_tile(
             block.prefetch(b, &groups);
             let mut sums = carried.to_vec();
             for half in 0..BLOCK_LEN / codes.group {
-                let dots = block.dots(b, half, &groups);
+                let dots = match shape.matrix {
+                    Some(sums) => block.matrix_dots(b, half, sums),
+                    None => block.dots(b, half, &groups),
+                };
                 block.accumulate(b, half, &groups, &dots, |b, n, f| {
                     if in_registers {
                         sums[n] = f(b, sums[n]);
@@ -238,13 +244,8 @@ impl<'a> Block<'a> {
         let lanes = self.shape.lanes;
         let mut dots = Vec::new();
         for row in 0..self.shape.rows {
-            let start = match self.codes.offset_log2 {
-                None => b.iconst(0, lanes),
-                Some(log2) => {
-                    let nsum = b.load_splat(Mem::I32, self.row(self.a_nsum, row, half * 4), Ty::i32(lanes));
-                    b.shl(nsum, log2)
-                }
-            };
+            let start = self.start(b, row, half);
+            let start = start.unwrap_or_else(|| b.iconst(0, lanes));
             dots.extend(groups.clone().map(|_| start));
         }
         let chunks = self.codes.group / 4;
@@ -259,6 +260,31 @@ impl<'a> Block<'a> {
             }
         }
         dots
+    }
+
+    /// What [`Block::dots`] gives, of sums that the matrix unit makes.
+    fn matrix_dots(&self, b: &mut KernelBuilder, half: u32, sums: Addr) -> Vec<Val> {
+        let (group, lanes) = (self.codes.group, self.shape.lanes);
+        let a = self.a_codes.plus((half * group) as i32);
+        let w = self.weight.plus((half * group * PANEL_ROWS as u32) as i32);
+        b.tile_dot((self.shape.rows as u8, group as u8, self.stride), sums, a, w);
+        (0..self.shape.rows)
+            .map(|row| {
+                let dot = b.load(Mem::I32, sums.plus(row as i32 * 64), Ty::i32(lanes));
+                match self.start(b, row, half) {
+                    Some(start) => b.add(dot, start),
+                    None => dot,
+                }
+            })
+            .collect()
+    }
+
+    /// What the offset of the codes takes from the dot of a row, where there is an offset.
+    fn start(&self, b: &mut KernelBuilder, row: u32, half: u32) -> Option<Val> {
+        let log2 = self.codes.offset_log2?;
+        let place = self.row(self.a_nsum, row, half * 4);
+        let nsum = b.load_splat(Mem::I32, place, Ty::i32(self.shape.lanes));
+        Some(b.shl(nsum, log2))
     }
 
     /// Four codes of each weight row of vector `g`, as [`gather_codes`] gathers them.

@@ -49,7 +49,12 @@ pub struct LinearKernel {
     pub lanes: u8,
     /// How it is tiled.
     pub tile: Tile,
+    /// Whether tiles of sixteen rows are for the matrix unit.
+    pub matrix: bool,
 }
+
+/// Rows of a tile of the matrix unit.
+pub const MATRIX_ROWS: u32 = 16;
 
 /// How a product is tiled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,16 +69,22 @@ pub struct Tile {
     pub prefetch: u32,
 }
 
-impl Tile {
-    /// Rows of tiles, largest first: what one size leaves over goes to the next.
-    fn sizes(&self) -> Vec<u32> {
-        let mut sizes = vec![self.rows];
-        sizes.extend([2, 1].into_iter().filter(|&n| n < self.rows));
-        sizes
-    }
-}
 
 impl LinearKernel {
+    /// Rows of tiles, largest first: what one size leaves over goes to the next.
+    fn sizes(&self) -> Vec<u32> {
+        let rows = self.tile.rows;
+        let mut sizes = Vec::new();
+        sizes.extend(self.matrix.then_some(MATRIX_ROWS));
+        sizes.push(rows);
+        sizes.extend([2, 1].into_iter().filter(|&n| n < rows));
+        sizes
+    }
+
+    fn most_rows(&self) -> u32 {
+        self.sizes()[0]
+    }
+
     /// Panels of each weight in a unit.
     fn panels(&self) -> u32 {
         self.epilogue.columns / PANEL_ROWS as u32
@@ -92,7 +103,8 @@ impl LinearKernel {
     }
 
     fn expands(&self) -> bool {
-        matches!(&self.kind, PanelKind::Codes(c) if self.tile.expand && c.needs_unpacking())
+        let wanted = self.tile.expand || self.matrix;
+        matches!(&self.kind, PanelKind::Codes(c) if wanted && c.needs_unpacking())
     }
 
     fn expanded_panel_bytes(&self) -> u32 {
@@ -101,9 +113,8 @@ impl LinearKernel {
 
     /// Scratch bytes that [`LinearKernel::emit`] uses.
     pub fn scratch_bytes(&self) -> u32 {
-        let sums = self.tile.rows * self.sums_bytes();
         let panels = self.panels() * self.weights.len() as u32;
-        sums.next_multiple_of(64)
+        self.expanded_start()
             + if self.expands() {
                 panels * self.expanded_panel_bytes()
             } else {
@@ -111,12 +122,26 @@ impl LinearKernel {
             }
     }
 
+    /// Scratch holds the sums of a tile, then what the matrix unit leaves, then codes that were spread to bytes.
+    fn matrix_start(&self) -> u32 {
+        (self.most_rows() * self.sums_bytes()).next_multiple_of(64)
+    }
+
+    fn expanded_start(&self) -> u32 {
+        let matrix = MATRIX_ROWS * PANEL_ROWS as u32 * F32_BYTES;
+        self.matrix_start() + if self.matrix { matrix } else { 0 }
+    }
+
+    fn matrix_sums(&self, scratch: Buf, zero: Val) -> Addr {
+        at(scratch, zero).plus(self.matrix_start() as i32)
+    }
+
     /// Emits a unit: `rows` rows in tiles, largest first.
     pub fn emit(&self, b: &mut KernelBuilder, rows: Val, scratch: Buf) {
         let unit = b.unit();
         let first = b.mul_const(unit, i64::from(self.panels() * self.panel.stride));
         let mut done = b.index(0);
-        for size in self.tile.sizes() {
+        for size in self.sizes() {
             let whole = match size {
                 1 => rows,
                 _ => {
@@ -126,7 +151,7 @@ impl LinearKernel {
                     b.add(done, whole)
                 }
             };
-            if self.expands() && size == self.tile.rows && size > 1 {
+            if self.expands() && size == self.most_rows() && size > 1 {
                 let from = done;
                 b.if_else(
                     Cmp::Lt,
@@ -174,9 +199,11 @@ impl LinearKernel {
         let a = at(self.input, a);
         let vectors = PANEL_ROWS as u32 / u32::from(self.lanes);
         // A single row streams a panel at a time; tiles of rows share their activations among as many as are held.
-        let groups = if tile == 1 { vectors } else { self.tile.groups };
+        let matrix = self.matrix && tile == MATRIX_ROWS;
+        let groups = if tile == 1 || matrix { vectors } else { self.tile.groups };
         let at_once = (groups / vectors).clamp(1, self.panels());
         let whole = self.panels() / at_once * at_once;
+        let zero = b.index(0);
         for which in 0..self.weights.len() as u32 {
             for (lo, hi, panels) in [(0, whole, at_once), (whole, self.panels(), 1)] {
                 if lo < hi {
@@ -187,6 +214,7 @@ impl LinearKernel {
                         groups,
                         k: self.k,
                         prefetch: if tile == 1 { self.tile.prefetch } else { 0 },
+                        matrix: matrix.then(|| self.matrix_sums(scratch, zero)),
                     };
                     let (lo, hi) = (b.index(i64::from(lo)), b.index(i64::from(hi)));
                     b.for_loop(lo, hi, i64::from(panels), &[], |b, p, _| {
@@ -247,8 +275,7 @@ impl LinearKernel {
     /// Where the expanded codes of panel `p` of weight `which` are.
     fn expanded(&self, b: &mut KernelBuilder, which: u32, p: Val, scratch: Buf) -> Addr {
         let offset = b.mul_const(p, i64::from(self.expanded_panel_bytes()));
-        let base = (self.tile.rows * self.sums_bytes()).next_multiple_of(64);
-        at(scratch, offset).plus((base + which * self.panels() * self.expanded_panel_bytes()) as i32)
+        at(scratch, offset).plus((self.expanded_start() + which * self.panels() * self.expanded_panel_bytes()) as i32)
     }
 
     fn expand(&self, b: &mut KernelBuilder, first: Val, scratch: Buf) {
@@ -262,6 +289,7 @@ impl LinearKernel {
             groups: 1,
             k: self.k,
             prefetch: 0,
+            matrix: None,
         };
         for which in 0..self.weights.len() as u32 {
             b.for_const(i64::from(self.panels()), |b, p| {

@@ -9,6 +9,7 @@ mod attention_block;
 #[cfg(test)]
 mod attention_tests;
 mod attention_tile;
+mod cost;
 mod dot;
 mod embed;
 mod emit;
@@ -16,65 +17,32 @@ mod epilogue;
 mod error;
 mod linear;
 mod memory;
+mod options;
 mod parts;
 mod rows;
+mod tuning;
 
+pub use cost::{MANY_ROWS, MachineModel, Prediction};
 pub use error::LowerError;
 pub use linear::Tile;
+pub use options::LowerOptions;
+pub use parts::{LoweredProduct, Source};
+pub use tuning::{ProductKey, Shape, Tuning, TuningError};
 
 use attention::{AttentionKernel, rows_of_tile};
 use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{
-    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Limits, Plan, Rope, RopeDecl,
+    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Plan, Rope, RopeDecl,
     SectionDecl, SectionForm, Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
 use memory::Lifetime;
+use parts::Decision;
 use rows::{NormKernel, RowOp};
 use std::collections::HashMap;
-
-/// What the target and the caller want of a plan.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct LowerOptions {
-    /// Bounds of the symbols.
-    pub limits: Limits,
-    /// Vector width in f32 lanes: 4, 8 or 16.
-    pub lanes: u8,
-    /// How products of codes are tiled.
-    pub tile: Tile,
-    /// How products of floats are tiled.
-    pub float_tile: Tile,
-    /// Most bytes of weights in a unit of a product of several panels: they should stay in the second-level cache while
-    /// rows pass by.
-    pub unit_bytes: u32,
-}
-
-impl LowerOptions {
-    /// Tile shapes for vectors of `lanes` f32: 4 (and sixteen registers), 8 (sixteen), 16 (thirty-two).
-    pub fn for_width(limits: Limits, lanes: u8) -> LowerOptions {
-        let tile = |rows, groups, expand, prefetch| Tile {
-            rows,
-            groups,
-            expand,
-            prefetch,
-        };
-        let (codes, floats) = match lanes {
-            16 => (tile(6, 2, false, 0), tile(6, 2, false, 0)),
-            8 => (tile(6, 2, true, 0), tile(4, 2, false, 0)),
-            _ => (tile(4, 2, true, 0), tile(2, 16 / u32::from(lanes), false, 0)),
-        };
-        LowerOptions {
-            limits,
-            lanes,
-            tile: codes,
-            float_tile: floats,
-            unit_bytes: 256 << 10,
-        }
-    }
-}
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
 /// vocab]f32`.
@@ -82,7 +50,23 @@ impl LowerOptions {
 /// # Errors
 /// Names the node or weight that can't be lowered, and why.
 pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Plan, LowerError> {
-    let mut lowering = Lowering::new(graph, *options)?;
+    Ok(lower_with_products(graph, options)?.plan)
+}
+
+/// A plan, and how its products came to their shapes.
+pub struct Lowered {
+    /// The plan.
+    pub plan: Plan,
+    /// Its products, in the order of their calls.
+    pub products: Vec<LoweredProduct>,
+}
+
+/// As [`lower`], with what was decided on the way.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_with_products(graph: &Graph, options: &LowerOptions) -> Result<Lowered, LowerError> {
+    let mut lowering = Lowering::new(graph, options.clone())?;
     for &node in &graph.order {
         lowering.node(node)?;
     }
@@ -108,22 +92,27 @@ struct Lowering<'g> {
     kernels: HashMap<String, KernelId>,
     /// Kernels by what they were generated from.
     generated: HashMap<String, KernelId>,
+    /// Shapes that were decided on.
+    shapes: HashMap<(ProductKey, u32), Decision>,
+    products: Vec<LoweredProduct>,
 }
 
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph, options: LowerOptions) -> Result<Self, LowerError> {
         let mut lowering = Lowering {
             graph,
-            options,
             plan: Plan {
                 name: graph.name.clone(),
                 limits: options.limits,
                 ..Plan::default()
             },
+            options,
             locations: vec![None; graph.values.len()],
             lifetimes: Vec::new(),
             kernels: HashMap::new(),
             generated: HashMap::new(),
+            shapes: HashMap::new(),
+            products: Vec::new(),
         };
         for &param in &graph.params {
             let name = graph.values[param].name.as_deref().unwrap_or("");
@@ -515,7 +504,7 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    fn finish(mut self) -> Result<Plan, LowerError> {
+    fn finish(mut self) -> Result<Lowered, LowerError> {
         let [output] = self.graph.outputs[..] else {
             return Err(LowerError::Outputs(self.graph.outputs.len()));
         };
@@ -533,7 +522,10 @@ impl<'g> Lowering<'g> {
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
         self.plan.arena_bytes = memory::assign(&mut buffers, &self.lifetimes);
         self.plan.buffers = Arena::from_iter(buffers);
-        Ok(self.plan)
+        Ok(Lowered {
+            plan: self.plan,
+            products: self.products,
+        })
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::dot::Codes;
 use super::epilogue::{Sink, StepKind, UnitEpilogue};
-use super::linear::{LinearKernel, PanelGeometry, PanelKind};
+use super::cost::{Prediction, Product, UnitColumns};
+use super::linear::{LinearKernel, PanelGeometry, PanelKind, Tile};
+use super::tuning::{ProductKey, Shape};
 use super::{LowerError, Lowering};
 use lathe_ir::DType;
 use lathe_ir::graph::{Epilogue, Linear, Node, Output, Part, RowOrder, Weight};
@@ -73,13 +75,13 @@ impl Lowering<'_> {
         let node = &graph.nodes[id];
         let mut results = node.results.iter();
         let mut calls = Vec::new();
-        for part in &linear.parts {
+        for (index, part) in linear.parts.iter().enumerate() {
             let out = match part.output {
                 Output::Kv { .. } => None,
                 _ => results.next().copied(),
             };
             let out = out.map(|value| self.new_buffer(value, id)).transpose()?;
-            calls.push(self.part(id, part, out.map(Arg::Buffer))?);
+            calls.push(self.part(id, index, part, out.map(Arg::Buffer))?);
         }
         if let Some(token) = results.next() {
             self.locations[lathe_ir::Id::index(*token)] = Some(super::Location::Token);
@@ -88,7 +90,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn part(&mut self, id: Node, part: &Part, out: Option<Arg>) -> Result<Call, LowerError> {
+    fn part(&mut self, id: Node, index: usize, part: &Part, out: Option<Arg>) -> Result<Call, LowerError> {
         let graph = self.graph;
         let input = graph.nodes[id].operands[0];
         let input_ty = graph.ty(input).clone();
@@ -106,16 +108,70 @@ impl Lowering<'_> {
             .constant()
             .and_then(|n| u32::try_from(n).ok());
         let n = n.ok_or_else(|| self.unsupported(id, "the weight has too many rows".into()))?;
-        let columns = self.unit_columns(id, part, n)?;
-        let mut builder = PartBuilder::new(self, id, part, n, columns)?;
-        builder.input(input, &input_ty.dtype)?;
+        let product = Product {
+            kind: &kind,
+            panel,
+            n,
+            k,
+            weights: 1 + u32::from(part.gate_up.is_some()),
+            columns: self.unit_columns(id, part, n)?,
+            lanes: self.options.lanes,
+            matrix: self.options.matrix_unit && wanted == DType::Q8A,
+        };
+        let key = ProductKey {
+            n,
+            k,
+            format: graph.weights[part.weight].ty.dtype.to_string(),
+            epilogue: epilogue_name(part, input_ty.dtype),
+            lanes: self.options.lanes,
+        };
+        let decision = self.decide(&product, key.clone());
+        let mut builder = PartBuilder::new(self, id, part, n, decision.columns)?;
+        builder.name = key.epilogue.clone();
+        builder.input(input)?;
         builder.epilogue()?;
         builder.sink(out)?;
-        builder.finish(kind, panel, k, input_ty.dims[0])
+        let call = builder.finish(kind, panel, k, input_ty.dims[0], decision.shape.tile)?;
+        self.products.push(LoweredProduct {
+            step: self.plan.steps.len(),
+            call: index,
+            key,
+            columns: decision.columns,
+            shape: decision.shape,
+            source: decision.source,
+            prediction: decision.prediction,
+        });
+        Ok(call)
     }
 
-    /// Outputs of a unit: a head where the epilogue works on heads, a block of 32 where the sink quantizes, else a panel.
-    fn unit_columns(&self, id: Node, part: &Part, n: u32) -> Result<u32, LowerError> {
+    /// The shape of a product: the one that the options name, else the one that was measured, else what the cost model
+    /// prefers.
+    fn decide(&mut self, product: &Product, key: ProductKey) -> Decision {
+        let smallest = match product.columns {
+            UnitColumns::Head(columns) | UnitColumns::AtLeast(columns) => columns,
+        };
+        if let Some(&known) = self.shapes.get(&(key.clone(), smallest)) {
+            return known;
+        }
+        let tuned = self.options.tuning.as_ref().and_then(|t| t.get(&key));
+        let machine = self.options.machine;
+        let (shape, source) = match (self.options.shape, tuned) {
+            (Some(shape), _) => (shape, Source::Given),
+            (None, Some(shape)) => (shape, Source::Tuned),
+            (None, None) => (product.choose(&machine), Source::Model),
+        };
+        let decision = Decision {
+            shape,
+            source,
+            columns: product.unit_columns(shape.unit_bytes),
+            prediction: product.predict(&machine, &shape),
+        };
+        self.shapes.insert((key, smallest), decision);
+        decision
+    }
+
+    /// Outputs of a unit: a head where the epilogue works on heads, blocks of 32 where the sink quantizes, else panels.
+    fn unit_columns(&self, id: Node, part: &Part, n: u32) -> Result<UnitColumns, LowerError> {
         let per_head = part.heads().filter(|_| {
             matches!(part.output, Output::Kv { .. })
                 || part
@@ -129,44 +185,77 @@ impl Lowering<'_> {
                     format!("{n} columns in {heads} heads: heads must be a multiple of {PANEL} columns");
                 return Err(self.unsupported(id, what));
             }
-            return Ok(n / heads);
+            return Ok(UnitColumns::Head(n / heads));
         }
         match part.output {
             Output::Q8A if !n.is_multiple_of(32) => {
                 Err(self.unsupported(id, format!("{n} columns can't be quantized in blocks of 32")))
             }
-            Output::Q8A => Ok(self.unit_size(part, n, 32)),
-            _ => Ok(self.unit_size(part, n, PANEL)),
+            Output::Q8A => Ok(UnitColumns::AtLeast(32)),
+            _ => Ok(UnitColumns::AtLeast(PANEL)),
         }
     }
 }
 
-/// Fewest units of a product that is cut into more than one panel each: enough to share among threads evenly.
-const MIN_UNITS: u32 = 24;
+/// Where a shape came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The options.
+    Given,
+    /// Measurements.
+    Tuned,
+    /// The cost model.
+    Model,
+}
 
-impl Lowering<'_> {
-    /// Columns of a unit: the smallest number doubled as long as it divides n, its weights stay within the options' bytes,
-    /// and there are units enough. A tile of rows is read once a unit, so large units save reads of activations.
-    fn unit_size(&self, part: &Part, n: u32, smallest: u32) -> u32 {
-        let weight_bytes = |columns: u32| {
-            let weights = [Some(part.weight), part.gate_up];
-            let bytes = weights.into_iter().flatten().map(|w| {
-                let ty = &self.graph.weights[w].ty;
-                let k = ty.columns().unwrap_or(0);
-                let layout = PackedLayout::of(ty.dtype, columns.into(), k);
-                layout.map_or(u64::MAX, |layout| layout.bytes())
-            });
-            bytes.fold(0, u64::saturating_add)
-        };
-        let mut columns = smallest;
-        while n.is_multiple_of(2 * columns)
-            && n / (2 * columns) >= MIN_UNITS
-            && weight_bytes(2 * columns) <= self.options.unit_bytes.into()
-        {
-            columns *= 2;
-        }
-        columns
+/// What was decided for a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    shape: Shape,
+    source: Source,
+    columns: u32,
+    prediction: Prediction,
+}
+
+/// A product of a plan, and how it came to its shape.
+#[derive(Clone, Debug)]
+pub struct LoweredProduct {
+    /// The step of its call.
+    pub step: usize,
+    /// The number of the call in the step.
+    pub call: usize,
+    /// What the product is.
+    pub key: ProductKey,
+    /// Outputs of a unit.
+    pub columns: u32,
+    /// Its shape.
+    pub shape: Shape,
+    /// Where the shape came from.
+    pub source: Source,
+    /// What the cost model says of it.
+    pub prediction: Prediction,
+}
+
+/// The input's type, and what happens to the sums, for names of kernels and for keys.
+fn epilogue_name(part: &Part, input: DType) -> String {
+    let mut words = vec![input.to_string()];
+    words.extend(part.epilogue.iter().map(|step| match step {
+        Epilogue::Heads(heads) => format!("heads{heads}"),
+        Epilogue::Bias(_) => "bias".into(),
+        Epilogue::HeadNorm { eps, .. } => format!("norm{eps:e}"),
+        Epilogue::Rope { spec, .. } => format!("rope{}", spec.dims),
+        Epilogue::Scale(by) => format!("scale{by:e}"),
+        Epilogue::Glu(func) => format!("{}_glu", func.keyword()),
+        Epilogue::Act(func) => func.keyword().to_owned(),
+        Epilogue::Softcap(cap) => format!("cap{cap:e}"),
+        Epilogue::Add(_) => "add".into(),
+    }));
+    match part.output {
+        Output::F32 => {}
+        Output::Q8A => words.push("to_q8a".into()),
+        Output::Kv { part, .. } => words.push(format!("kv_{}", part.keyword())),
     }
+    words.join(".")
 }
 
 /// Collects a part's kernel buffers together with the arguments that a call passes for them.
@@ -237,33 +326,26 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         self.buf(label, Access::In, arg)
     }
 
-    fn input(&mut self, input: lathe_ir::graph::Value, dtype: &DType) -> Result<(), LowerError> {
+    fn input(&mut self, input: lathe_ir::graph::Value) -> Result<(), LowerError> {
         let arg = self.lowering.arg(self.id, input)?;
         self.input = Some(self.buf("x", Access::In, arg));
-        self.name.push_str(&format!(".{dtype}"));
         Ok(())
     }
 
     fn epilogue(&mut self) -> Result<(), LowerError> {
         for step in &self.part.epilogue {
             let kind = match step {
-                Epilogue::Heads(heads) => {
-                    self.name.push_str(&format!(".heads{heads}"));
-                    continue;
-                }
+                Epilogue::Heads(_) => continue,
                 Epilogue::Bias(w) => {
-                    self.name.push_str(".bias");
                     StepKind::Bias(self.vector("bias", *w, self.part.order))
                 }
                 Epilogue::HeadNorm { weight, eps } => {
-                    self.name.push_str(&format!(".norm{eps:e}"));
                     StepKind::HeadNorm {
                         weight: self.vector("norm", *weight, RowOrder::Natural),
                         eps: *eps,
                     }
                 }
                 Epilogue::Rope { spec, factors, .. } => {
-                    self.name.push_str(&format!(".rope{}", spec.dims));
                     let factors = factors.map(|w| self.lowering.graph.weights[w].name.clone());
                     let decl = RopeDecl { spec: *spec, factors };
                     self.check_rope(&decl)?;
@@ -274,23 +356,18 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     }
                 }
                 Epilogue::Scale(by) => {
-                    self.name.push_str(&format!(".scale{by:e}"));
                     StepKind::Scale(*by)
                 }
                 Epilogue::Glu(func) => {
-                    self.name.push_str(&format!(".{}_glu", func.keyword()));
                     StepKind::Glu(*func)
                 }
                 Epilogue::Act(func) => {
-                    self.name.push_str(&format!(".{}", func.keyword()));
                     StepKind::Act(*func)
                 }
                 Epilogue::Softcap(cap) => {
-                    self.name.push_str(&format!(".cap{cap:e}"));
                     StepKind::Softcap(*cap)
                 }
                 Epilogue::Add(value) => {
-                    self.name.push_str(".add");
                     let arg = self.lowering.arg(self.id, *value)?;
                     StepKind::Add(self.buf("residual", Access::In, arg))
                 }
@@ -339,7 +416,6 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     self.lowering.arg(self.id, *pos)?,
                     self.lowering.arg(self.id, *seq)?,
                 );
-                self.name.push_str(&format!(".kv_{}", part.keyword()));
                 Sink::Kv {
                     part: *part,
                     cache: self.buf("cache", Access::Out, Arg::Kv(*part, *layer)),
@@ -355,9 +431,6 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     .unsupported(self.id, "a part lacks its result".into()));
             }
         };
-        if matches!(sink, Sink::Q8A(_)) {
-            self.name.push_str(".to_q8a");
-        }
         self.sink = Some(sink);
         Ok(())
     }
@@ -368,16 +441,22 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         panel: PanelGeometry,
         k: u32,
         rows: lathe_ir::types::Dim,
+        tile: Tile,
     ) -> Result<Call, LowerError> {
-        let options = self.lowering.options;
+        let options = &self.lowering.options;
         let codes = matches!(kind, PanelKind::Codes(_));
         let dtype = self.lowering.graph.weights[self.part.weight].ty.dtype;
-        let tile = if codes { options.tile } else { options.float_tile };
         let blocks = options.limits.blocks_per_seq();
+        let expand = if tile.expand { ".spread" } else { "" };
+        let ahead = match tile.prefetch {
+            0 => String::new(),
+            bytes => format!(".ahead{bytes}"),
+        };
         let name = format!(
-            "linear.{dtype}.{}x{k}{}.b{blocks}.w{}.m{}x{}",
-            self.n, self.name, options.lanes, tile.rows, tile.groups
-        );
+            "linear.{dtype}.{}x{k}.{}.b{blocks}.w{}.m{}x{}.c{}{expand}{ahead}",
+            self.n, self.name, options.lanes, tile.rows, tile.groups, self.columns
+        ) + if codes && options.matrix_unit { ".matrix" } else { "" };
+        let (lanes, matrix) = (options.lanes, codes && options.matrix_unit);
         let linear = LinearKernel {
             kind,
             panel,
@@ -389,10 +468,11 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                 sink: self.sink.expect("set before"),
                 columns: self.columns,
                 n: self.n,
-                lanes: options.lanes,
+                lanes,
             },
-            lanes: options.lanes,
+            lanes,
             tile,
+            matrix,
         };
         let mut b = self.kernel;
         let key = format!("{name} {linear:?}");

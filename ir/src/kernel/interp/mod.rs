@@ -230,6 +230,7 @@ impl Machine<'_, '_> {
                     self.region(&inst.regions[usize::from(!first)])?;
                 }
                 KOp::Prefetch { .. } => {}
+                KOp::TileDot(tile) => self.tile_dot(tile, &inst.args)?,
                 KOp::Load { .. } | KOp::LoadSplat { .. } | KOp::Store { .. } => self.access(inst)?,
                 op => self.compute(op, inst)?,
             }
@@ -279,6 +280,29 @@ impl Machine<'_, '_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn tile_dot(&mut self, tile: TileDot, args: &[Val]) -> Result<(), Fault> {
+        let start = |i: usize, disp: i32| self.index(args[i]).saturating_add(disp.into());
+        let (out, a, w) = (start(0, tile.out.1), start(1, tile.a.1), start(2, tile.w.1));
+        let k = usize::from(tile.k);
+        let mut codes = vec![0; 16 * k];
+        self.memory.load(Mem::U8, tile.w.0, w, Elem::U8, &mut codes)?;
+        let mut sums = Vec::new();
+        for row in 0..i64::from(tile.rows) {
+            let mut bytes = vec![0; k];
+            let at = a.saturating_add(row * i64::from(tile.stride));
+            self.memory.load(Mem::I8, tile.a.0, at, Elem::I8, &mut bytes)?;
+            for column in 0..16 {
+                let products = (0..k).map(|j| {
+                    let code = codes[j / 4 * 64 + column * 4 + j % 4];
+                    code as i32 * i32::from(bytes[j] as u8 as i8)
+                });
+                sums.push(int(products.sum()));
+            }
+        }
+        // All is read before anything is written.
+        self.memory.store(Mem::I32, tile.out.0, out, &sums)
     }
 
     /// Ops that are no loops, branches or accesses.

@@ -1,7 +1,7 @@
 //! Reads types and the ops without regions: keyword, operands, attributes, address.
 
 use super::super::lex::Token;
-use super::super::{Buf, Cmp, Elem, KOp, Mem, Ty, Val};
+use super::super::{Buf, Cmp, Elem, KOp, Mem, TileDot, Ty, Val};
 use super::{Parsed, Parser};
 
 impl Parser<'_> {
@@ -62,6 +62,7 @@ impl Parser<'_> {
                 let (buf, index, disp) = self.address()?;
                 (KOp::Prefetch { buf, disp }, vec![index])
             }
+            "tile_dot" => self.tile_dot()?,
             "shl" => self.with_small(KOp::Shl)?,
             "sar" => self.with_small(KOp::Sar)?,
             "shr" => self.with_small(KOp::Shr)?,
@@ -82,6 +83,35 @@ impl Parser<'_> {
             args.push(self.value()?);
         }
         Ok(args)
+    }
+
+    /// The addresses and attributes of a `tile_dot`.
+    fn tile_dot(&mut self) -> Parsed<(KOp, Vec<Val>)> {
+        let mut places = Vec::new();
+        for i in 0..3 {
+            if i > 0 {
+                self.mark(',')?;
+            }
+            places.push(self.address()?);
+        }
+        self.mark('{')?;
+        let rows = self.attribute("rows")?;
+        self.mark(',')?;
+        let k = self.attribute("k")?;
+        self.mark(',')?;
+        self.word("stride")?;
+        let stride = self.number("a number of bytes")?;
+        self.mark('}')?;
+        let [out, a, w] = [0, 1, 2].map(|i| (places[i].0, places[i].2));
+        let tile = TileDot {
+            rows,
+            k,
+            stride,
+            out,
+            a,
+            w,
+        };
+        Ok((KOp::TileDot(tile), places.iter().map(|p| p.1).collect()))
     }
 
     fn attribute(&mut self, name: &str) -> Parsed<u8> {
