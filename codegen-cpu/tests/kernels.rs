@@ -200,6 +200,58 @@ fn loops_and_branches() {
     check_cross_compiles(&[&kernel]);
 }
 
+/// Repeated neighbouring words, in and out of order, twice, with gaps, and across a store to the same place and a loop
+/// that changes it: one load may serve for several of them only where nothing comes between.
+#[test]
+fn neighbouring_words_are_what_they_are_when_read() {
+    let ty = Ty::i8(16);
+    let mut b = KernelBuilder::new("neighbours");
+    let (x, out) = (b.buf("x", Access::InOut), b.buf("out", Access::InOut));
+    let unit = b.unit();
+    let (place, to) = (b.mul_const(unit, 64), b.mul_const(unit, 16));
+    let zero = b.iconst(0, 4);
+    let ones = b.load(Mem::U8, at(out, to), Ty::u8(16));
+    let ones = b.bits(ones, 0, 1);
+    let mut sums = [zero; 2];
+    // Words are neighbours by the index they are read at.
+    let [together, apart, stored, looped] = [0; 4].map(|_| b.add_const(place, 64));
+    let mut read = |b: &mut KernelBuilder, index: Val, words: &[i32]| {
+        for &word in words {
+            let value = b.load_splat(Mem::I8, at(x, index).plus(4 * word - 64), ty);
+            // The order of words shows in the sums.
+            sums[0] = b.dot4(sums[0], ones, value, 1);
+            let shifted = b.shl(sums[1], 3);
+            sums[1] = b.dot4(shifted, ones, value, 1);
+        }
+    };
+    read(&mut b, together, &[0, 1, 2, 3, 7, 6, 5, 4]);
+    read(&mut b, apart, &[9, 10, 11, 13, 14, 8, 8, 12, 15]);
+    let word = b.iconst(0x1234_5678, 1);
+    read(&mut b, stored, &[0, 1]);
+    b.store(Mem::I32, at(x, place).plus(8), word);
+    read(&mut b, stored, &[2, 3]);
+    read(&mut b, looped, &[4, 5]);
+    let (lo, hi) = (b.index(0), b.index(3));
+    b.for_loop(lo, hi, 1, &[], |b, i, _| {
+        let index = b.shl(i, 2);
+        let index = b.add(index, place);
+        let word = b.to_i32(index);
+        b.store(Mem::I32, at(x, index).plus(16), word);
+        Vec::new()
+    });
+    read(&mut b, looped, &[6, 7]);
+    let sum = b.add(sums[0], sums[1]);
+    b.store(Mem::I32, at(out, to), sum);
+    let mut rng = Rng::new(12);
+    let case = Case {
+        kernel: b.finish(),
+        bufs: vec![rng.bytes(64 * 6), rng.bytes(16 * 6)],
+        scalars: Vec::new(),
+        units: 0..6,
+    };
+    check(std::slice::from_ref(&case), false);
+}
+
 /// Hints far outside of every buffer change nothing and never fault.
 #[test]
 fn prefetches_may_lie_outside() {

@@ -3,14 +3,18 @@
 //! Processors with a mixed-sign dot product (x86 VNNI, Arm I8MM) and Arm processors with a signed one get it through a
 //! tree of widening products that Cranelift folds into the instruction; each architecture wants its own operand order.
 
+use super::hoist::{VectorConstant, byte_splat};
 use super::lower::Lower;
 use super::value::{Pieces, piece_count};
 use crate::target::Arch;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
-use lathe_ir::kernel::{Ty, Val};
+use lathe_ir::kernel::{KOp, Ty, Val};
 
 /// Below this many bits an unsigned code is a non-negative signed byte, and two products fit a signed 16-bit lane.
 const SIGNED_BITS: u8 = 7;
+
+/// What an unsigned byte differs by from a signed one, and half of that, which is a signed byte.
+const SIGNED_CONSTANTS: [u8; 2] = [0x80, 0x40];
 
 impl Lower<'_> {
     /// `acc + Σ₄ u·a` for operands acc, u, a; `u < 2^bits`.
@@ -32,9 +36,11 @@ impl Lower<'_> {
             Arch::X86_64 if features.has_dot4() => self.dot4_tree((a, true), (u, false), acc),
             Arch::X86_64 if bits <= SIGNED_BITS => self.dot4_pairs(acc, u, a),
             Arch::X86_64 => self.dot4_even_odd(acc, u, a),
-            Arch::Aarch64 if bits <= SIGNED_BITS && features.has("dotprod") => {
+            // Signed operands widen and multiply at once where there is no dot product.
+            Arch::Aarch64 if bits <= SIGNED_BITS && (features.has("dotprod") || !features.has_dot4()) => {
                 self.dot4_tree((u, true), (a, true), acc)
             }
+            Arch::Aarch64 if self.has_signed_dots_only() => self.dot4_signed(acc, u, a),
             Arch::Aarch64 => self.dot4_tree((u, false), (a, true), acc),
         }
     }
@@ -46,6 +52,29 @@ impl Lower<'_> {
         let (low, high) = (self.pair_sums(low), self.pair_sums(high));
         let sums = self.b.ins().iadd_pairwise(low, high);
         self.b.ins().iadd(sums, acc)
+    }
+
+    fn has_signed_dots_only(&self) -> bool {
+        self.features.arch() == Arch::Aarch64 && self.features.has("dotprod") && !self.features.has_dot4()
+    }
+
+    /// The vector constants that the lowering of a `dot4` asks for.
+    pub(super) fn constants_of_dot4(&self, op: KOp) -> Vec<VectorConstant> {
+        match op {
+            KOp::Dot4 { bits } if bits > SIGNED_BITS && self.has_signed_dots_only() => {
+                SIGNED_CONSTANTS.map(byte_splat).to_vec()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// By signed dot products alone: u is a signed byte plus 128, which two products with 64 make up for.
+    fn dot4_signed(&mut self, acc: Value, u: Value, a: Value) -> Value {
+        let [offset, half] = SIGNED_CONSTANTS.map(|byte| self.vector_constant(byte_splat(byte)));
+        let signed = self.signed_bytes(u, offset);
+        let sum = self.dot4_tree((signed, true), (a, true), acc);
+        let sum = self.dot4_tree((half, true), (a, true), sum);
+        self.dot4_tree((half, true), (a, true), sum)
     }
 
     fn products(&mut self, x: (Value, bool), y: (Value, bool), high: bool) -> Value {

@@ -19,9 +19,14 @@ pub(super) fn lanes32(ty: Type, bits: u32) -> VectorConstant {
     (ty, std::array::from_fn(|i| lane[i % 4]))
 }
 
+/// The same byte in every lane.
+pub(super) fn byte_splat(byte: u8) -> VectorConstant {
+    (types::I8X16, [byte; 16])
+}
+
 /// The mask of a byte's `width` low bits.
 pub(super) fn byte_mask(width: u8) -> VectorConstant {
-    (types::I8X16, [((1u16 << width) - 1) as u8; 16])
+    byte_splat(((1u16 << width) - 1) as u8)
 }
 
 /// What remains of f16 bits in the fields of an f32.
@@ -50,7 +55,12 @@ impl Lower<'_> {
     pub(super) fn hoist_constants(&mut self, body: &Region) -> usize {
         let before = self.hoisted.len();
         let mut uses: Vec<(VectorConstant, usize)> = Vec::new();
-        for constant in body.insts.iter().flat_map(|inst| constants_of(inst.op)) {
+        let of_dots = |op: KOp| self.constants_of_dot4(op);
+        for constant in body
+            .insts
+            .iter()
+            .flat_map(|inst| [constants_of(inst.op), of_dots(inst.op)].concat())
+        {
             match uses.iter_mut().find(|(c, _)| *c == constant) {
                 Some((_, count)) => *count += 1,
                 None => uses.push((constant, 1)),

@@ -4,6 +4,7 @@
 //! the bounds are not constants.
 
 use super::hoist::{VectorConstant, lanes32};
+use super::reuse::Reuse;
 use super::value::{Pieces, piece_count, piece_type};
 use crate::Error;
 use crate::target::CpuFeatures;
@@ -37,6 +38,7 @@ pub(super) fn lower_kernel(
         constants: vec![None; kernel.values.len()],
         bufs: Vec::new(),
         hoisted: Vec::new(),
+        reuse: Reuse::default(),
     };
     lower.function()?;
     lower.b.seal_all_blocks();
@@ -48,7 +50,7 @@ pub(super) fn lower_kernel(
 pub(super) struct Lower<'a> {
     /// The Cranelift function under construction.
     pub(super) b: FunctionBuilder<'a>,
-    kernel: &'a Kernel,
+    pub(super) kernel: &'a Kernel,
     /// What the processor has.
     pub(super) features: &'a CpuFeatures,
     /// Pieces by kernel value; empty until defined.
@@ -59,6 +61,8 @@ pub(super) struct Lower<'a> {
     bufs: Vec<Value>,
     /// Constants that are in registers where the lowering stands.
     pub(super) hoisted: Vec<(VectorConstant, Value)>,
+    /// What memory accesses of the region at hand share.
+    pub(super) reuse: Reuse,
 }
 
 impl Lower<'_> {
@@ -97,13 +101,23 @@ impl Lower<'_> {
     }
 
     fn region(&mut self, region: &Region) -> Result<(), Error> {
-        region.insts.iter().try_for_each(|inst| self.inst(inst))
+        let reuse = self.reuse_in(region);
+        let outer = std::mem::replace(&mut self.reuse, reuse);
+        region.insts.iter().try_for_each(|inst| self.inst(inst))?;
+        self.reuse = outer;
+        Ok(())
     }
 
     fn inst(&mut self, inst: &Inst) -> Result<(), Error> {
         match inst.op {
-            KOp::For { step } => self.for_loop(inst, step),
-            KOp::If(cmp) => self.branch(inst, cmp),
+            KOp::For { step } => {
+                self.forget_addresses();
+                self.for_loop(inst, step)
+            }
+            KOp::If(cmp) => {
+                self.forget_addresses();
+                self.branch(inst, cmp)
+            }
             // Cranelift has no prefetch instruction, and hardware follows streams that run on without gaps just as well.
             KOp::Prefetch { .. } => Ok(()),
             KOp::Store { mem, buf, disp } => {
@@ -118,8 +132,13 @@ impl Lower<'_> {
             }
             KOp::LoadSplat { mem, buf, disp } => {
                 let (address, disp) = self.address(buf, inst.args[0], disp);
-                let pieces = self.load_splat(mem, address, disp, self.ty(inst.results[0]))?;
-                self.set(inst.results[0], pieces);
+                let result = inst.results[0];
+                let ty = self.ty(result);
+                let pieces = match self.shared_word(result, address, disp) {
+                    Some(word) => vec![word; piece_count(ty)],
+                    None => self.load_splat(mem, address, disp, ty)?,
+                };
+                self.set(result, pieces);
                 Ok(())
             }
             _ => {
@@ -206,8 +225,8 @@ impl Lower<'_> {
             .collect()
     }
 
-    /// The address of `buf + index` and the displacement to add to it. A fresh sum at each use lets every memory access
-    /// take it into its own addressing mode.
+    /// The address of `buf + index` and the displacement to add to it. On x86, a fresh sum at each use lets every memory
+    /// access take it into its own addressing mode.
     fn address(&mut self, buf: Buf, index: Val, disp: i32) -> (Value, i32) {
         let base = self.bufs[buf.index()];
         let folded = self
@@ -215,10 +234,7 @@ impl Lower<'_> {
             .and_then(|n| i32::try_from(n + i64::from(disp)).ok());
         match folded {
             Some(disp) => (base, disp),
-            None => {
-                let index = self.one(index);
-                (self.b.ins().iadd(base, index), disp)
-            }
+            None => (self.sum_of_address(buf, index, base), disp),
         }
     }
 

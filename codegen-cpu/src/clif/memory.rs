@@ -80,19 +80,14 @@ impl Lower<'_> {
 
     /// A 32-bit element in four lanes, by one broadcasting load.
     ///
-    /// Cranelift joins a load with the splat of it only where the splat's users are one, and counts users through the
-    /// instructions between. A block parameter ends its counting: the splat passes through one, at no cost in code.
+    /// Cranelift joins a load with the splat of it only where the splat's users are one.
     fn broadcast(&mut self, scalar: Type, address: Value, disp: i32) -> Value {
         let vector = scalar
             .by(LANES as u32)
             .expect("four lanes of 32 bits are a vector");
         let value = self.load_at(scalar, address, disp);
         let splat = self.b.ins().splat(vector, value);
-        let next = self.b.create_block();
-        let result = self.b.append_block_param(next, vector);
-        self.b.ins().jump(next, &[splat.into()]);
-        self.b.switch_to_block(next);
-        result
+        self.pinned(vector, splat)
     }
 
     /// f16 bits, sign-extended and shifted so that sign, exponent and mantissa stand in their f32 fields, are the value

@@ -10,6 +10,7 @@ mod hoist;
 mod kernels;
 mod lower;
 mod memory;
+mod reuse;
 mod value;
 
 pub use kernels::{CompiledKernels, KernelText, kernel_code, kernel_text};
