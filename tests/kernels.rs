@@ -189,7 +189,7 @@ fn levels() -> Vec<CpuFeatures> {
     let host = CpuFeatures::host().unwrap();
     let mut levels = vec![host.clone()];
     if host.arch() == Arch::X86_64 {
-        let narrower = ["-avx512vnni,-avxvnni", "-avx512f", "-avx512f,-f16c"];
+        let narrower = ["-avx512vnni,-avxvnni", "-avx512f", "-f16c"];
         levels.extend(narrower.map(|list| host.narrowed(list).unwrap()));
     }
     levels.push(CpuFeatures::baseline(host.arch()));

@@ -170,8 +170,35 @@ impl CpuFeatures {
                 narrowed.bits |= bit;
             }
         }
+        narrowed.drop_dependents();
         narrowed.check()?;
         Ok(narrowed)
+    }
+
+    /// Drops what means nothing without a feature that was dropped: the rest of AVX-512, or of AMX.
+    fn drop_dependents(&mut self) {
+        for (base, family) in [("avx512f", "avx512"), ("amx-tile", "amx-")] {
+            if self.arch == Arch::X86_64 && !self.has(base) {
+                let family = self.arch.features().iter().enumerate().filter(|(_, f)| f.name.starts_with(family));
+                self.bits &= !family.fold(0, |bits, (i, _)| bits | 1 << i);
+            }
+        }
+    }
+
+    /// The generator of kernel code and its vectors, for people.
+    pub fn code_generator(&self) -> String {
+        let lanes = self.vector_lanes();
+        let name = match (self.arch, lanes) {
+            (Arch::X86_64, 16) => "AVX-512 code,",
+            (Arch::X86_64, 8) => "AVX2 code,",
+            _ => "Cranelift,",
+        };
+        let dot4 = match self.has_dot4() {
+            true => "one instruction for four int8 products",
+            false => "int8 products by widening",
+        };
+        let matrix = if self.has_matrix_unit() { ", AMX for tiles" } else { "" };
+        format!("{name} {}-bit vectors, {dot4}{matrix}", 32 * u32::from(lanes))
     }
 
     fn position(&self, name: &str) -> Result<usize, Error> {
@@ -227,7 +254,8 @@ impl CpuFeatures {
     /// Whether a `dot4` is one instruction whatever the bits of its unsigned operand.
     pub fn has_dot4(&self) -> bool {
         match self.arch {
-            Arch::X86_64 => self.has("avxvnni") || self.has("avx512vnni") && self.has("avx512vl"),
+            Arch::X86_64 => crate::wide::has_dot4(self)
+                .unwrap_or(self.has("avxvnni") || self.has("avx512vnni") && self.has("avx512vl")),
             Arch::Aarch64 => self.has("i8mm"),
         }
     }
@@ -328,6 +356,8 @@ mod tests {
         assert_eq!(all.narrowed("").unwrap(), all);
         let dropped = all.narrowed("-avx512vnni, -avxvnni").unwrap();
         assert!(!dropped.has_dot4() && dropped.has("avx512vl"));
+        let narrow = all.narrowed("-avx512f").unwrap();
+        assert!(!narrow.has("avx512vnni") && narrow.has("avxvnni") && narrow.vector_lanes() == 8);
         let kept = all.narrowed("avx2,fma").unwrap();
         assert_eq!(kept, CpuFeatures::baseline(Arch::X86_64));
         assert!(

@@ -26,11 +26,9 @@ impl Doctor {
             Ok(features) => (features.names().collect(), None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
-        let dot4 = cpu.as_ref().is_ok_and(CpuFeatures::has_dot4);
-        let choice = match (&problem, dot4) {
-            (Some(problem), _) => format!("nothing: {problem}"),
-            (None, true) => "Cranelift, 128-bit vectors, one instruction for four int8 products".into(),
-            (None, false) => "Cranelift, 128-bit vectors, int8 products by widening".into(),
+        let choice = match (&cpu, &problem) {
+            (Ok(cpu), _) => cpu.code_generator(),
+            (_, problem) => format!("nothing: {}", problem.as_deref().unwrap_or("")),
         };
         let numa = numa_nodes();
         let store = crate::store::Store::from_env().map(|s| s.root().to_path_buf());

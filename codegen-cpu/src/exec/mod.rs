@@ -107,9 +107,9 @@ impl CpuExecutable {
             kv_bytes: memory.kv.bytes(),
             arena_bytes: plan.arena_bytes,
             target: format!(
-                "{}, cranelift W={}, {threads} threads",
+                "{}: {}, {threads} threads",
                 options.features,
-                options.features.vector_lanes()
+                options.features.code_generator()
             ),
         };
         let check = BatchCheck::new(&plan, options.kv_blocks);

@@ -24,7 +24,7 @@ use isa::Level;
 use lathe_ir::kernel::Kernel;
 
 /// What AVX-512 code needs.
-const AVX512: [&str; 4] = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
+const AVX512: [&str; 5] = ["avx512f", "avx512bw", "avx512dq", "avx512vl", "f16c"];
 
 /// The widest level that the features allow.
 fn level(features: &CpuFeatures) -> Option<Level> {
@@ -36,6 +36,14 @@ fn level(features: &CpuFeatures) -> Option<Level> {
     } else {
         None
     }
+}
+
+/// Whether `dot4` is one instruction in this lowering's code; `None` where it makes none for these features.
+pub(crate) fn has_dot4(features: &CpuFeatures) -> Option<bool> {
+    level(features).map(|level| match level {
+        Level::Avx2 => features.has("avxvnni"),
+        Level::Avx512 => features.has("avx512vnni"),
+    })
 }
 
 /// Lanes of f32 in the widest vector, or `None` where the processor has no vectors that this lowering makes.

@@ -77,10 +77,7 @@ pub(super) struct Select<'a> {
 /// Selects instructions for `kernel`.
 pub(super) fn select(kernel: &Kernel, features: &CpuFeatures, level: Level) -> Result<Function, Error> {
     let count = kernel.values.len();
-    let dot = match level {
-        Level::Avx2 => features.has("avxvnni"),
-        Level::Avx512 => features.has("avx512vnni"),
-    };
+    let dot = super::has_dot4(features) == Some(true);
     let mut select = Select {
         kernel,
         level,

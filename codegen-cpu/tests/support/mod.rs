@@ -62,7 +62,7 @@ pub fn feature_sets() -> Vec<CpuFeatures> {
             "-avxvnni,-avx512vnni",
             "-avx512f",
             "-avx512f,-avxvnni",
-            "-avx512f,-f16c",
+            "-f16c",
         ] {
             sets.push(host.narrowed(narrower).unwrap());
         }
