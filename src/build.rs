@@ -1,11 +1,14 @@
 //! From a model file to an executable: load, build the graph, run the passes, lower, compile, pack.
 
+use crate::tune::file::{self, FileError};
+use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_frontend::model::Model;
 use lathe_ir::graph::Graph;
 use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
-use lathe_passes::lower::{LowerOptions, lower};
+use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Positions of the context where the caller names none and the model allows more.
@@ -26,6 +29,8 @@ pub struct BuildOptions {
     pub cpu_features: String,
     /// Whether to verify the IR after every pass.
     pub verify: bool,
+    /// Whether to use shapes that were tuned for this machine, where there are any.
+    pub tuning: bool,
 }
 
 impl Default for BuildOptions {
@@ -37,6 +42,7 @@ impl Default for BuildOptions {
             outputs: 1,
             cpu_features: "all".into(),
             verify: cfg!(debug_assertions),
+            tuning: false,
         }
     }
 }
@@ -66,6 +72,9 @@ pub enum BuildError {
     /// Code generation or packing.
     #[error("{0}")]
     Codegen(#[from] lathe_codegen_cpu::Error),
+    /// The file of tuned shapes.
+    #[error("{0}")]
+    Tuning(#[from] FileError),
     /// The context asked for exceeds the model's.
     #[error("the context of {asked} positions is more than the model's {model}")]
     Context {
@@ -117,9 +126,24 @@ pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildErro
     })
 }
 
-/// How products are tiled for a processor.
-fn lower_options(limits: Limits, features: &CpuFeatures) -> LowerOptions {
-    LowerOptions::for_width(limits, features.vector_lanes()).with_matrix_unit(features.has_matrix_unit())
+/// What a processor with `features` and this machine's caches wants of a plan.
+pub fn lower_options(limits: Limits, features: &CpuFeatures) -> LowerOptions {
+    let lanes = features.vector_lanes();
+    let caches = Caches::host();
+    let machine = MachineModel::for_width(lanes).with_caches(caches.l1, caches.l2);
+    let machine = if features.has_dot4() { machine } else { machine.without_dot4() };
+    LowerOptions::for_width(limits, lanes)
+        .with_matrix_unit(features.has_matrix_unit())
+        .with_machine(machine)
+}
+
+/// The same with what was tuned for this machine, where it is wanted.
+fn tuned_options(limits: Limits, options: &BuildOptions) -> Result<(CpuFeatures, LowerOptions), BuildError> {
+    let features = cpu_features(&options.cpu_features)?;
+    let path = options.tuning.then(|| file::path(&features, options.threads)).flatten();
+    let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
+    let lowering = lower_options(limits, &features).with_tuning(tuning.map(Arc::new));
+    Ok((features, lowering))
 }
 
 /// Optimizes and lowers a model.
@@ -127,9 +151,17 @@ fn lower_options(limits: Limits, features: &CpuFeatures) -> LowerOptions {
 /// # Errors
 /// As [`optimize`] and [`limits`], and where an op can't be lowered.
 pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
+    Ok(plan_with_products(model, options)?.plan)
+}
+
+/// As [`plan`], with how products came to their shapes.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_with_products(model: &Model, options: &BuildOptions) -> Result<Lowered, BuildError> {
     let graph = optimize(&model.graph, options.verify)?;
-    let features = cpu_features(&options.cpu_features)?;
-    Ok(lower(&graph, &lower_options(limits(model, options)?, &features))?)
+    let (_, lowering) = tuned_options(limits(model, options)?, options)?;
+    Ok(lower_with_products(&graph, &lowering)?)
 }
 
 /// Builds the model in the file at `path`.
@@ -150,8 +182,8 @@ pub fn build_model(model: Model, made: (String, Duration), options: &BuildOption
     let mut clock = Clock { stages: vec![made] };
     let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
     let limits = limits(&model, options)?;
-    let features = cpu_features(&options.cpu_features)?;
-    let plan = clock.time("lower", || lower(&graph, &lower_options(limits, &features)))?;
+    let (features, lowering) = tuned_options(limits, options)?;
+    let plan = clock.time("lower", || lower(&graph, &lowering))?;
     let cpu = CpuOptions {
         threads: options.threads,
         features,

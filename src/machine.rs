@@ -40,6 +40,16 @@ fn sum(words: &[u64]) -> u64 {
         .fold(0, |a, b| a.wrapping_add(*b))
 }
 
+/// The processor's name as the system has it, else its architecture.
+pub fn cpu_model() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = line.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or(std::env::consts::ARCH)
+        .to_owned()
+}
+
 /// A figure of `/proc/meminfo` or `/proc/self/status` in bytes, where the system has it.
 pub fn proc_bytes(file: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;

@@ -39,6 +39,9 @@ pub struct RunArgs {
     /// CPU features to use, separated by commas (all: what the machine has)
     #[arg(long, env = "LATHE_CPU_FEATURES", default_value = "all")]
     pub cpu_features: String,
+    /// Leave shapes that `lathe compile --tune` found aside
+    #[arg(long, env = "LATHE_NO_TUNING")]
+    pub no_tuning: bool,
     /// Verify the IR after every pass
     #[arg(long, env = "LATHE_VERIFY")]
     pub verify: bool,
@@ -60,6 +63,7 @@ impl RunArgs {
             outputs: 1,
             cpu_features: self.cpu_features.clone(),
             verify: self.verify,
+            tuning: !self.no_tuning,
         })
     }
 }

@@ -2,13 +2,14 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{optimize, plan};
+use crate::build::{optimize, plan, plan_with_products};
 use clap::{Args, ValueEnum};
 use lathe_codegen_cpu::{OptLevel, kernel_text};
 use lathe_frontend::model::Model;
 use lathe_ir::graph::Graph;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::Plan;
+use lathe_passes::lower::{Lowered, LoweredProduct, MANY_ROWS, Source};
 use lathe_passes::{PipelineOptions, run_pipeline};
 use std::io::Write;
 
@@ -76,8 +77,11 @@ impl Inspect {
                 write!(out, "{plan}")?;
             }
             Stage::Kernels => {
-                let plan = plan(&model, &options)?;
-                for kernel in self.kernels(&plan)? {
+                let lowered = plan_with_products(&model, &options)?;
+                for kernel in self.kernels(&lowered.plan)? {
+                    if let Some(product) = product_of(&lowered, kernel) {
+                        writeln!(out, "{}", shape_comment(product))?;
+                    }
                     writeln!(out, "{kernel}")?;
                 }
             }
@@ -153,6 +157,31 @@ impl Inspect {
         let lines = lines.take_while(|l| l.trim() == marker || !l.trim().starts_with("; layer "));
         lines.map(|l| format!("{l}\n")).collect()
     }
+}
+
+/// The first product that a kernel computes, if it computes one.
+fn product_of<'l>(lowered: &'l Lowered, kernel: &Kernel) -> Option<&'l LoweredProduct> {
+    let plan = &lowered.plan;
+    lowered.products.iter().find(|product| {
+        let call = &plan.steps[product.step].calls[product.call];
+        std::ptr::eq(&plan.kernels[call.kernel], kernel)
+    })
+}
+
+/// A product's shape, where it came from, and what the cost model says of it.
+fn shape_comment(product: &LoweredProduct) -> String {
+    let tile = product.shape.tile;
+    let source = match product.source {
+        Source::Given => "given",
+        Source::Tuned => "tuned",
+        Source::Model => "by the cost model",
+    };
+    let (one, many) = (product.prediction.one, product.prediction.many);
+    format!(
+        "; tile {} rows x {} vectors, expand {}, prefetch {}, {} columns a unit ({source}); predicted {one:.0} cycles \
+         for 1 row, {many:.0} a row for {MANY_ROWS}",
+        tile.rows, tile.groups, tile.expand, tile.prefetch, product.columns
+    )
 }
 
 /// The graph as it is after the last run of the pass `name`.

@@ -12,6 +12,7 @@ macro_rules! outln {
 
 mod args;
 mod bench;
+mod compile;
 mod doctor;
 mod error;
 mod inspect;
@@ -52,6 +53,8 @@ enum Verb {
     Serve(serve::Serve),
     /// Measure prefill and decode speed
     Bench(bench::Bench),
+    /// Tune a model's kernels for this machine
+    Compile(compile::Compile),
     /// Write the logits of every position of a token sequence
     Logits(logits::Logits),
     /// Perplexity of a text, and its divergence from reference logits
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Verb::Run(v) => v.run(),
         Verb::Serve(v) => v.run(),
         Verb::Bench(v) => v.run(),
+        Verb::Compile(v) => v.run(),
         Verb::Logits(v) => v.run(),
         Verb::Perplexity(v) => v.run(),
         Verb::Tokenize(v) => v.run(),

@@ -1,0 +1,160 @@
+//! `lathe compile`: tunes a model's kernels for this machine and keeps what was found.
+
+use super::args::{ModelArg, RunArgs};
+use super::error::CliError;
+use crate::build::cpu_features;
+use crate::tune::{TuneError, Tuned, file, keep, tune};
+use clap::Args;
+use lathe_frontend::model::Model;
+use lathe_passes::lower::{Shape, Tuning};
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example: lathe compile smollm2-135m --tune -t 2")]
+pub struct Compile {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Try shapes of products on this machine, and keep the best for later builds
+    #[arg(long)]
+    tune: bool,
+    /// About how long to try
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86400))]
+    tune_seconds: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Compile {
+    pub fn run(&self) -> Result<(), CliError> {
+        if !self.tune {
+            return Err(CliError::input(
+                "this version keeps no compiled plans, so there is nothing to compile ahead: `lathe run` compiles as \
+                 it starts; --tune measures shapes of kernels for this machine and keeps those",
+            ));
+        }
+        let start = Instant::now();
+        let options = self.run.build_options()?;
+        let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
+        let Some(path) = file::path(&features, options.threads) else {
+            return Err(CliError::failed(file::FileError::NoHome));
+        };
+        // A file that can't be read is replaced.
+        let mut tuning = file::load(&path).unwrap_or_else(|error| {
+            eprintln!("lathe: {error}");
+            None
+        });
+        let model = Model::load(&self.model.path()?)?;
+        let time = Duration::from_secs(self.tune_seconds.into());
+        let terminal = std::io::stderr().is_terminal();
+        let mut note = |text: &str| {
+            if terminal {
+                eprintln!("lathe: {text}");
+            }
+        };
+        let results = tune(&model, &options, time, &mut note).map_err(tune_error)?;
+        let tuning = tuning.get_or_insert_with(Tuning::default);
+        keep(&results, tuning).map_err(CliError::failed)?;
+        file::save(&path, tuning).map_err(CliError::failed)?;
+        if self.json {
+            let products: Vec<Value> = results.iter().map(product_json).collect();
+            let object = json!({"file": path, "threads": options.threads, "seconds": start.elapsed().as_secs_f64(),
+                "products": products});
+            outln!("{object}");
+            return Ok(());
+        }
+        for line in table(&results) {
+            outln!("{line}");
+        }
+        outln!(
+            "{:.1} s; kept in {} ({} products)",
+            start.elapsed().as_secs_f64(),
+            path.display(),
+            tuning.len()
+        );
+        Ok(())
+    }
+}
+
+fn tune_error(error: TuneError) -> CliError {
+    match error {
+        TuneError::Build(error) => error.into(),
+        error => CliError::failed(error),
+    }
+}
+
+/// A shape in few characters: rows by vectors, whether codes are spread, bytes of a unit, bytes ahead.
+fn short(shape: &Shape) -> String {
+    let tile = shape.tile;
+    let spread = if tile.expand { " spread" } else { "" };
+    let ahead = match tile.prefetch {
+        0 => String::new(),
+        bytes => format!(" ahead {bytes}"),
+    };
+    format!(
+        "{}x{}{spread} {}K{ahead}",
+        tile.rows,
+        tile.groups,
+        shape.unit_bytes >> 10
+    )
+}
+
+/// Time that a share of the time saves, in percent.
+fn gain(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |share| {
+        format!("{:+.1} %", 100.0 * (1.0 / share - 1.0))
+    })
+}
+
+fn table(results: &[Tuned]) -> Vec<String> {
+    let mut rows = vec![["kernel", "calls", "default", "best", "many rows", "one row"].map(str::to_owned)];
+    rows.extend(results.iter().map(|r| {
+        [
+            r.key.to_string(),
+            r.calls.to_string(),
+            short(&r.default),
+            if r.best == r.default {
+                "the same".to_owned()
+            } else {
+                short(&r.best)
+            },
+            gain(r.many),
+            gain(r.one),
+        ]
+    }));
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn shape_json(shape: &Shape) -> Value {
+    let tile = shape.tile;
+    json!({"rows": tile.rows, "groups": tile.groups, "expand": tile.expand, "prefetch": tile.prefetch,
+        "unit_bytes": shape.unit_bytes})
+}
+
+fn product_json(r: &Tuned) -> Value {
+    let trials = r.trials.iter().map(|t| {
+        json!({"shape": shape_json(&t.shape), "against": shape_json(&t.against), "time_many": t.many,
+            "time_one": t.one, "predicted_many": t.predicted_many, "predicted_one": t.predicted_one})
+    });
+    json!({"kernel": r.key.to_string(), "calls": r.calls, "default": shape_json(&r.default),
+        "best": shape_json(&r.best), "time_many": r.many, "time_one": r.one,
+        "trials": trials.collect::<Vec<Value>>()})
+}

@@ -1,0 +1,453 @@
+//! Which shapes are tried, in which order, for how long, and which one wins.
+//!
+//! Three stages, each from what the one before chose: tiles of rows, bytes of a unit, and how far ahead a single row
+//! prefetches. In each stage a product gets time by its share of the model's weights. All its shapes run in turn; after
+//! half the time all but the best few are dropped. A shape wins where it is at least two percent faster than the default
+//! in the median of the rounds and in the fastest ones; else the default stays.
+
+use super::TuneError;
+use super::probe::{Experiment, Probe, Setting, Site};
+use crate::build::{BuildOptions, cpu_features, limits, lower_options, optimize};
+use lathe_codegen_cpu::limits::Caches;
+use lathe_frontend::model::Model;
+use lathe_ir::graph::Graph;
+use lathe_ir::plan::{Arg, Plan, SectionForm};
+use lathe_ir::types::Sym;
+use lathe_passes::lower::{
+    LowerOptions, Lowered, MANY_ROWS, Prediction, ProductKey, Shape, Tile, Tuning, lower_with_products,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How much faster than the default a shape must be.
+const GAIN: f64 = 0.98;
+/// How much slower it may be for the other number of rows.
+const LOSS: f64 = 1.01;
+/// Most shapes that a stage tries, the default not counted.
+const CANDIDATES: usize = 14;
+/// Shapes left after half of the time, the default not counted.
+const FINALISTS: usize = 3;
+/// Rounds of a half: at least, at most.
+const ROUNDS: (usize, usize) = (2, 25);
+/// Products with many rows run on the weights of so many layers.
+const MANY_SITES: usize = 2;
+/// Shares of the time that the three stages may take.
+const SHARES: [f64; 3] = [0.55, 0.25, 0.2];
+/// What the stages try.
+const STAGES: [&str; 3] = ["tiles", "units", "prefetching"];
+/// Distances of prefetching that are tried.
+const AHEAD: [u32; 4] = [0, 1024, 2048, 4096];
+
+/// What became of a product.
+#[derive(Clone, Debug)]
+pub struct Tuned {
+    /// The product.
+    pub key: ProductKey,
+    /// Calls of it in the model.
+    pub calls: usize,
+    /// Its shape without tuning.
+    pub default: Shape,
+    /// Its shape now.
+    pub best: Shape,
+    /// Its time for [`MANY_ROWS`] rows, as a share of the default's; `None` where it never has many rows or time was up.
+    pub many: Option<f64>,
+    /// Its time for one row, as a share of the default's; `None` where time was up.
+    pub one: Option<f64>,
+    /// Shapes that were tried.
+    pub trials: Vec<Trial>,
+}
+
+/// A shape that was tried, and its times as shares of those of another.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The shape.
+    pub shape: Shape,
+    /// The shape that it was compared with.
+    pub against: Shape,
+    /// For [`MANY_ROWS`] rows, where that was measured.
+    pub many: Option<f64>,
+    /// For one row, where that was measured.
+    pub one: Option<f64>,
+    /// What the cost model says for many rows.
+    pub predicted_many: f64,
+    /// What the cost model says for one row.
+    pub predicted_one: f64,
+}
+
+/// A distinct product of the model.
+struct Job {
+    key: ProductKey,
+    sites: Vec<Site>,
+    default: Shape,
+    best: Shape,
+    /// Bytes of packed weights of one call.
+    bytes: u64,
+    /// Whether it has as many rows as a step has tokens.
+    many: bool,
+    many_share: Option<f64>,
+    one_share: Option<f64>,
+    trials: Vec<Trial>,
+}
+
+/// Tries shapes for all products of a model for about `time`, and returns what was found, products with the most weights
+/// first. `note` is told what is being tried.
+///
+/// # Errors
+/// As builds up to the plan; and where a kernel can't be compiled or run.
+pub fn tune(
+    model: &Model,
+    options: &BuildOptions,
+    time: Duration,
+    note: &mut dyn FnMut(&str),
+) -> Result<Vec<Tuned>, TuneError> {
+    let start = Instant::now();
+    let features = cpu_features(&options.cpu_features)?;
+    let mut bounds = limits(model, options)?;
+    bounds.tokens = bounds.tokens.min(MANY_ROWS);
+    bounds.outputs = bounds.outputs.min(bounds.tokens);
+    let mut search = Search {
+        graph: optimize(&model.graph, options.verify)?,
+        options: lower_options(bounds, &features),
+        setting: Setting {
+            weights: &model.weights,
+            features: &features,
+            threads: options.threads,
+        },
+        caches: Caches::host(),
+        jobs: Vec::new(),
+    };
+    search.find_jobs()?;
+    let mut until = start;
+    for (stage, share) in SHARES.into_iter().enumerate() {
+        until += time.mul_f64(share);
+        search.stage(stage, until, note)?;
+    }
+    Ok(search.jobs.into_iter().map(Job::result).collect())
+}
+
+/// The shapes that differ from the default, for later builds.
+///
+/// # Errors
+/// Never for results of [`tune`]: their shapes are possible.
+pub fn keep(results: &[Tuned], into: &mut Tuning) -> Result<(), lathe_passes::lower::TuningError> {
+    for result in results {
+        into.remove(&result.key);
+        if result.best != result.default {
+            into.set(result.key.clone(), result.best)?;
+        }
+    }
+    Ok(())
+}
+
+struct Search<'m> {
+    graph: Graph,
+    options: LowerOptions,
+    setting: Setting<'m>,
+    caches: Caches,
+    jobs: Vec<Job>,
+}
+
+impl Search<'_> {
+    fn find_jobs(&mut self) -> Result<(), TuneError> {
+        let lowered = lower_with_products(&self.graph, &self.options)?;
+        for product in &lowered.products {
+            let site = (product.step, product.call);
+            if let Some(job) = self.jobs.iter_mut().find(|job| job.key == product.key) {
+                job.sites.push(site);
+                continue;
+            }
+            let call = &lowered.plan.steps[site.0].calls[site.1];
+            self.jobs.push(Job {
+                key: product.key.clone(),
+                sites: vec![site],
+                default: product.shape,
+                best: product.shape,
+                bytes: weight_bytes(&lowered.plan, &call.args),
+                many: call.scalars.iter().any(|c| c.sym == Some(Sym::Tokens))
+                    || self.options.limits.outputs > 1,
+                many_share: None,
+                one_share: None,
+                trials: Vec::new(),
+            });
+        }
+        self.jobs.sort_by_key(|job| std::cmp::Reverse(job.work()));
+        Ok(())
+    }
+
+    /// One stage for every product, until about `until`.
+    fn stage(&mut self, stage: usize, until: Instant, note: &mut dyn FnMut(&str)) -> Result<(), TuneError> {
+        let candidates: Vec<Vec<Shape>> = self.jobs.iter().map(|job| self.candidates(job, stage)).collect();
+        let plans = self.lower_all(&candidates)?;
+        let mut work: u64 = self.jobs.iter().map(Job::work).sum();
+        for index in 0..self.jobs.len() {
+            let job = &self.jobs[index];
+            let left = until.saturating_duration_since(Instant::now());
+            let share = left.mul_f64(job.work() as f64 / work.max(1) as f64);
+            work -= job.work();
+            let variants = variants(job, &candidates[index], &plans);
+            if variants.len() < 2 || left.is_zero() {
+                continue;
+            }
+            note(&format!(
+                "{} of {} shapes: {}",
+                STAGES[stage],
+                variants.len(),
+                job.key
+            ));
+            let (many, one) = (job.many && stage < 2, stage > 0);
+            let share = if many && one { share / 2 } else { share };
+            let measured = |wanted: bool, many: bool| {
+                wanted
+                    .then(|| self.measure(job, &variants, many, share))
+                    .transpose()
+            };
+            let (many, one) = (measured(many, true)?, measured(one, false)?);
+            self.jobs[index].decide(&variants, many.as_deref(), one.as_deref());
+        }
+        Ok(())
+    }
+
+    /// What a stage tries for a product; the present choice first.
+    fn candidates(&self, job: &Job, stage: usize) -> Vec<Shape> {
+        let best = job.best;
+        let mut shapes = vec![best];
+        match stage {
+            0 if job.many => shapes.extend(
+                tiles(job.key.lanes)
+                    .map(|tile| Shape { tile, ..best })
+                    .filter(|shape| shape.fault(job.key.lanes).is_none()),
+            ),
+            0 => {}
+            1 => shapes.extend((16..=20).map(|log2| Shape {
+                unit_bytes: 1 << log2,
+                ..best
+            })),
+            _ => shapes.extend(AHEAD.map(|prefetch| Shape {
+                tile: Tile {
+                    prefetch,
+                    ..best.tile
+                },
+                ..best
+            })),
+        }
+        let mut distinct: Vec<Shape> = Vec::new();
+        for shape in shapes {
+            if !distinct.contains(&shape) {
+                distinct.push(shape);
+            }
+        }
+        distinct
+    }
+
+    /// Plans of which number i has candidate i of every product.
+    fn lower_all(&self, candidates: &[Vec<Shape>]) -> Result<Vec<Lowered>, TuneError> {
+        let most = candidates.iter().map(Vec::len).max().unwrap_or(0);
+        let plan = |i: usize| -> Result<Lowered, TuneError> {
+            let mut tuning = Tuning::default();
+            for (job, shapes) in self.jobs.iter().zip(candidates) {
+                let shape = shapes.get(i).or(shapes.first()).copied().unwrap_or(job.best);
+                tuning
+                    .set(job.key.clone(), shape)
+                    .expect("candidates are possible");
+            }
+            let options = self.options.clone().with_tuning(Some(Arc::new(tuning)));
+            Ok(lower_with_products(&self.graph, &options)?)
+        };
+        (0..most).map(plan).collect()
+    }
+
+    /// The variants' times as shares of the first one's: all of them for half of the time, the best few for the rest.
+    fn measure(
+        &self,
+        job: &Job,
+        variants: &[Variant],
+        many: bool,
+        time: Duration,
+    ) -> Result<Vec<Share>, TuneError> {
+        let start = Instant::now();
+        let all: Vec<usize> = (0..variants.len()).collect();
+        let first = self.rounds(job, variants, &all, many, start + time / 2)?;
+        let mut order: Vec<usize> = (1..variants.len()).collect();
+        order.sort_by(|&a, &b| first[a].total_cmp(&first[b]));
+        order.truncate(FINALISTS);
+        let finalists: Vec<usize> = [0].into_iter().chain(order).collect();
+        let second = self.rounds(job, variants, &finalists, many, start + time)?;
+        let mut shares: Vec<Share> = first.into_iter().map(|of| Share { of, last: false }).collect();
+        for (&index, of) in finalists.iter().zip(second) {
+            shares[index] = Share { of, last: true };
+        }
+        Ok(shares)
+    }
+
+    /// The times of `chosen` as shares of the time of the first of them.
+    fn rounds(
+        &self,
+        job: &Job,
+        variants: &[Variant],
+        chosen: &[usize],
+        many: bool,
+        until: Instant,
+    ) -> Result<Vec<f64>, TuneError> {
+        let memory = 2 * self.caches.l3.max(self.caches.l2);
+        let wanted = match many {
+            true => MANY_SITES,
+            false => memory.div_ceil(job.bytes.max(1)).max(1) as usize,
+        };
+        let sites = &job.sites[..wanted.min(job.sites.len())];
+        let read = job.bytes * sites.len() as u64;
+        let experiment = Experiment {
+            variants: chosen.iter().map(|&i| variants[i].plan).collect(),
+            sites,
+            rows: if many { self.options.limits.tokens } else { 1 },
+            flush: if many { 0 } else { memory.saturating_sub(read) },
+        };
+        let mut probe = Probe::new(&experiment, &self.setting)?;
+        probe.run()?;
+        let mut rounds: Vec<Vec<f64>> = Vec::new();
+        while rounds.len() < ROUNDS.0 || (rounds.len() < ROUNDS.1 && Instant::now() < until) {
+            let times = probe.run()?;
+            rounds.push(times.iter().map(|t| t.as_secs_f64().max(1e-9)).collect());
+        }
+        Ok((0..chosen.len()).map(|i| share(&rounds, i)).collect())
+    }
+}
+
+/// The time of variant `i` as a share of the first one's, from the times of rounds: the larger of the median of the
+/// rounds' shares and of the share of the fastest rounds, so that a shape is not better than both say.
+fn share(rounds: &[Vec<f64>], i: usize) -> f64 {
+    let mut shares: Vec<f64> = rounds.iter().map(|times| times[i] / times[0]).collect();
+    let fastest = |i: usize| rounds.iter().map(|times| times[i]).fold(f64::INFINITY, f64::min);
+    median(&mut shares).max(fastest(i) / fastest(0))
+}
+
+/// The candidates of a job whose kernels differ: a shape may change nothing. Kernels of equal names are equal.
+///
+/// The cost model leaves the most promising ones: the fewer there are, the longer each is measured.
+fn variants<'p>(job: &Job, candidates: &[Shape], plans: &'p [Lowered]) -> Vec<Variant<'p>> {
+    let site = job.sites[0];
+    let mut variants: Vec<Variant> = Vec::new();
+    for (&shape, lowered) in candidates.iter().zip(plans) {
+        let plan = &lowered.plan;
+        let name = |plan| kernel_name(plan, site);
+        let product = lowered.products.iter().find(|p| (p.step, p.call) == site);
+        let Some(product) = product.filter(|_| !variants.iter().any(|v| name(v.plan) == name(plan))) else {
+            continue;
+        };
+        variants.push(Variant {
+            shape,
+            plan,
+            prediction: product.prediction,
+        });
+    }
+    if let Some((_, others)) = variants.split_first_mut() {
+        others.sort_by(|a, b| a.prediction.many.total_cmp(&b.prediction.many));
+    }
+    variants.truncate(1 + CANDIDATES);
+    variants
+}
+
+/// A shape with its kernels.
+struct Variant<'p> {
+    shape: Shape,
+    plan: &'p Plan,
+    prediction: Prediction,
+}
+
+/// A time as a share of the default's.
+#[derive(Clone, Copy)]
+struct Share {
+    of: f64,
+    /// Whether it was measured to the end.
+    last: bool,
+}
+
+impl Job {
+    /// Its share of the model's work, for one row as for many.
+    fn work(&self) -> u64 {
+        self.bytes * self.sites.len() as u64
+    }
+
+    /// Takes the best variant where it is better than the first by enough, and no worse for the other number of rows.
+    fn decide(&mut self, variants: &[Variant], many: Option<&[Share]>, one: Option<&[Share]>) {
+        let at = |shares: Option<&[Share]>, i: usize| shares.map_or(1.0, |s| s[i].of);
+        let ended = |i: usize| [many, one].into_iter().flatten().any(|s| s[i].last);
+        let good = |&i: &usize| {
+            let (many, one) = (at(many, i), at(one, i));
+            ended(i) && many.min(one) <= GAIN && many.max(one) <= LOSS
+        };
+        let both = |i: usize| at(many, i) * at(one, i);
+        let best = (1..variants.len())
+            .filter(good)
+            .min_by(|&a, &b| both(a).total_cmp(&both(b)))
+            .unwrap_or(0);
+        self.best = variants[best].shape;
+        let first = variants[0].prediction;
+        self.trials
+            .extend(variants.iter().enumerate().skip(1).map(|(i, variant)| Trial {
+                shape: variant.shape,
+                against: variants[0].shape,
+                many: many.map(|s| s[i].of),
+                one: one.map(|s| s[i].of),
+                predicted_many: variant.prediction.many / first.many,
+                predicted_one: variant.prediction.one / first.one,
+            }));
+        for (total, measured) in [(&mut self.many_share, many), (&mut self.one_share, one)] {
+            if let Some(shares) = measured {
+                *total = Some(total.unwrap_or(1.0) * shares[best].of);
+            }
+        }
+    }
+
+    fn result(self) -> Tuned {
+        Tuned {
+            calls: self.sites.len(),
+            key: self.key,
+            default: self.default,
+            best: self.best,
+            many: self.many_share,
+            one: self.one_share,
+            trials: self.trials,
+        }
+    }
+}
+
+/// Tiles that may be worth trying; those that don't fit in registers among them.
+fn tiles(lanes: u8) -> impl Iterator<Item = Tile> {
+    let groups = [1, 2, 3, 4].into_iter().filter(move |&g| lanes == 16 || g != 3);
+    groups.flat_map(|groups| {
+        (3..=8).flat_map(move |rows| {
+            [false, true].map(|expand| Tile {
+                rows,
+                groups,
+                expand,
+                prefetch: 0,
+            })
+        })
+    })
+}
+
+fn kernel_name(plan: &Plan, (step, call): Site) -> &str {
+    &plan.kernels[plan.steps[step].calls[call].kernel].name
+}
+
+/// Bytes of the packed matrices among the arguments.
+fn weight_bytes(plan: &Plan, args: &[Arg]) -> u64 {
+    let bytes = args.iter().filter_map(|arg| {
+        let Arg::Section(id) = arg else { return None };
+        let decl = &plan.sections[*id];
+        let rows = decl.ty.dims.first()?.constant()?;
+        let layout = lathe_ir::layout::PackedLayout::of(decl.ty.dtype, rows, decl.ty.columns()?).ok()?;
+        (decl.form == SectionForm::Panels).then(|| layout.bytes())
+    });
+    bytes.sum()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::INFINITY,
+        n if n % 2 == 1 => values[middle],
+        _ => (values[middle - 1] + values[middle]) / 2.0,
+    }
+}
