@@ -14,7 +14,8 @@ use lathe_ir::graph::Graph;
 use lathe_ir::plan::{Arg, Plan, SectionForm};
 use lathe_ir::types::Sym;
 use lathe_passes::lower::{
-    LowerOptions, Lowered, MANY_ROWS, Prediction, ProductKey, Shape, Tile, Tuning, lower_with_products,
+    LowerOptions, Lowered, LoweredProduct, MANY_ROWS, Prediction, ProductKey, Shape, Tile, Tuning,
+    lower_with_products,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +79,8 @@ pub struct Trial {
 struct Job {
     key: ProductKey,
     sites: Vec<Site>,
-    default: Shape,
+    /// The first of its calls, as lowered without tuning.
+    product: LoweredProduct,
     best: Shape,
     /// Bytes of packed weights of one call.
     bytes: u64,
@@ -160,7 +162,7 @@ impl Search<'_> {
             self.jobs.push(Job {
                 key: product.key.clone(),
                 sites: vec![site],
-                default: product.shape,
+                product: product.clone(),
                 best: product.shape,
                 bytes: weight_bytes(&lowered.plan, &call.args),
                 many: call.scalars.iter().any(|c| c.sym == Some(Sym::Tokens))
@@ -207,36 +209,43 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What a stage tries for a product; the present choice first.
+    /// What a stage tries for a product; the present choice first, then what the cost model finds most promising: the fewer
+    /// there are, the longer each is measured.
     fn candidates(&self, job: &Job, stage: usize) -> Vec<Shape> {
-        let best = job.best;
-        let mut shapes = vec![best];
-        match stage {
-            0 if job.many => shapes.extend(
-                tiles(job.key.lanes)
-                    .map(|tile| Shape { tile, ..best })
-                    .filter(|shape| shape.fault(job.key.lanes).is_none()),
-            ),
-            0 => {}
-            1 => shapes.extend((16..=20).map(|log2| Shape {
-                unit_bytes: 1 << log2,
-                ..best
-            })),
-            _ => shapes.extend(AHEAD.map(|prefetch| Shape {
-                tile: Tile {
-                    prefetch,
-                    ..best.tile
-                },
-                ..best
-            })),
-        }
-        let mut distinct: Vec<Shape> = Vec::new();
-        for shape in shapes {
-            if !distinct.contains(&shape) {
-                distinct.push(shape);
+        let (best, product) = (job.best, &job.product);
+        let with_tile = |tile| Shape { tile, ..best };
+        let mut others: Vec<Shape> = match stage {
+            0 if job.many => product.tiles().into_iter().map(with_tile).collect(),
+            0 => Vec::new(),
+            1 => {
+                let sizes = product.unit_sizes().into_iter();
+                sizes.map(|unit_bytes| Shape { unit_bytes, ..best }).collect()
             }
-        }
-        distinct
+            _ => AHEAD
+                .map(|prefetch| {
+                    with_tile(Tile {
+                        prefetch,
+                        ..best.tile
+                    })
+                })
+                .to_vec(),
+        };
+        // Sizes that make the same units are the same.
+        let mut seen = vec![self.effect(job, &best)];
+        others.retain(|shape| {
+            let effect = self.effect(job, shape);
+            let new = !seen.contains(&effect);
+            seen.push(effect);
+            new
+        });
+        others.sort_by(|a, b| product.predict(a).many.total_cmp(&product.predict(b).many));
+        others.truncate(CANDIDATES);
+        [best].into_iter().chain(others).collect()
+    }
+
+    /// What a shape comes down to.
+    fn effect(&self, job: &Job, shape: &Shape) -> (Tile, u32) {
+        (shape.tile, job.product.columns_of(shape))
     }
 
     /// Plans of which number i has candidate i of every product.
@@ -320,30 +329,14 @@ fn share(rounds: &[Vec<f64>], i: usize) -> f64 {
     median(&mut shares).max(fastest(i) / fastest(0))
 }
 
-/// The candidates of a job whose kernels differ: a shape may change nothing. Kernels of equal names are equal.
-///
-/// The cost model leaves the most promising ones: the fewer there are, the longer each is measured.
+/// The candidates of a job with their plans.
 fn variants<'p>(job: &Job, candidates: &[Shape], plans: &'p [Lowered]) -> Vec<Variant<'p>> {
-    let site = job.sites[0];
-    let mut variants: Vec<Variant> = Vec::new();
-    for (&shape, lowered) in candidates.iter().zip(plans) {
-        let plan = &lowered.plan;
-        let name = |plan| kernel_name(plan, site);
-        let product = lowered.products.iter().find(|p| (p.step, p.call) == site);
-        let Some(product) = product.filter(|_| !variants.iter().any(|v| name(v.plan) == name(plan))) else {
-            continue;
-        };
-        variants.push(Variant {
-            shape,
-            plan,
-            prediction: product.prediction,
-        });
-    }
-    if let Some((_, others)) = variants.split_first_mut() {
-        others.sort_by(|a, b| a.prediction.many.total_cmp(&b.prediction.many));
-    }
-    variants.truncate(1 + CANDIDATES);
-    variants
+    let variants = candidates.iter().zip(plans).map(|(&shape, lowered)| Variant {
+        shape,
+        plan: &lowered.plan,
+        prediction: job.product.predict(&shape),
+    });
+    variants.collect()
 }
 
 /// A shape with its kernels.
@@ -402,32 +395,13 @@ impl Job {
         Tuned {
             calls: self.sites.len(),
             key: self.key,
-            default: self.default,
+            default: self.product.shape,
             best: self.best,
             many: self.many_share,
             one: self.one_share,
             trials: self.trials,
         }
     }
-}
-
-/// Tiles that may be worth trying; those that don't fit in registers among them.
-fn tiles(lanes: u8) -> impl Iterator<Item = Tile> {
-    let groups = [1, 2, 3, 4].into_iter().filter(move |&g| lanes == 16 || g != 3);
-    groups.flat_map(|groups| {
-        (3..=8).flat_map(move |rows| {
-            [false, true].map(|expand| Tile {
-                rows,
-                groups,
-                expand,
-                prefetch: 0,
-            })
-        })
-    })
-}
-
-fn kernel_name(plan: &Plan, (step, call): Site) -> &str {
-    &plan.kernels[plan.steps[step].calls[call].kernel].name
 }
 
 /// Bytes of the packed matrices among the arguments.

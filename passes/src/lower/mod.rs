@@ -10,6 +10,8 @@ mod attention_block;
 mod attention_tests;
 mod attention_tile;
 mod cost;
+#[cfg(test)]
+mod cost_tests;
 mod dot;
 mod embed;
 mod emit;
@@ -19,6 +21,7 @@ mod linear;
 mod memory;
 mod options;
 mod parts;
+mod product;
 mod rows;
 mod tuning;
 
@@ -26,7 +29,7 @@ pub use cost::{MANY_ROWS, MachineModel, Prediction};
 pub use error::LowerError;
 pub use linear::Tile;
 pub use options::LowerOptions;
-pub use parts::{LoweredProduct, Source};
+pub use product::{LoweredProduct, Source};
 pub use tuning::{ProductKey, Shape, Tuning, TuningError};
 
 use attention::{AttentionKernel, rows_of_tile};
@@ -40,7 +43,7 @@ use lathe_ir::plan::{
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
 use memory::Lifetime;
-use parts::Decision;
+use product::Decision;
 use rows::{NormKernel, RowOp};
 use std::collections::HashMap;
 

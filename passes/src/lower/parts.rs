@@ -2,9 +2,10 @@
 
 use super::dot::Codes;
 use super::epilogue::{Sink, StepKind, UnitEpilogue};
-use super::cost::{Prediction, Product, UnitColumns};
+use super::cost::{Product, UnitColumns};
 use super::linear::{LinearKernel, PanelGeometry, PanelKind, Tile};
-use super::tuning::{ProductKey, Shape};
+use super::product::LoweredProduct;
+use super::tuning::ProductKey;
 use super::{LowerError, Lowering};
 use lathe_ir::DType;
 use lathe_ir::graph::{Epilogue, Linear, Node, Output, Part, RowOrder, Weight};
@@ -109,7 +110,7 @@ impl Lowering<'_> {
             .and_then(|n| u32::try_from(n).ok());
         let n = n.ok_or_else(|| self.unsupported(id, "the weight has too many rows".into()))?;
         let product = Product {
-            kind: &kind,
+            kind: kind.clone(),
             panel,
             n,
             k,
@@ -132,42 +133,10 @@ impl Lowering<'_> {
         builder.epilogue()?;
         builder.sink(out)?;
         let call = builder.finish(kind, panel, k, input_ty.dims[0], decision.shape.tile)?;
-        self.products.push(LoweredProduct {
-            step: self.plan.steps.len(),
-            call: index,
-            key,
-            columns: decision.columns,
-            shape: decision.shape,
-            source: decision.source,
-            prediction: decision.prediction,
-        });
-        Ok(call)
-    }
-
-    /// The shape of a product: the one that the options name, else the one that was measured, else what the cost model
-    /// prefers.
-    fn decide(&mut self, product: &Product, key: ProductKey) -> Decision {
-        let smallest = match product.columns {
-            UnitColumns::Head(columns) | UnitColumns::AtLeast(columns) => columns,
-        };
-        if let Some(&known) = self.shapes.get(&(key.clone(), smallest)) {
-            return known;
-        }
-        let tuned = self.options.tuning.as_ref().and_then(|t| t.get(&key));
+        let site = (self.plan.steps.len(), index);
         let machine = self.options.machine;
-        let (shape, source) = match (self.options.shape, tuned) {
-            (Some(shape), _) => (shape, Source::Given),
-            (None, Some(shape)) => (shape, Source::Tuned),
-            (None, None) => (product.choose(&machine), Source::Model),
-        };
-        let decision = Decision {
-            shape,
-            source,
-            columns: product.unit_columns(shape.unit_bytes),
-            prediction: product.predict(&machine, &shape),
-        };
-        self.shapes.insert((key, smallest), decision);
-        decision
+        self.products.push(LoweredProduct::new(site, key, decision, machine, product));
+        Ok(call)
     }
 
     /// Outputs of a unit: a head where the epilogue works on heads, blocks of 32 where the sink quantizes, else panels.
@@ -195,45 +164,6 @@ impl Lowering<'_> {
             _ => Ok(UnitColumns::AtLeast(PANEL)),
         }
     }
-}
-
-/// Where a shape came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// The options.
-    Given,
-    /// Measurements.
-    Tuned,
-    /// The cost model.
-    Model,
-}
-
-/// What was decided for a product.
-#[derive(Clone, Copy, Debug)]
-pub struct Decision {
-    shape: Shape,
-    source: Source,
-    columns: u32,
-    prediction: Prediction,
-}
-
-/// A product of a plan, and how it came to its shape.
-#[derive(Clone, Debug)]
-pub struct LoweredProduct {
-    /// The step of its call.
-    pub step: usize,
-    /// The number of the call in the step.
-    pub call: usize,
-    /// What the product is.
-    pub key: ProductKey,
-    /// Outputs of a unit.
-    pub columns: u32,
-    /// Its shape.
-    pub shape: Shape,
-    /// Where the shape came from.
-    pub source: Source,
-    /// What the cost model says of it.
-    pub prediction: Prediction,
 }
 
 /// The input's type, and what happens to the sums, for names of kernels and for keys.
