@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// Files that may use `unsafe`.
 const UNSAFE: &[&str] = &[
     "codegen-cpu/src/amx.rs",
-    "codegen-cpu/src/clif/code_memory.rs",
-    "codegen-cpu/src/clif/kernels.rs",
+    "codegen-cpu/src/code_memory.rs",
+    "codegen-cpu/src/kernels.rs",
     "codegen-cpu/src/exec/",
     "codegen-cpu/src/exec.rs",
     "codegen-cpu/src/limits/probe.rs",

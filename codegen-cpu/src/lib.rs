@@ -1,13 +1,15 @@
-//! CPU code: Cranelift lowering, packed weights, thread pool, executable.
+//! CPU code: lowerings of kernels, packed weights, thread pool, executable.
 //!
-//! [`CpuExecutable`] is the whole: it compiles a plan's kernels ([`clif`]), packs its weights ([`pack`]), and runs its
+//! [`CpuExecutable`] is the whole: it compiles a plan's [`kernels`], packs its weights ([`pack`]), and runs its
 //! steps on a [`pool`] of threads, each of which gets a fixed share of a step's units ([`partition`]).
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
-pub mod clif;
+mod clif;
+mod code_memory;
 mod error;
 pub mod exec;
+pub mod kernels;
 pub mod limits;
 mod memory;
 pub mod pack;
@@ -16,7 +18,7 @@ pub mod pool;
 pub mod target;
 mod wide;
 
-pub use clif::{CompiledKernels, KernelText, kernel_code, kernel_text};
 pub use error::Error;
 pub use exec::{CpuExecutable, CpuOptions, ProfileEntry};
+pub use kernels::{CompiledKernels, KernelText, kernel_code, kernel_text};
 pub use target::{Arch, CpuFeatures, OptLevel};

@@ -4,20 +4,16 @@
 //! memory as it is. Results equal the definition of the ops bit for bit.
 
 mod arith;
-mod code_memory;
 mod dot;
 mod hoist;
-mod kernels;
 mod lower;
 mod memory;
 mod reuse;
 mod value;
 
-pub use kernels::{CompiledKernels, KernelText, kernel_code, kernel_text};
-
 use crate::Error;
+use crate::kernels::Code;
 use crate::target::CpuFeatures;
-use crate::wide;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::TargetIsa;
@@ -25,30 +21,17 @@ use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{CodegenResult, CompiledCode, Context};
 use lathe_ir::kernel::Kernel;
 
-/// The machine code of one kernel.
-struct Code {
-    bytes: Vec<u8>,
-    /// The code as Cranelift prints it, where asked for.
-    assembly: Option<String>,
-    /// The Cranelift IR, where asked for.
-    clif: Option<String>,
-}
-
 /// Compiles one kernel; `text` asks for its printed forms.
-fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: bool) -> Result<Code, Error> {
+pub(crate) fn compile(
+    kernel: &Kernel,
+    features: &CpuFeatures,
+    isa: &dyn TargetIsa,
+    text: bool,
+) -> Result<Code, Error> {
     let error = |what: String| Error::Compile {
         kernel: kernel.name.clone(),
         what,
     };
-    if wide::takes(kernel, features) {
-        let code = wide::compile(kernel, features)?;
-        let assembly = text.then(|| code.listing());
-        return Ok(Code {
-            bytes: code.bytes,
-            assembly,
-            clif: None,
-        });
-    }
     let function = lower::lower_kernel(kernel, features, isa)?;
     let clif = text.then(|| function.display().to_string());
     let compiled = generate(function, isa, text).map_err(|e| error(format!("{e:?}")))?;

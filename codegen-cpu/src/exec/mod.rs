@@ -10,7 +10,7 @@ mod rope;
 pub use profile::ProfileEntry;
 
 use crate::Error;
-use crate::clif::CompiledKernels;
+use crate::kernels::CompiledKernels;
 use crate::pack::PackedWeights;
 use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};

@@ -3,7 +3,7 @@
 use super::kernels::{self, OUT_BYTES, READ_STEP};
 use super::{Caches, Effort, Level};
 use crate::Error;
-use crate::clif::CompiledKernels;
+use crate::kernels::CompiledKernels;
 use crate::memory::Pages;
 use crate::pool::ThreadPool;
 use crate::target::{CpuFeatures, OptLevel};

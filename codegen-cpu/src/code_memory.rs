@@ -7,7 +7,7 @@ use memmap2::{Mmap, MmapMut};
 const ALIGN: usize = 64;
 
 /// Functions in executable memory.
-pub(super) struct CodeMemory {
+pub(crate) struct CodeMemory {
     map: Mmap,
     offsets: Vec<usize>,
     bytes: u64,
@@ -15,7 +15,7 @@ pub(super) struct CodeMemory {
 
 impl CodeMemory {
     /// Copies functions to fresh pages and makes them executable.
-    pub(super) fn new(functions: &[Vec<u8>]) -> Result<CodeMemory, Error> {
+    pub(crate) fn new(functions: &[Vec<u8>]) -> Result<CodeMemory, Error> {
         let mut offsets = Vec::new();
         let mut end = 0usize;
         for function in functions {
@@ -42,17 +42,17 @@ impl CodeMemory {
     }
 
     /// The first byte of a function.
-    pub(super) fn entry(&self, index: usize) -> *const u8 {
+    pub(crate) fn entry(&self, index: usize) -> *const u8 {
         self.map[self.offsets[index]..].as_ptr()
     }
 
     /// The functions.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.offsets.len()
     }
 
     /// Bytes of code.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }

@@ -1,13 +1,40 @@
-//! A set of compiled kernels and the call into them.
+//! Machine code of kernels: which lowering makes it, sets of compiled kernels, and the call into them.
+//!
+//! On x86-64 with AVX2 and F16C or with AVX-512, [`wide`] makes the code of every kernel whose vectors fit its registers; on
+//! other processors (and on these where their features are narrowed), Cranelift does, in 128-bit vectors.
 
-use super::code_memory::CodeMemory;
-use super::{Code, compile};
-use crate::Error;
+use crate::code_memory::CodeMemory;
 use crate::target::{CpuFeatures, OptLevel};
+use crate::{Error, clif, wide};
+use cranelift_codegen::isa::TargetIsa;
 use lathe_ir::kernel::Kernel;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The machine code of one kernel.
+pub(crate) struct Code {
+    /// Code, and constants behind it.
+    pub(crate) bytes: Vec<u8>,
+    /// The instructions, where asked for.
+    pub(crate) assembly: Option<String>,
+    /// The Cranelift IR, where asked for and where Cranelift made the code.
+    pub(crate) clif: Option<String>,
+}
+
+/// Compiles one kernel; `text` asks for its printed forms.
+fn compile(kernel: &Kernel, features: &CpuFeatures, isa: &dyn TargetIsa, text: bool) -> Result<Code, Error> {
+    if !wide::takes(kernel, features) {
+        return clif::compile(kernel, features, isa, text);
+    }
+    let code = wide::compile(kernel, features)?;
+    let assembly = text.then(|| code.listing());
+    Ok(Code {
+        bytes: code.bytes,
+        assembly,
+        clif: None,
+    })
+}
 
 /// The signature of a compiled kernel: buffers, scalars, first unit, unit after the last, scratch.
 type Entry = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8);
@@ -120,9 +147,9 @@ pub fn kernel_code(kernel: &Kernel, features: &CpuFeatures, opt: OptLevel) -> Re
 
 /// A kernel's printed forms.
 pub struct KernelText {
-    /// Cranelift IR.
+    /// Cranelift IR; a note where Cranelift did not make the code.
     pub clif: String,
-    /// Machine code as Cranelift prints it.
+    /// Machine code.
     pub assembly: String,
     /// Bytes of machine code.
     pub bytes: usize,
@@ -135,7 +162,9 @@ pub struct KernelText {
 pub fn kernel_text(kernel: &Kernel, features: &CpuFeatures, opt: OptLevel) -> Result<KernelText, Error> {
     let code = compile(kernel, features, &*features.isa(opt)?, true)?;
     Ok(KernelText {
-        clif: code.clif.unwrap_or_default(),
+        clif: code
+            .clif
+            .unwrap_or_else(|| "; wide x86 code: no Cranelift IR\n".to_owned()),
         assembly: code.assembly.unwrap_or_default(),
         bytes: code.bytes.len(),
     })
