@@ -179,7 +179,12 @@ impl CpuFeatures {
     fn drop_dependents(&mut self) {
         for (base, family) in [("avx512f", "avx512"), ("amx-tile", "amx-")] {
             if self.arch == Arch::X86_64 && !self.has(base) {
-                let family = self.arch.features().iter().enumerate().filter(|(_, f)| f.name.starts_with(family));
+                let family = self
+                    .arch
+                    .features()
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, f)| f.name.starts_with(family));
                 self.bits &= !family.fold(0, |bits, (i, _)| bits | 1 << i);
             }
         }
@@ -197,7 +202,11 @@ impl CpuFeatures {
             true => "one instruction for four int8 products",
             false => "int8 products by widening",
         };
-        let matrix = if self.has_matrix_unit() { ", AMX for tiles" } else { "" };
+        let matrix = if self.has_matrix_unit() {
+            ", AMX for tiles"
+        } else {
+            ""
+        };
         format!("{name} {}-bit vectors, {dot4}{matrix}", 32 * u32::from(lanes))
     }
 

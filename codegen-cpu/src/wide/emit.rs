@@ -303,7 +303,12 @@ impl Emitter<'_> {
         self.push(Instruction::with1(Code::VEX_Tilezero_tmm, sums)?);
         self.push(Instruction::with2(Code::VEX_Tileloadd_tmm_sibmem, left, a)?);
         self.push(Instruction::with2(Code::VEX_Tileloadd_tmm_sibmem, right, w)?);
-        self.push(Instruction::with3(Code::VEX_Tdpbsud_tmm_tmm_tmm, sums, left, right)?);
+        self.push(Instruction::with3(
+            Code::VEX_Tdpbsud_tmm_tmm_tmm,
+            sums,
+            left,
+            right,
+        )?);
         self.push(Instruction::with2(Code::VEX_Tilestored_sibmem_tmm, out, sums)?);
         Ok(())
     }

@@ -51,7 +51,12 @@ impl Select<'_> {
             let (base, by) = (self.gpr(), self.gpr());
             self.scalar_op(MOp::Lea, base, false, Src::Mem(place), 0);
             self.scalar_op(MOp::Const, by, false, Src::None, stride);
-            src[i] = Src::Mem(MemRef { base: Some(base), index: Some(by), scale: 1, disp: 0 });
+            src[i] = Src::Mem(MemRef {
+                base: Some(base),
+                index: Some(by),
+                scale: 1,
+                disp: 0,
+            });
         }
         self.emit(MOp::TileDot, None, false, src, 0);
         Ok(())
@@ -82,5 +87,8 @@ impl Select<'_> {
 
 /// The place so many bytes further on.
 fn moved(at: MemRef, bytes: i32) -> MemRef {
-    MemRef { disp: at.disp + bytes, ..at }
+    MemRef {
+        disp: at.disp + bytes,
+        ..at
+    }
 }
