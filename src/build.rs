@@ -19,6 +19,8 @@ pub const DEFAULT_CONTEXT: u32 = 8192;
 pub struct BuildOptions {
     /// Threads that run steps.
     pub threads: usize,
+    /// Whether each thread stays on a processor of its own.
+    pub pin: bool,
     /// Positions of the context; `None` for the model's, at most [`DEFAULT_CONTEXT`].
     pub context: Option<u32>,
     /// Most rows of a step.
@@ -37,6 +39,7 @@ impl Default for BuildOptions {
     fn default() -> Self {
         BuildOptions {
             threads: 1,
+            pin: false,
             context: None,
             chunk: 512,
             outputs: 1,
@@ -186,6 +189,7 @@ pub fn build_model(model: Model, made: (String, Duration), options: &BuildOption
     let plan = clock.time("lower", || lower(&graph, &lowering))?;
     let cpu = CpuOptions {
         threads: options.threads,
+        pin: options.pin,
         features,
         kv_blocks: limits.blocks_per_seq() * limits.seqs,
         opt_level: OptLevel::default(),

@@ -60,6 +60,7 @@ fn executable(model: &Model, plan: Plan, threads: usize, features: CpuFeatures) 
     let blocks = plan.limits.blocks_per_seq() * plan.limits.seqs;
     let options = CpuOptions {
         threads,
+        pin: false,
         features,
         kv_blocks: blocks,
         opt_level: OptLevel::default(),

@@ -32,6 +32,7 @@ fn bits(model: &Model, features: &str, shape: Option<Shape>) -> Vec<u32> {
     let plan = lower(&optimize(&model.graph, false).unwrap(), &options).unwrap();
     let cpu = CpuOptions {
         threads: 2,
+        pin: false,
         features,
         kv_blocks: LIMITS.blocks_per_seq(),
         opt_level: OptLevel::default(),

@@ -100,6 +100,7 @@ impl Rig {
         );
         let options = CpuOptions {
             threads,
+            pin: false,
             features: features.clone(),
             kv_blocks: limits.blocks_per_seq(),
             opt_level: OptLevel::default(),

@@ -62,6 +62,24 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// There are not as many processors as threads that are to be pinned.
+    #[error("{threads} threads can't be pinned: this process may run on {cpus} processors")]
+    TooFewCpus {
+        /// Threads asked for.
+        threads: usize,
+        /// Processors that the process may run on.
+        cpus: usize,
+    },
+    /// A thread of the pool could not be pinned.
+    #[error("could not pin thread {index} to processor {cpu}: {source}")]
+    Pin {
+        /// The thread's number.
+        index: usize,
+        /// The processor's.
+        cpu: usize,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A thread of the pool could not be started.
     #[error("could not start thread {index}: {source}")]
     Thread {

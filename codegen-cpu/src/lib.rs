@@ -1,8 +1,10 @@
 //! CPU code: lowerings of kernels, packed weights, thread pool, executable.
 //!
 //! [`CpuExecutable`] is the whole: it compiles a plan's [`kernels`], packs its weights ([`pack`]), and runs its
-//! steps on a [`pool`] of threads, each of which gets a fixed share of a step's units ([`partition`]).
+//! steps on a [`pool`] of threads, each of which gets a fixed share of a step's units ([`partition`]) and may stay
+//! on a processor of its own ([`topology`]).
 
+mod affinity;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod clif;
@@ -16,6 +18,7 @@ pub mod pack;
 pub mod partition;
 pub mod pool;
 pub mod target;
+pub mod topology;
 mod wide;
 
 pub use error::Error;

@@ -2,13 +2,21 @@
 //!
 //! A job is a closure that gets the thread's number; threads meet at [`Team::barrier`]. Waiting threads spin for some
 //! microseconds, then give their time slice away, and between jobs go to sleep after some milliseconds. Starting a job
-//! allocates nothing and takes no lock while the threads are awake.
+//! allocates nothing and takes no lock while the threads are awake. Where threads are pinned, the calling thread is on
+//! its processor during jobs only: what it starts between them may run anywhere.
+
+mod barrier;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
+use crate::affinity::{self, Pinned};
+use crate::topology::Cpu;
+use barrier::{Barrier, Line};
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +31,8 @@ type Job = dyn Fn(&Team) + Sync;
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// The processor of the calling thread, where threads are pinned.
+    own_cpu: Option<usize>,
 }
 
 /// A thread's view of the job that it runs.
@@ -38,10 +48,10 @@ struct Shared {
     threads: usize,
     /// The job of the present round, set before `round` counts up and cleared after every worker has finished.
     job: UnsafeCell<Option<*const Job>>,
-    /// Jobs started so far.
-    round: AtomicUsize,
+    /// Jobs started so far. Waiting threads read it all the time.
+    round: Line<AtomicUsize>,
     /// Workers that are not done with the job of this round.
-    busy: AtomicUsize,
+    busy: Line<AtomicUsize>,
     barrier: Barrier,
     stop: AtomicBool,
     /// Workers that sleep, or are about to.
@@ -62,30 +72,61 @@ impl ThreadPool {
     /// # Errors
     /// Where the system starts no thread.
     pub fn new(threads: usize) -> Result<ThreadPool, Error> {
-        let threads = threads.max(1);
+        ThreadPool::start(threads.max(1), None)
+    }
+
+    /// A pool with a thread on each of these processors, one at least; the calling thread has the first.
+    ///
+    /// # Errors
+    /// Where the system starts no thread, or does not let one run where it should.
+    pub fn pinned(cpus: &[Cpu]) -> Result<ThreadPool, Error> {
+        if let Some(cpu) = cpus.first() {
+            // Only a try: each job pins its caller.
+            Pinned::to(cpu.number).map_err(|source| Error::Pin {
+                index: 0,
+                cpu: cpu.number,
+                source,
+            })?;
+        }
+        ThreadPool::start(cpus.len().max(1), Some(cpus))
+    }
+
+    fn start(threads: usize, cpus: Option<&[Cpu]>) -> Result<ThreadPool, Error> {
         let shared = Arc::new(Shared {
             threads,
             job: UnsafeCell::new(None),
-            round: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            round: Line::default(),
+            busy: Line::default(),
             barrier: Barrier::new(threads),
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
+        let cpu = |index: usize| Some(cpus?.get(index)?.number);
         let mut pool = ThreadPool {
             shared,
             workers: Vec::new(),
+            own_cpu: cpu(0),
         };
+        let (report, reports) = mpsc::channel();
         for index in 1..threads {
-            let shared = Arc::clone(&pool.shared);
+            let (shared, report, cpu) = (Arc::clone(&pool.shared), report.clone(), cpu(index));
             let builder = std::thread::Builder::new().name(format!("lathe-{index}"));
-            let worker = builder
-                .spawn(move || shared.work(index))
-                .map_err(|source| Error::Thread { index, source })?;
-            pool.workers.push(worker);
+            let worker = builder.spawn(move || {
+                let pinned = cpu.map_or(Ok(()), |cpu| {
+                    affinity::pin(cpu).map_err(|source| Error::Pin { index, cpu, source })
+                });
+                // Only a pool that could not be made has nobody who listens.
+                let _ = report.send(pinned);
+                shared.work(index);
+            });
+            pool.workers
+                .push(worker.map_err(|source| Error::Thread { index, source })?);
         }
+        drop(report);
+        // Where one fails, the pool is dropped, which ends the others.
+        reports.iter().take(threads - 1).collect::<Result<(), Error>>()?;
         Ok(pool)
     }
 
@@ -100,12 +141,14 @@ impl ThreadPool {
     /// Where the job panics on any thread; the pool can be used again afterwards.
     pub fn run(&mut self, job: &(dyn Fn(&Team) + Sync)) {
         let shared = &*self.shared;
+        // Pinning worked when the pool was made. Where the processor has gone since, the thread runs where it can.
+        let pinned = self.own_cpu.and_then(|cpu| Pinned::to(cpu).ok());
         if !self.workers.is_empty() {
             shared.publish(job);
         }
         let own = catch_unwind(AssertUnwindSafe(|| job(&shared.team(0))));
         if own.is_err() {
-            shared.barrier.broken.store(true, Ordering::Release);
+            shared.barrier.break_up();
         }
         let mut wait = Waiter::default();
         while shared.busy.load(Ordering::Acquire) > 0 {
@@ -114,6 +157,7 @@ impl ThreadPool {
         // SAFETY: no worker runs, and none reads the job before the next round.
         unsafe { *shared.job.get() = None };
         let broken = shared.barrier.reset();
+        drop(pinned);
         match own {
             Err(panic) => resume_unwind(panic),
             Ok(()) if broken => panic!("a thread of the pool panicked"),
@@ -176,7 +220,7 @@ impl Shared {
                 }
             }));
             if done.is_err() {
-                self.barrier.broken.store(true, Ordering::Release);
+                self.barrier.break_up();
             }
             self.busy.fetch_sub(1, Ordering::AcqRel);
         }
@@ -214,50 +258,7 @@ impl Team<'_> {
     /// # Panics
     /// Where another thread panicked and will not come.
     pub fn barrier(&self) {
-        self.barrier.wait();
-    }
-}
-
-/// Counts arrivals of a generation; the last one starts the next.
-struct Barrier {
-    threads: usize,
-    arrived: AtomicUsize,
-    generation: AtomicUsize,
-    broken: AtomicBool,
-}
-
-impl Barrier {
-    fn new(threads: usize) -> Barrier {
-        let (arrived, generation) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Barrier {
-            threads,
-            arrived,
-            generation,
-            broken: AtomicBool::new(false),
-        }
-    }
-
-    fn wait(&self) {
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation
-                .store(generation.wrapping_add(1), Ordering::Release);
-            return;
-        }
-        let mut wait = Waiter::default();
-        while self.generation.load(Ordering::Acquire) == generation {
-            if self.broken.load(Ordering::Acquire) {
-                panic!("another thread of the pool panicked");
-            }
-            wait.pause();
-        }
-    }
-
-    /// Readies the barrier for the next job while no thread is in it; says whether it was broken.
-    fn reset(&self) -> bool {
-        self.arrived.store(0, Ordering::Relaxed);
-        self.broken.swap(false, Ordering::AcqRel)
+        self.barrier.wait(self.thread);
     }
 }
 
@@ -277,75 +278,5 @@ impl Waiter {
         }
         std::thread::yield_now();
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU64;
-
-    #[test]
-    fn every_thread_runs_every_job() {
-        for threads in 1..=8 {
-            let mut pool = ThreadPool::new(threads).unwrap();
-            let hits: Vec<AtomicU64> = (0..threads).map(|_| AtomicU64::new(0)).collect();
-            for _ in 0..300 {
-                pool.run(&|team| {
-                    assert_eq!(team.threads, threads);
-                    hits[team.thread].fetch_add(1, Ordering::Relaxed);
-                });
-            }
-            assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 300));
-        }
-    }
-
-    #[test]
-    fn barriers_order_the_steps_of_a_job() {
-        let mut pool = ThreadPool::new(3).unwrap();
-        let sum = AtomicU64::new(0);
-        pool.run(&|team| {
-            for step in 0..500 {
-                sum.fetch_add(1, Ordering::Relaxed);
-                team.barrier();
-                assert_eq!(sum.load(Ordering::Relaxed), 3 * (step + 1));
-                team.barrier();
-            }
-        });
-    }
-
-    #[test]
-    fn sleeping_threads_wake() {
-        let mut pool = ThreadPool::new(2).unwrap();
-        let hits = AtomicU64::new(0);
-        for _ in 0..3 {
-            std::thread::sleep(AWAKE * 5);
-            pool.run(&|_| {
-                hits.fetch_add(1, Ordering::Relaxed);
-            });
-        }
-        assert_eq!(hits.load(Ordering::Relaxed), 6);
-    }
-
-    #[test]
-    fn a_panic_on_any_thread_reaches_the_caller_and_leaves_the_pool_usable() {
-        let mut pool = ThreadPool::new(3).unwrap();
-        for culprit in 0..3 {
-            let panic = catch_unwind(AssertUnwindSafe(|| {
-                pool.run(&|team| {
-                    if team.thread == culprit {
-                        resume_unwind(Box::new("on purpose"));
-                    }
-                    team.barrier();
-                });
-            }));
-            assert!(panic.is_err());
-        }
-        let hits = AtomicU64::new(0);
-        pool.run(&|team| {
-            team.barrier();
-            hits.fetch_add(1, Ordering::Relaxed);
-        });
-        assert_eq!(hits.load(Ordering::Relaxed), 3);
     }
 }

@@ -35,6 +35,7 @@ fn running_a_step_allocates_nothing() {
     let features = CpuFeatures::host().unwrap();
     let options = CpuOptions {
         threads: 3,
+        pin: false,
         features,
         kv_blocks: 4,
         opt_level: OptLevel::None,

@@ -10,6 +10,7 @@ use tiny::{N, expected, plan, weights};
 fn options(threads: usize) -> CpuOptions {
     CpuOptions {
         threads,
+        pin: false,
         features: CpuFeatures::host().unwrap(),
         kv_blocks: 4,
         opt_level: OptLevel::None,

@@ -3,6 +3,7 @@
 use crate::build::BuildOptions;
 use crate::cli::error::CliError;
 use clap::Args;
+use lathe_codegen_cpu::topology::Topology;
 use std::path::PathBuf;
 
 /// Which model.
@@ -24,9 +25,13 @@ impl ModelArg {
 /// How to run.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Threads [default: all cores]
+    /// Threads [default: one a physical core]
     #[arg(short = 't', long, env = "LATHE_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+    /// Keep each thread on a processor of its own: cores before their second hardware threads, one NUMA node before the
+    /// next
+    #[arg(long, env = "LATHE_PIN")]
+    pub pin: bool,
     /// Where to run
     #[arg(long, env = "LATHE_DEVICE", default_value = "cpu")]
     pub device: String,
@@ -57,7 +62,8 @@ impl RunArgs {
             )));
         }
         Ok(BuildOptions {
-            threads: self.threads.map_or_else(default_threads, |n| n as usize),
+            threads: self.thread_count()?,
+            pin: self.pin,
             context: self.ctx,
             chunk: self.chunk,
             outputs: 1,
@@ -66,11 +72,27 @@ impl RunArgs {
             tuning: !self.no_tuning,
         })
     }
-}
 
-/// One thread a core that this process may use.
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
+    /// The threads asked for, or one a core; speaks up where they are more than the processors.
+    fn thread_count(&self) -> Result<usize, CliError> {
+        let topology = Topology::host();
+        let (threads, cpus) = match self.threads {
+            Some(threads) => (threads as usize, topology.cpus()),
+            None => return Ok(topology.default_threads()),
+        };
+        if threads > cpus && self.pin {
+            return Err(CliError::input(format!(
+                "--pin keeps {threads} threads on as many processors, but this process may run on {cpus}"
+            )));
+        }
+        if threads > cpus {
+            eprintln!(
+                "lathe: {threads} threads take turns on {cpus} processors; --threads {} is faster",
+                topology.default_threads()
+            );
+        }
+        Ok(threads)
+    }
 }
 
 /// Token ids separated by commas or blanks.

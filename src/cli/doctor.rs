@@ -4,8 +4,8 @@ use super::error::CliError;
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_codegen_cpu::CpuFeatures;
+use lathe_codegen_cpu::topology::Topology;
 use serde_json::json;
-use std::path::Path;
 
 #[derive(Args, Debug)]
 pub struct Doctor {
@@ -16,7 +16,9 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn run(&self) -> Result<(), CliError> {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let topology = Topology::host();
+        let (cpus, cores, numa) = (topology.cpus(), topology.cores(), topology.nodes());
+        let threads = topology.default_threads();
         let memory = proc_bytes("/proc/meminfo", "MemTotal");
         let free = proc_bytes("/proc/meminfo", "MemAvailable");
         let one = stream_bandwidth(1);
@@ -30,10 +32,10 @@ impl Doctor {
             (Ok(cpu), _) => cpu.code_generator(),
             (_, problem) => format!("nothing: {}", problem.as_deref().unwrap_or("")),
         };
-        let numa = numa_nodes();
         let store = crate::store::Store::from_env().map(|s| s.root().to_path_buf());
         if self.json {
             let object = json!({"arch": std::env::consts::ARCH, "features": features, "threads": threads,
+                "cpus": cpus, "cores": cores,
                 "numa_nodes": numa, "memory_bytes": memory, "free_bytes": free, "stream_gbps_1": one,
                 "stream_gbps": all, "choice": choice, "store": store.ok()});
             outln!("{object}");
@@ -50,8 +52,10 @@ impl Doctor {
             features.join(" ")
         );
         outln!(
-            "threads      {threads}, {numa} NUMA node{}",
-            if numa == 1 { "" } else { "s" }
+            "threads      {threads}, for {cores} core{} ({cpus} processor{}) on {numa} NUMA node{}",
+            plural(cores),
+            plural(cpus),
+            plural(numa)
         );
         outln!("memory       {} in all, {} free", gib(memory), gib(free));
         outln!("bandwidth    {one:.1} GB/s with one thread, {all:.1} GB/s with {threads}");
@@ -65,18 +69,6 @@ impl Doctor {
     }
 }
 
-/// NUMA nodes as the system counts them; 1 where it does not.
-fn numa_nodes() -> usize {
-    let entries = std::fs::read_dir(Path::new("/sys/devices/system/node"));
-    let is_node = |name: &str| {
-        name.strip_prefix("node")
-            .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    entries
-        .map_or(0, |e| {
-            e.flatten()
-                .filter(|e| e.file_name().to_str().is_some_and(is_node))
-                .count()
-        })
-        .max(1)
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
 }

@@ -62,6 +62,7 @@ impl Probe {
         let limits = plan.limits;
         let options = CpuOptions {
             threads: setting.threads,
+            pin: false,
             features: setting.features.clone(),
             kv_blocks: limits.blocks_per_seq(),
             opt_level: OptLevel::default(),

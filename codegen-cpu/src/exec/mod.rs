@@ -11,9 +11,10 @@ pub use profile::ProfileEntry;
 
 use crate::Error;
 use crate::kernels::CompiledKernels;
-use crate::pack::PackedWeights;
+use crate::pack::{Owners, PackedWeights};
 use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};
+use crate::topology::{Topology, count_nodes};
 use batch::BatchCheck;
 use bind::{Bound, Memory, Sizes};
 use lathe_ir::backend::{Batch, BuildReport, ExecError, Executable, WeightSource};
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 pub struct CpuOptions {
     /// Threads that run steps, the calling one among them.
     pub threads: usize,
+    /// Whether each thread stays on a processor of its own.
+    pub pin: bool,
     /// What the code may use of the processor.
     pub features: CpuFeatures,
     /// KV blocks in the pool.
@@ -71,7 +74,7 @@ impl CpuExecutable {
             what,
         };
         lathe_ir::plan::verify::verify(&plan).map_err(|errors| plan_error(errors[0].to_string()))?;
-        let mut pool = ThreadPool::new(options.threads)?;
+        let (mut pool, nodes) = start_threads(&options)?;
         let threads = pool.threads();
         let mut stages = Vec::new();
 
@@ -81,7 +84,8 @@ impl CpuExecutable {
         stages.push((format!("compile {} kernels", kernels.len()), start.elapsed()));
 
         let start = Instant::now();
-        let packed = PackedWeights::pack(&plan, weights, &mut pool)?;
+        let owners = (nodes > 1).then(|| Owners::new(&plan, threads));
+        let packed = PackedWeights::pack_for(&plan, weights, &mut pool, owners.as_ref())?;
         let elapsed = start.elapsed();
         stages.push((
             format!("pack weights ({})", rate(packed.bytes(), elapsed)),
@@ -99,7 +103,7 @@ impl CpuExecutable {
             .collect::<Result<_, _>>()?;
         stages.push(("map memory".to_owned(), start.elapsed()));
 
-        let report = BuildReport {
+        let mut report = BuildReport {
             stages,
             kernels: kernels.len(),
             code_bytes: kernels.code_bytes(),
@@ -112,6 +116,12 @@ impl CpuExecutable {
                 options.features.code_generator()
             ),
         };
+        if options.pin {
+            report.target.push_str(", pinned");
+        }
+        if nodes > 1 {
+            report.target.push_str(&format!(", {nodes} NUMA nodes"));
+        }
         let check = BatchCheck::new(&plan, options.kv_blocks);
         let profile = Profile::new(plan.steps.len());
         let kv_blocks = options.kv_blocks;
@@ -233,6 +243,19 @@ impl Executable for CpuExecutable {
     fn report(&self) -> &BuildReport {
         &self.report
     }
+}
+
+/// Starts the threads; with them the number of NUMA nodes that they may be on.
+fn start_threads(options: &CpuOptions) -> Result<(ThreadPool, usize), Error> {
+    let (topology, threads) = (Topology::host(), options.threads.max(1));
+    if !options.pin {
+        return Ok((ThreadPool::new(threads)?, topology.nodes()));
+    }
+    let cpus = topology.place(threads).ok_or(Error::TooFewCpus {
+        threads,
+        cpus: topology.cpus(),
+    })?;
+    Ok((ThreadPool::pinned(&cpus)?, count_nodes(&cpus)))
 }
 
 /// An address that threads share; what lies there is divided among them.
