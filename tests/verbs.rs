@@ -113,9 +113,27 @@ fn benchmarks_and_runs_report_in_json() {
         "bytes_per_token",
         "stream_gbps",
         "share_of_limit",
+        "weight_bytes",
+        "kv_bytes",
+        "peak_bytes",
     ] {
         assert!(bench[key].as_f64().is_some_and(|v| v > 0.0), "{key} of {bench}");
     }
+    let pinned = json(&[
+        "bench",
+        tiny.model(),
+        "-p",
+        "32",
+        "-n",
+        "4",
+        "-t",
+        "1",
+        "--pin",
+        "--json",
+    ]);
+    assert!(pinned["target"].as_str().unwrap().contains("pinned"), "{pinned}");
+    let message = refusal(&["bench", tiny.model(), "-t", "1024", "--pin"], 2);
+    assert!(message.contains("--pin keeps 1024 threads"), "{message}");
     let run = |seed: &str| {
         let args = [
             "run",
@@ -147,7 +165,7 @@ fn the_machine_is_described() {
     let doctor = json(&["doctor", "--json"]);
     assert!(doctor["stream_gbps"].as_f64().unwrap() > 0.1 && doctor["threads"].as_u64().unwrap() > 0);
     assert!(
-        doctor["choice"].as_str().unwrap().contains("Cranelift"),
+        doctor["choice"].as_str().unwrap().contains("int8 products"),
         "{doctor}"
     );
 }

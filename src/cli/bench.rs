@@ -3,7 +3,7 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, Built, build, build_model};
-use crate::machine::stream_bandwidth;
+use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_frontend::synthetic;
 use lathe_runtime::Engine;
@@ -49,13 +49,18 @@ impl Bench {
         let mut options = self.run.build_options()?;
         let wanted = self.prompt + self.decode;
         options.context = Some(options.context.unwrap_or(wanted).max(wanted));
-        let mut built = self.build(&options)?;
-        built.executable.set_profiling(self.profile);
-        let vocab = lathe_ir::backend::Executable::plan(&built.executable).vocab;
+        let Built {
+            model,
+            mut executable,
+            ..
+        } = self.build(&options)?;
+        drop(model);
+        executable.set_profiling(self.profile);
+        let vocab = lathe_ir::backend::Executable::plan(&executable).vocab;
         let tokens: Vec<u32> = (0..wanted)
             .map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab)
             .collect();
-        let mut engine = Engine::new(Box::new(built.executable));
+        let mut engine = Engine::new(Box::new(executable));
         let (mut prefill, mut decode) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..REPEATS {
             let (p, d) = self.measure(&mut engine, &tokens)?;
@@ -102,6 +107,7 @@ impl Bench {
     fn report(&self, engine: &Engine, pp_tps: f64, tg_tps: f64, threads: usize) -> Result<(), CliError> {
         let executable = engine.executable();
         let bytes = executable.plan().weight_bytes_per_step().unwrap_or(0);
+        let peak = proc_bytes("/proc/self/status", "VmHWM");
         let stream = stream_bandwidth(threads);
         let share = bytes as f64 * tg_tps / 1e9 / stream;
         if self.profile {
@@ -110,6 +116,9 @@ impl Bench {
         if self.json {
             let object = json!({"pp_tps": pp_tps, "tg_tps": tg_tps, "bytes_per_token": bytes,
                 "stream_gbps": stream, "share_of_limit": share, "threads": threads,
+                "weight_bytes": executable.report().weight_bytes, "kv_bytes": executable.report().kv_bytes,
+                "arena_bytes": executable.report().arena_bytes,
+                "peak_bytes": peak,
                 "target": executable.report().target});
             outln!("{object}");
         } else {

@@ -133,8 +133,12 @@ impl Run {
             stop_tokens: stop_tokens(&built.model),
         };
         let Built {
-            executable, stages, ..
+            model,
+            executable,
+            stages,
         } = built;
+        // Its metadata and the mapped file are of no more use, and tokens of large vocabularies fill megabytes.
+        drop(model);
         let mut engine = Engine::new(Box::new(executable));
         let mut text = String::new();
         let mut broken = None;

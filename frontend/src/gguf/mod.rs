@@ -100,6 +100,10 @@ impl GgufFile {
             },
         )?;
         split::join(&mut file)?;
+        // Headers of large vocabularies are megabytes, and what they say is in memory by now.
+        for part in &file.parts {
+            part.bytes.release(0..part.bytes.len());
+        }
         Ok(file)
     }
 
