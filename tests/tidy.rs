@@ -16,6 +16,7 @@ const UNSAFE: &[&str] = &[
     "codegen-cpu/src/pack.rs",
     "codegen-cpu/src/pool/",
     "frontend/src/gguf/map.rs",
+    "ir/src/layout/dispatch.rs",
     // Tests: counting allocators, and calls of generated code.
     "frontend/tests/gguf_bad.rs",
     "codegen-cpu/tests/",

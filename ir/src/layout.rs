@@ -17,9 +17,16 @@
 //! A product reads a panel as one stream without gaps, which the prefetchers of processors follow. A code is the sum over
 //! planes of field << bits of the planes before. Float family: `[K][16 rows]`, K outermost.
 
+mod dispatch;
+mod floats;
 mod kv;
+#[cfg(test)]
+mod oracle;
 mod pack;
+mod panel;
 mod q8a;
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 mod tests;
 

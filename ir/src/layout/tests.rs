@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
-fn all() -> impl Iterator<Item = DType> {
+pub(super) fn all() -> impl Iterator<Item = DType> {
     FLOATS.into_iter().chain(FORMATS.iter().map(|f| f.dtype))
 }
 
@@ -23,7 +23,7 @@ fn random_bytes(n: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Random rows as a file holds them, with f16 scales small enough for effective scales to be finite as f16.
-fn random_rows(dtype: DType, rows: u64, k: u64, seed: u64) -> Vec<u8> {
+pub(super) fn random_rows(dtype: DType, rows: u64, k: u64, seed: u64) -> Vec<u8> {
     let mut bytes = random_bytes((dtype.row_bytes(k).unwrap() * rows) as usize, seed);
     let halves: &[usize] = match dtype {
         DType::F16 | DType::Bf16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::Iq4Nl | DType::Iq4Xs => {

@@ -154,6 +154,28 @@ impl QuantFormat {
     }
 }
 
+/// A block format as a type, for code that is compiled for each format by itself. The constants are the fields of
+/// [`QuantFormat`].
+pub(crate) trait BlockFormat {
+    const LEN: usize;
+    const BYTES: usize;
+    const GROUP: usize;
+    const HAS_MIN: bool;
+    const PLANES: &'static [u8];
+
+    /// [`QuantFormat::unpack`].
+    fn unpack(block: &[u8], out: &mut Canonical);
+}
+
+/// Something to do with a format that is known when it runs; see [`visit`].
+pub(crate) trait FormatVisitor {
+    /// Its result.
+    type Out;
+
+    /// Does it.
+    fn visit<F: BlockFormat>(self) -> Self::Out;
+}
+
 /// Declares the formats: type, elements and bytes a block, bits, planes, levels of a codebook, offset, group, minima,
 /// then the functions that decode and encode a block.
 macro_rules! formats {
@@ -175,6 +197,29 @@ macro_rules! formats {
             unpack: $unpack,
             encode: $encode,
         }),*];
+
+        /// Calls the visitor with the type that stands for a block format; `None` where [`format`] has none.
+        pub(crate) fn visit<V: FormatVisitor>(dtype: DType, visitor: V) -> Option<V::Out> {
+            match dtype {
+                $(DType::$dtype => {
+                    struct Format;
+                    impl BlockFormat for Format {
+                        const LEN: usize = $len;
+                        const BYTES: usize = $bytes;
+                        const GROUP: usize = $group;
+                        const HAS_MIN: bool = $has_min;
+                        const PLANES: &'static [u8] = &$planes;
+
+                        #[inline(always)]
+                        fn unpack(block: &[u8], out: &mut Canonical) {
+                            $unpack(block, out);
+                        }
+                    }
+                    Some(visitor.visit::<Format>())
+                })*
+                _ => None,
+            }
+        }
     };
 }
 
