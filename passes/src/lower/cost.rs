@@ -7,7 +7,8 @@
 //! figures are rough; what matters is the order of shapes.
 
 use super::dot::Codes;
-use super::linear::{MATRIX_ROWS, PanelGeometry, PanelKind, Tile};
+use super::linear::{PanelGeometry, PanelKind, Tile};
+use super::matrix::MATRIX_ROWS;
 use super::tuning::{Shape, registers};
 use lathe_ir::layout::{BLOCK, PANEL_ROWS};
 
@@ -40,6 +41,8 @@ pub struct MachineModel {
     pub l3_rate: f64,
     /// Bytes a cycle from memory, of one core when all read.
     pub memory_rate: f64,
+    /// Threads that share the units of a product.
+    pub threads: u32,
 }
 
 impl MachineModel {
@@ -61,12 +64,19 @@ impl MachineModel {
             l2_rate: 28.0,
             l3_rate: 14.0,
             memory_rate: 6.0,
+            threads: 4,
         }
     }
 
     /// The same with caches of these sizes.
     pub fn with_caches(self, l1: u64, l2: u64) -> MachineModel {
         MachineModel { l1, l2, ..self }
+    }
+
+    /// The same with so many threads.
+    pub fn with_threads(self, threads: usize) -> MachineModel {
+        let threads = u32::try_from(threads).unwrap_or(u32::MAX).clamp(1, 1024);
+        MachineModel { threads, ..self }
     }
 
     /// The same for a processor that makes a `dot4` of several instructions.
@@ -106,7 +116,7 @@ pub(super) enum UnitColumns {
     AtLeast(u32),
 }
 
-/// Cycles of one core for all units of a product.
+/// Cycles of one core for all units of a product, as if it had them all, and those that it waits for others.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Prediction {
     /// For one row.
@@ -118,8 +128,9 @@ pub struct Prediction {
 /// Rows of the second figure of a prediction.
 pub const MANY_ROWS: u32 = 256;
 
-/// Fewest units of a product that is cut into more than one panel each: enough to share among threads evenly.
-pub(super) const MIN_UNITS: u32 = 24;
+/// Fewest units for each thread of a product that is cut into more than one panel each: enough to share them evenly, even
+/// where threads are not equally fast.
+pub(super) const MIN_UNITS: u32 = 6;
 
 const PANEL: u32 = PANEL_ROWS as u32;
 const BLOCK_LEN: u32 = BLOCK as u32;
@@ -163,14 +174,14 @@ impl Work {
 
 impl Product {
     /// Columns of a unit: the smallest number doubled as long as it divides n, its weights stay within `unit_bytes`, and
-    /// there are units enough. A tile of rows is read once a unit, so large units save reads of activations.
-    pub(super) fn unit_columns(&self, unit_bytes: u32) -> u32 {
+    /// there are units enough for the threads. A tile of rows is read once a unit, so large units save reads of activations.
+    pub(super) fn unit_columns(&self, m: &MachineModel, unit_bytes: u32) -> u32 {
         let mut columns = match self.columns {
             UnitColumns::Head(columns) => return columns,
             UnitColumns::AtLeast(columns) => columns,
         };
         while self.n.is_multiple_of(2 * columns)
-            && self.n / (2 * columns) >= MIN_UNITS
+            && self.n / (2 * columns) >= MIN_UNITS * m.threads
             && self.weight_bytes(2 * columns) <= u64::from(unit_bytes)
         {
             columns *= 2;
@@ -265,7 +276,7 @@ impl Product {
 
     /// Cycles for `rows` rows.
     pub(super) fn cycles(&self, m: &MachineModel, shape: &Shape, rows: u32) -> f64 {
-        let columns = self.unit_columns(shape.unit_bytes);
+        let columns = self.unit_columns(m, shape.unit_bytes);
         let unit = Unit {
             product: self,
             machine: m,
@@ -274,7 +285,17 @@ impl Product {
             bytes: self.weight_bytes(columns) as f64,
             rows: f64::from(rows),
         };
-        f64::from(self.n) / f64::from(columns) * unit.cycles(rows)
+        f64::from(self.n) / f64::from(columns) * self.imbalance(m, columns) * unit.cycles(rows)
+    }
+
+    /// Units of the thread that has the most, for each that all would have if units could be cut. Heads share their step
+    /// with other products.
+    fn imbalance(&self, m: &MachineModel, columns: u32) -> f64 {
+        if matches!(self.columns, UnitColumns::Head(_)) {
+            return 1.0;
+        }
+        let units = self.n.div_ceil(columns);
+        f64::from(units.div_ceil(m.threads) * m.threads) / f64::from(units)
     }
 
     /// What the model says of a shape.

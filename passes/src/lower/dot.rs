@@ -74,9 +74,6 @@ pub struct TileShape {
     pub k: u32,
     /// Bytes ahead that weights are prefetched; 0 for none.
     pub prefetch: u32,
-    /// Where the matrix unit leaves the sums of a block, `[rows][16]i32`, if the tile is for it. Such a tile has one panel
-    /// of codes that are bytes already.
-    pub matrix: Option<Addr>,
 }
 
 impl TileShape {
@@ -104,11 +101,11 @@ impl TileShape {
     /// Whether sums stay in registers beside the integer dots of a block: W = 16 has 32 registers, others 16.
     fn sums_fit(&self) -> bool {
         let registers = if self.lanes == 16 { 32 } else { 16 };
-        self.rows == 1 || self.matrix.is_some() || 2 * self.rows * self.groups + 6 <= registers
+        self.rows == 1 || 2 * self.rows * self.groups + 6 <= registers
     }
 }
 
-const BLOCK_LEN: u32 = BLOCK as u32;
+pub(super) const BLOCK_LEN: u32 = BLOCK as u32;
 
 /// Integer tile: `out(row)[0..16] = Σ panel · activation row`, for q8a rows `q8a.stride` bytes apart from `a` on.
 pub fn codes_tile(
@@ -143,10 +140,7 @@ pub fn codes_tile(
             block.prefetch(b, &groups);
             let mut sums = carried.to_vec();
             for half in 0..BLOCK_LEN / codes.group {
-                let dots = match shape.matrix {
-                    Some(sums) => block.matrix_dots(b, half, sums),
-                    None => block.dots(b, half, &groups),
-                };
+                let dots = block.dots(b, half, &groups);
                 block.accumulate(b, half, &groups, &dots, |b, n, f| {
                     if in_registers {
                         sums[n] = f(b, sums[n]);
@@ -166,7 +160,7 @@ pub fn codes_tile(
 }
 
 /// The address `by` bytes further on.
-fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
+pub(super) fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
     Addr {
         index: b.add(base.index, by),
         ..base
@@ -174,7 +168,7 @@ fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
 }
 
 /// Addresses of one block of 32 along k, and what is emitted for it.
-struct Block<'a> {
+pub(super) struct Block<'a> {
     codes: &'a Codes,
     shape: TileShape,
     panel: PanelAddr,
@@ -188,7 +182,7 @@ struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn new(
+    pub(super) fn new(
         b: &mut KernelBuilder,
         codes: &'a Codes,
         shape: TileShape,
@@ -262,25 +256,22 @@ impl<'a> Block<'a> {
         dots
     }
 
-    /// What [`Block::dots`] gives, of sums that the matrix unit makes.
-    fn matrix_dots(&self, b: &mut KernelBuilder, half: u32, sums: Addr) -> Vec<Val> {
-        let (group, lanes) = (self.codes.group, self.shape.lanes);
-        let a = self.a_codes.plus((half * group) as i32);
-        let w = self.weight.plus((half * group * PANEL_ROWS as u32) as i32);
-        b.tile_dot((self.shape.rows as u8, group as u8, self.stride), sums, a, w);
-        (0..self.shape.rows)
-            .map(|row| {
-                let dot = b.load(Mem::I32, sums.plus(row as i32 * 64), Ty::i32(lanes));
-                match self.start(b, row, half) {
-                    Some(start) => b.add(dot, start),
-                    None => dot,
-                }
-            })
-            .collect()
+    /// Where group number `group` of the activations and of the codes, which are bytes, starts.
+    pub(super) fn group(&self, group: u32) -> (Addr, Addr) {
+        let first = group * self.codes.group;
+        (
+            self.a_codes.plus(first as i32),
+            self.weight.plus((first * PANEL_ROWS as u32) as i32),
+        )
+    }
+
+    /// Bytes from one activation row to the next.
+    pub(super) fn stride(&self) -> u32 {
+        self.stride
     }
 
     /// What the offset of the codes takes from the dot of a row, where there is an offset.
-    fn start(&self, b: &mut KernelBuilder, row: u32, half: u32) -> Option<Val> {
+    pub(super) fn start(&self, b: &mut KernelBuilder, row: u32, half: u32) -> Option<Val> {
         let log2 = self.codes.offset_log2?;
         let place = self.row(self.a_nsum, row, half * 4);
         let nsum = b.load_splat(Mem::I32, place, Ty::i32(self.shape.lanes));
@@ -296,7 +287,7 @@ impl<'a> Block<'a> {
     }
 
     /// Adds `scale · activation scale · dot (+ min · activation scale · −Σ)` to slot n through `update`.
-    fn accumulate(
+    pub(super) fn accumulate(
         &self,
         b: &mut KernelBuilder,
         half: u32,

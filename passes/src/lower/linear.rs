@@ -3,6 +3,7 @@
 use super::dot::{Codes, PanelAddr, TileShape, codes_tile, expand_codes, float_tile};
 use super::emit::{F32_BYTES, Q8aRow, at};
 use super::epilogue::UnitEpilogue;
+use super::matrix::{MATRIX_ROWS, MATRIX_SCRATCH, matrix_tile};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Buf, Cmp, KernelBuilder, Mem, Val};
 use lathe_ir::layout::PANEL_ROWS;
@@ -53,9 +54,6 @@ pub struct LinearKernel {
     pub matrix: bool,
 }
 
-/// Rows of a tile of the matrix unit.
-pub const MATRIX_ROWS: u32 = 16;
-
 /// How a product is tiled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
@@ -68,7 +66,6 @@ pub struct Tile {
     /// Bytes ahead that single rows prefetch weights; 0 for none.
     pub prefetch: u32,
 }
-
 
 impl LinearKernel {
     /// Rows of tiles, largest first: what one size leaves over goes to the next.
@@ -128,8 +125,7 @@ impl LinearKernel {
     }
 
     fn expanded_start(&self) -> u32 {
-        let matrix = MATRIX_ROWS * PANEL_ROWS as u32 * F32_BYTES;
-        self.matrix_start() + if self.matrix { matrix } else { 0 }
+        self.matrix_start() + if self.matrix { MATRIX_SCRATCH } else { 0 }
     }
 
     fn matrix_sums(&self, scratch: Buf, zero: Val) -> Addr {
@@ -200,10 +196,13 @@ impl LinearKernel {
         let vectors = PANEL_ROWS as u32 / u32::from(self.lanes);
         // A single row streams a panel at a time; tiles of rows share their activations among as many as are held.
         let matrix = self.matrix && tile == MATRIX_ROWS;
-        let groups = if tile == 1 || matrix { vectors } else { self.tile.groups };
+        let groups = if tile == 1 || matrix {
+            vectors
+        } else {
+            self.tile.groups
+        };
         let at_once = (groups / vectors).clamp(1, self.panels());
         let whole = self.panels() / at_once * at_once;
-        let zero = b.index(0);
         for which in 0..self.weights.len() as u32 {
             for (lo, hi, panels) in [(0, whole, at_once), (whole, self.panels(), 1)] {
                 if lo < hi {
@@ -214,7 +213,6 @@ impl LinearKernel {
                         groups,
                         k: self.k,
                         prefetch: if tile == 1 { self.tile.prefetch } else { 0 },
-                        matrix: matrix.then(|| self.matrix_sums(scratch, zero)),
                     };
                     let (lo, hi) = (b.index(i64::from(lo)), b.index(i64::from(hi)));
                     b.for_loop(lo, hi, i64::from(panels), &[], |b, p, _| {
@@ -256,7 +254,12 @@ impl LinearKernel {
                     parts.code_panel = self.expanded_panel_bytes();
                     codes = codes.expanded();
                 }
-                codes_tile(b, &codes, shape, parts, a, out);
+                if self.matrix && shape.rows == MATRIX_ROWS {
+                    let zero = b.index(0);
+                    matrix_tile(b, &codes, shape, parts, a, self.matrix_sums(scratch, zero), out);
+                } else {
+                    codes_tile(b, &codes, shape, parts, a, out);
+                }
             }
         }
     }
@@ -275,7 +278,8 @@ impl LinearKernel {
     /// Where the expanded codes of panel `p` of weight `which` are.
     fn expanded(&self, b: &mut KernelBuilder, which: u32, p: Val, scratch: Buf) -> Addr {
         let offset = b.mul_const(p, i64::from(self.expanded_panel_bytes()));
-        at(scratch, offset).plus((self.expanded_start() + which * self.panels() * self.expanded_panel_bytes()) as i32)
+        at(scratch, offset)
+            .plus((self.expanded_start() + which * self.panels() * self.expanded_panel_bytes()) as i32)
     }
 
     fn expand(&self, b: &mut KernelBuilder, first: Val, scratch: Buf) {
@@ -289,7 +293,6 @@ impl LinearKernel {
             groups: 1,
             k: self.k,
             prefetch: 0,
-            matrix: None,
         };
         for which in 0..self.weights.len() as u32 {
             b.for_const(i64::from(self.panels()), |b, p| {

@@ -18,6 +18,7 @@ mod emit;
 mod epilogue;
 mod error;
 mod linear;
+mod matrix;
 mod memory;
 mod options;
 mod parts;
@@ -37,8 +38,8 @@ use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{
-    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Plan, Rope, RopeDecl,
-    SectionDecl, SectionForm, Step,
+    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Plan, Rope, RopeDecl, SectionDecl,
+    SectionForm, Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
