@@ -11,7 +11,9 @@ use lathe_ir::plan::{Arg, Call, Count, Input, Plan};
 use lathe_ir::types::Sym;
 use std::ops::Range;
 
-/// The memory of an executable. Nothing in it moves.
+/// The memory of an executable. Nothing in it moves. All but the weights comes from the system when it is first written,
+/// on the NUMA node of the thread that does: scratch memory by its own thread, keys and values by the threads that have
+/// their rows of the product. Attention cuts its units otherwise and may read them from another node.
 pub(super) struct Memory {
     pub(super) arena: Pages,
     pub(super) kv: Pages,
