@@ -129,11 +129,13 @@ pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildErro
     })
 }
 
-/// What a processor with `features` and this machine's caches wants of a plan.
-pub fn lower_options(limits: Limits, features: &CpuFeatures) -> LowerOptions {
+/// What `threads` threads on a processor with `features` and this machine's caches want of a plan.
+pub fn lower_options(limits: Limits, features: &CpuFeatures, threads: usize) -> LowerOptions {
     let lanes = features.vector_lanes();
     let caches = Caches::host();
-    let machine = MachineModel::for_width(lanes).with_caches(caches.l1, caches.l2);
+    let machine = MachineModel::for_width(lanes)
+        .with_caches(caches.l1, caches.l2)
+        .with_threads(threads);
     let machine = if features.has_dot4() { machine } else { machine.without_dot4() };
     LowerOptions::for_width(limits, lanes)
         .with_matrix_unit(features.has_matrix_unit())
@@ -145,7 +147,7 @@ fn tuned_options(limits: Limits, options: &BuildOptions) -> Result<(CpuFeatures,
     let features = cpu_features(&options.cpu_features)?;
     let path = options.tuning.then(|| file::path(&features, options.threads)).flatten();
     let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
-    let lowering = lower_options(limits, &features).with_tuning(tuning.map(Arc::new));
+    let lowering = lower_options(limits, &features, options.threads).with_tuning(tuning.map(Arc::new));
     Ok((features, lowering))
 }
 

@@ -3,7 +3,7 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::cpu_features;
-use crate::tune::{TuneError, Tuned, file, keep, tune};
+use crate::tune::{BUSY, TuneError, Tuned, file, keep, tune};
 use clap::Args;
 use lathe_frontend::model::Model;
 use lathe_passes::lower::{Shape, Tuning};
@@ -60,6 +60,13 @@ impl Compile {
         let tuning = tuning.get_or_insert_with(Tuning::default);
         keep(&results, tuning).map_err(CliError::failed)?;
         file::save(&path, tuning).map_err(CliError::failed)?;
+        let spread = results.iter().map(|r| r.spread).fold(0.0, f64::max);
+        if spread > BUSY {
+            eprintln!(
+                "lathe: the machine is busy: a kernel took {:.0} % longer than at best; tune again when it is idle",
+                100.0 * spread
+            );
+        }
         if self.json {
             let products: Vec<Value> = results.iter().map(product_json).collect();
             let object = json!({"file": path, "threads": options.threads, "seconds": start.elapsed().as_secs_f64(),
@@ -156,5 +163,5 @@ fn product_json(r: &Tuned) -> Value {
     });
     json!({"kernel": r.key.to_string(), "calls": r.calls, "default": shape_json(&r.default),
         "best": shape_json(&r.best), "time_many": r.many, "time_one": r.one,
-        "trials": trials.collect::<Vec<Value>>()})
+        "spread": r.spread, "trials": trials.collect::<Vec<Value>>()})
 }

@@ -7,7 +7,7 @@ pub mod file;
 mod probe;
 mod search;
 
-pub use search::{Tuned, keep, tune};
+pub use search::{BUSY, Trial, Tuned, keep, tune};
 
 /// Why tuning failed.
 #[derive(Debug, thiserror::Error)]

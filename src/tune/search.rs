@@ -3,7 +3,7 @@
 //! Three stages, each from what the one before chose: tiles of rows, bytes of a unit, and how far ahead a single row
 //! prefetches. In each stage a product gets time by its share of the model's weights. All its shapes run in turn; after
 //! half the time all but the best few are dropped. A shape wins where it is at least two percent faster than the default
-//! in the median of the rounds and in the fastest ones; else the default stays.
+//! in the median of the rounds and in the fastest ones; else, and on a machine too busy to tell, the default stays.
 
 use super::TuneError;
 use super::probe::{Experiment, Probe, Setting, Site};
@@ -28,8 +28,10 @@ const LOSS: f64 = 1.01;
 const CANDIDATES: usize = 14;
 /// Shapes left after half of the time, the default not counted.
 const FINALISTS: usize = 3;
-/// Rounds of a half: at least, at most.
-const ROUNDS: (usize, usize) = (2, 25);
+/// Rounds: at least in the first half, at least in the second, at most in each.
+const ROUNDS: (usize, usize, usize) = (2, 5, 40);
+/// The spread of a product's own times above which no shape is taken: the machine is too busy to tell.
+pub const BUSY: f64 = 0.2;
 /// Products with many rows run on the weights of so many layers.
 const MANY_SITES: usize = 2;
 /// Shares of the time that the three stages may take.
@@ -54,6 +56,8 @@ pub struct Tuned {
     pub many: Option<f64>,
     /// Its time for one row, as a share of the default's; `None` where time was up.
     pub one: Option<f64>,
+    /// How much longer the default took in the median than at best, in the worst stage: a sign of a busy machine.
+    pub spread: f64,
     /// Shapes that were tried.
     pub trials: Vec<Trial>,
 }
@@ -86,6 +90,7 @@ struct Job {
     bytes: u64,
     /// Whether it has as many rows as a step has tokens.
     many: bool,
+    spread: f64,
     many_share: Option<f64>,
     one_share: Option<f64>,
     trials: Vec<Trial>,
@@ -109,7 +114,7 @@ pub fn tune(
     bounds.outputs = bounds.outputs.min(bounds.tokens);
     let mut search = Search {
         graph: optimize(&model.graph, options.verify)?,
-        options: lower_options(bounds, &features),
+        options: lower_options(bounds, &features, options.threads),
         setting: Setting {
             weights: &model.weights,
             features: &features,
@@ -169,6 +174,7 @@ impl Search<'_> {
                     || self.options.limits.outputs > 1,
                 many_share: None,
                 one_share: None,
+                spread: 0.0,
                 trials: Vec::new(),
             });
         }
@@ -204,7 +210,14 @@ impl Search<'_> {
                     .transpose()
             };
             let (many, one) = (measured(many, true)?, measured(one, false)?);
-            self.jobs[index].decide(&variants, many.as_deref(), one.as_deref());
+            let (many, many_spread) = many.unzip();
+            let (one, one_spread) = one.unzip();
+            let job = &mut self.jobs[index];
+            job.spread = [many_spread, one_spread]
+                .into_iter()
+                .flatten()
+                .fold(job.spread, f64::max);
+            job.decide(&variants, many.as_deref(), one.as_deref());
         }
         Ok(())
     }
@@ -265,38 +278,40 @@ impl Search<'_> {
         (0..most).map(plan).collect()
     }
 
-    /// The variants' times as shares of the first one's: all of them for half of the time, the best few for the rest.
+    /// The variants' times as shares of the first one's: all of them for half of the time, the best few for the rest. And
+    /// the spread of the first one's times.
     fn measure(
         &self,
         job: &Job,
         variants: &[Variant],
         many: bool,
         time: Duration,
-    ) -> Result<Vec<Share>, TuneError> {
+    ) -> Result<(Vec<Share>, f64), TuneError> {
         let start = Instant::now();
         let all: Vec<usize> = (0..variants.len()).collect();
-        let first = self.rounds(job, variants, &all, many, start + time / 2)?;
+        let (first, _) = self.rounds(job, variants, &all, many, (ROUNDS.0, start + time / 2))?;
         let mut order: Vec<usize> = (1..variants.len()).collect();
         order.sort_by(|&a, &b| first[a].total_cmp(&first[b]));
         order.truncate(FINALISTS);
         let finalists: Vec<usize> = [0].into_iter().chain(order).collect();
-        let second = self.rounds(job, variants, &finalists, many, start + time)?;
+        let (second, spread) = self.rounds(job, variants, &finalists, many, (ROUNDS.1, start + time))?;
         let mut shares: Vec<Share> = first.into_iter().map(|of| Share { of, last: false }).collect();
         for (&index, of) in finalists.iter().zip(second) {
-            shares[index] = Share { of, last: true };
+            let last = spread <= BUSY;
+            shares[index] = Share { of, last };
         }
-        Ok(shares)
+        Ok((shares, spread))
     }
 
-    /// The times of `chosen` as shares of the time of the first of them.
+    /// The times of `chosen` as shares of the time of the first of them, and the spread of that, from at least `least` rounds.
     fn rounds(
         &self,
         job: &Job,
         variants: &[Variant],
         chosen: &[usize],
         many: bool,
-        until: Instant,
-    ) -> Result<Vec<f64>, TuneError> {
+        (least, until): (usize, Instant),
+    ) -> Result<(Vec<f64>, f64), TuneError> {
         let memory = 2 * self.caches.l3.max(self.caches.l2);
         let wanted = match many {
             true => MANY_SITES,
@@ -313,20 +328,37 @@ impl Search<'_> {
         let mut probe = Probe::new(&experiment, &self.setting)?;
         probe.run()?;
         let mut rounds: Vec<Vec<f64>> = Vec::new();
-        while rounds.len() < ROUNDS.0 || (rounds.len() < ROUNDS.1 && Instant::now() < until) {
+        while rounds.len() < least || (rounds.len() < ROUNDS.2 && Instant::now() < until) {
             let times = probe.run()?;
             rounds.push(times.iter().map(|t| t.as_secs_f64().max(1e-9)).collect());
         }
-        Ok((0..chosen.len()).map(|i| share(&rounds, i)).collect())
+        let shares = (0..chosen.len()).map(|i| share(&rounds, i)).collect();
+        Ok((shares, spread(&rounds)))
     }
 }
 
 /// The time of variant `i` as a share of the first one's, from the times of rounds: the larger of the median of the
-/// rounds' shares and of the share of the fastest rounds, so that a shape is not better than both say.
+/// rounds' shares and of the share of the fastest rounds, so that a shape is not better than both say; and at least 1
+/// where not three rounds of four agree that it is faster at all.
 fn share(rounds: &[Vec<f64>], i: usize) -> f64 {
     let mut shares: Vec<f64> = rounds.iter().map(|times| times[i] / times[0]).collect();
-    let fastest = |i: usize| rounds.iter().map(|times| times[i]).fold(f64::INFINITY, f64::min);
-    median(&mut shares).max(fastest(i) / fastest(0))
+    let middle = median(&mut shares).max(fastest(rounds, i) / fastest(rounds, 0));
+    let faster = shares.iter().filter(|&&share| share < 1.0).count();
+    if 4 * faster < 3 * shares.len() {
+        middle.max(1.0)
+    } else {
+        middle
+    }
+}
+
+/// How much longer the first variant takes in the median than at best: what else the machine does.
+fn spread(rounds: &[Vec<f64>]) -> f64 {
+    let mut times: Vec<f64> = rounds.iter().map(|times| times[0]).collect();
+    median(&mut times) / fastest(rounds, 0) - 1.0
+}
+
+fn fastest(rounds: &[Vec<f64>], i: usize) -> f64 {
+    rounds.iter().map(|times| times[i]).fold(f64::INFINITY, f64::min)
 }
 
 /// The candidates of a job with their plans.
@@ -363,7 +395,7 @@ impl Job {
     /// Takes the best variant where it is better than the first by enough, and no worse for the other number of rows.
     fn decide(&mut self, variants: &[Variant], many: Option<&[Share]>, one: Option<&[Share]>) {
         let at = |shares: Option<&[Share]>, i: usize| shares.map_or(1.0, |s| s[i].of);
-        let ended = |i: usize| [many, one].into_iter().flatten().any(|s| s[i].last);
+        let ended = |i: usize| [many, one].into_iter().flatten().all(|s| s[i].last);
         let good = |&i: &usize| {
             let (many, one) = (at(many, i), at(one, i));
             ended(i) && many.min(one) <= GAIN && many.max(one) <= LOSS
@@ -399,6 +431,7 @@ impl Job {
             best: self.best,
             many: self.many_share,
             one: self.one_share,
+            spread: self.spread,
             trials: self.trials,
         }
     }
@@ -423,5 +456,29 @@ fn median(values: &mut [f64]) -> f64 {
         0 => f64::INFINITY,
         n if n % 2 == 1 => values[middle],
         _ => (values[middle - 1] + values[middle]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_what_median_and_fastest_agree_on() {
+        let rounds = |times: &[[f64; 2]]| -> Vec<Vec<f64>> { times.iter().map(|t| t.to_vec()).collect() };
+        let even = rounds(&[[1.0, 0.9]; 5]);
+        assert_eq!(share(&even, 0), 1.0);
+        assert_eq!(share(&even, 1), 0.9);
+        assert_eq!(spread(&even), 0.0);
+        // One disturbed round of the first variant changes nothing.
+        assert_eq!(
+            share(&rounds(&[[1.0, 0.9], [1.0, 0.9], [9.0, 0.9], [1.0, 0.9]]), 1),
+            0.9
+        );
+        // Luck in the fastest round alone, or in a few rounds, is no gain.
+        assert_eq!(share(&rounds(&[[1.0, 1.0], [1.0, 1.0], [1.0, 0.5]]), 1), 1.0);
+        assert_eq!(share(&rounds(&[[2.0, 1.0], [2.0, 1.0], [1.0, 1.1]]), 1), 1.0);
+        let busy = rounds(&[[1.0, 1.0], [1.5, 1.0], [2.0, 1.0]]);
+        assert_eq!(spread(&busy), 0.5);
     }
 }

@@ -65,7 +65,7 @@ fn choices_are_possible_and_best_by_the_model() {
             let product = product(kind, n, k, lanes);
             let shape = product.choose(&m);
             assert_eq!(shape.fault(lanes), None);
-            let columns = product.unit_columns(shape.unit_bytes);
+            let columns = product.unit_columns(&m, shape.unit_bytes);
             assert!(
                 n.is_multiple_of(columns) && columns.is_multiple_of(16),
                 "{n} in {columns}"
@@ -108,11 +108,31 @@ fn work_grows_with_rows_and_sizes_and_shrinks_with_rates() {
 fn units_stay_within_their_bytes_and_heads_stay_whole() {
     let kind = codes(&[8]);
     let mut p = product(&kind, 4096, 1024, 8);
-    for bytes in unit_sizes(&MachineModel::for_width(8)) {
-        let columns = p.unit_columns(bytes);
-        assert!(columns == 16 || p.weight_bytes(columns) <= u64::from(bytes));
-        assert!(4096 / columns >= MIN_UNITS);
+    for threads in [1, 2, 16, 64] {
+        let m = MachineModel::for_width(8).with_threads(threads);
+        for bytes in unit_sizes(&m) {
+            let columns = p.unit_columns(&m, bytes);
+            assert!(columns == 16 || p.weight_bytes(columns) <= u64::from(bytes));
+            assert!(columns == 16 || 4096 / columns >= MIN_UNITS * m.threads);
+        }
     }
     p.columns = UnitColumns::Head(64);
-    assert_eq!(p.unit_columns(1 << 20), 64);
+    assert_eq!(p.unit_columns(&MachineModel::for_width(8), 1 << 20), 64);
+}
+
+#[test]
+fn threads_that_share_units_unevenly_cost_more() {
+    let kind = codes(&[4]);
+    let shape = |unit_bytes| Shape { unit_bytes, ..SMALL };
+    // 36 panels: with eight threads, five each for four of them.
+    let p = product(&kind, 576, 576, 16);
+    let cycles = |threads| {
+        p.cycles(
+            &MachineModel::for_width(16).with_threads(threads),
+            &shape(1 << 10),
+            1,
+        )
+    };
+    assert_eq!(cycles(1), cycles(2));
+    assert!((cycles(8) / cycles(2) - 40.0 / 36.0).abs() < 1e-9);
 }

@@ -74,7 +74,7 @@ impl LoweredProduct {
 
     /// Outputs of a unit in another shape.
     pub fn columns_of(&self, shape: &Shape) -> u32 {
-        self.product.unit_columns(shape.unit_bytes)
+        self.product.unit_columns(&self.machine, shape.unit_bytes)
     }
 
     /// Tiles that the product can have, without prefetching.
@@ -108,7 +108,7 @@ impl Lowering<'_> {
         let decision = Decision {
             shape,
             source,
-            columns: product.unit_columns(shape.unit_bytes),
+            columns: product.unit_columns(&machine, shape.unit_bytes),
             prediction: product.predict(&machine, &shape),
         };
         self.shapes.insert((key, smallest), decision);
