@@ -79,9 +79,9 @@ impl MachineModel {
         MachineModel { threads, ..self }
     }
 
-    /// The same for a processor that makes a `dot4` of several instructions.
+    /// The same for a processor that makes a `dot4` of three instructions.
     pub fn without_dot4(self) -> MachineModel {
-        let dots = self.dots / 4.0;
+        let dots = self.dots / 3.0;
         MachineModel { dots, ..self }
     }
 }
@@ -132,6 +132,9 @@ pub const MANY_ROWS: u32 = 256;
 /// where threads are not equally fast.
 pub(super) const MIN_UNITS: u32 = 6;
 
+/// The share of the usual shape's cycles below which another is taken.
+const CLEARLY: f64 = 0.98;
+
 const PANEL: u32 = PANEL_ROWS as u32;
 const BLOCK_LEN: u32 = BLOCK as u32;
 /// Chunks of four elements in a block.
@@ -160,8 +163,8 @@ impl Work {
         let all = self.dots + self.floats + self.logic + self.loads + self.stores;
         let bounds = [
             vectors,
-            (self.logic / m.logic + vectors) / 1.5,
-            self.logic / m.logic,
+            // Logic runs on those pipes and as many more.
+            self.logic / m.logic + vectors / 2.0,
             self.loads / m.loads,
             self.stores / m.stores,
             all / m.issue,
@@ -306,30 +309,54 @@ impl Product {
         }
     }
 
-    /// The shape that the model prefers for many rows. Among those within a percent of the best it takes the one with the
-    /// fewest rows, as it leaves the fewest rows over.
+    /// The shape that the model prefers for many rows. What measurements found best on the whole stays unless another tile
+    /// is clearly better: the model is rough.
     pub(super) fn choose(&self, m: &MachineModel) -> Shape {
-        let mut shapes = Vec::new();
-        for unit_bytes in unit_sizes(m) {
-            for tile in self.tiles() {
-                let shape = Shape { tile, unit_bytes };
-                // Several counts, so that no shape wins by dividing one.
-                let counts = MANY_ROWS - 7..=MANY_ROWS;
-                let cycles: f64 = counts.map(|rows| self.cycles(m, &shape, rows)).sum();
-                shapes.push((cycles, shape));
+        // Several counts, so that no shape wins by dividing one.
+        let counts = MANY_ROWS - 7..=MANY_ROWS;
+        let cycles = |shape: &Shape| -> f64 { counts.clone().map(|rows| self.cycles(m, shape, rows)).sum() };
+        let better = |old: (f64, Shape), new: Shape| {
+            let cycles = cycles(&new);
+            if cycles < CLEARLY * old.0 {
+                (cycles, new)
+            } else {
+                old
             }
+        };
+        let with_units = |tile: Tile| {
+            let usual = Shape {
+                tile,
+                unit_bytes: 1 << 18,
+            };
+            let sizes = unit_sizes(m).map(|unit_bytes| Shape { tile, unit_bytes });
+            sizes.fold((cycles(&usual), usual), better)
+        };
+        let usual = with_units(self.usual_tile());
+        let all = self.tiles().into_iter().map(with_units);
+        let best = all.fold(usual, |best, new| if new.0 < best.0 { new } else { best });
+        if best.0 < CLEARLY * usual.0 {
+            best.1
+        } else {
+            usual.1
         }
-        let best = shapes.iter().map(|s| s.0).fold(f64::INFINITY, f64::min);
-        let near = shapes.into_iter().filter(|(cycles, _)| *cycles <= 1.01 * best);
-        let chosen = near.map(|(_, shape)| shape).min_by_key(|s| {
-            (
-                s.tile.rows,
-                s.tile.groups,
-                s.tile.expand,
-                s.unit_bytes.abs_diff(1 << 18),
-            )
-        });
-        chosen.expect("there is at least one shape")
+    }
+
+    /// The tile that served best on the whole where it was measured (AMD Zen 4 and 5).
+    fn usual_tile(&self) -> Tile {
+        let codes = self.codes();
+        let expand = self.lanes < 16 && codes.is_some_and(Codes::needs_unpacking);
+        let (rows, groups) = match (self.lanes, codes.is_some()) {
+            (16, _) | (8, true) => (6, 2),
+            (8, false) => (4, 2),
+            (_, true) => (4, 2),
+            (_, false) => (2, 4),
+        };
+        Tile {
+            rows,
+            groups,
+            expand,
+            prefetch: 0,
+        }
     }
 
     /// Tiles that fit in registers, prefetching left to the hardware.
