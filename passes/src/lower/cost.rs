@@ -154,6 +154,8 @@ struct Work {
     matrix: f64,
     /// Cycles of the longest chain of results.
     chain: f64,
+    /// Cycles in which nothing else runs: registers that go to memory and come back.
+    stalls: f64,
 }
 
 impl Work {
@@ -171,7 +173,7 @@ impl Work {
             self.matrix,
             self.chain,
         ];
-        bounds.into_iter().fold(0.0, f64::max)
+        bounds.into_iter().fold(0.0, f64::max) + self.stalls
     }
 }
 
@@ -245,6 +247,9 @@ impl Product {
         };
         let in_registers = rows == 1 || 2 * rows * groups + 6 <= registers(self.lanes);
         let spilled = if in_registers { 0.0 } else { parts * slots };
+        // Dots wait in registers while scales, minima and a few intermediate results pass.
+        let alive = slots + g * f64::from(1 + u8::from(codes.has_min)) + 3.0;
+        let excess = (alive - f64::from(registers(self.lanes))).max(0.0);
         let (mins, offset) = (
             f64::from(u8::from(codes.has_min)),
             f64::from(u8::from(codes.offset_log2.is_some())),
@@ -260,6 +265,7 @@ impl Product {
             stores: spilled,
             // Sums follow each other; those in memory wait for the store, too.
             chain: parts * if in_registers { 4.0 } else { 10.0 },
+            stalls: parts * excess,
             ..Work::default()
         }
     }
