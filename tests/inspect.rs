@@ -31,13 +31,24 @@ fn every_stage_reads_back() {
             lathe_ir::kernel::verify::verify(&kernel).unwrap();
             // A comment before a product says how it is tiled.
             let product = kernel.name.starts_with("linear");
-            assert_eq!(text.trim_start().starts_with("; tile "), product, "{}", kernel.name);
+            assert_eq!(
+                text.trim_start().starts_with("; tile "),
+                product,
+                "{}",
+                kernel.name
+            );
             let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with(';')).collect();
             assert_eq!(kernel.to_string().trim_end(), lines.join("\n").trim_end());
         }
         let plan = lathe_ir::plan::parse::parse(&stage("plan")).unwrap();
         lathe_ir::plan::verify::verify(&plan).unwrap();
-        assert!(stage("clif").contains("function") && stage("asm").contains("ret"));
+        let clif = stage("clif");
+        // Wide vectors are assembled without Cranelift.
+        assert!(
+            clif.contains("function") || clif.contains("no Cranelift IR"),
+            "{clif}"
+        );
+        assert!(stage("asm").contains("ret"));
     }
 }
 

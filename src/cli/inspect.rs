@@ -56,6 +56,10 @@ enum Stage {
     Asm,
 }
 
+/// What stands for the Cranelift IR of kernels that are assembled without it.
+const NO_CLIF: &str =
+    "; no Cranelift IR: the kernel has wide vectors, which are assembled directly; see --stage asm";
+
 impl Inspect {
     pub fn run(&self) -> Result<(), CliError> {
         let mut out = std::io::stdout().lock();
@@ -95,10 +99,10 @@ impl Inspect {
                     writeln!(
                         out,
                         "{}",
-                        if self.stage == Stage::Clif {
-                            text.clif
-                        } else {
-                            text.assembly
+                        match self.stage {
+                            Stage::Clif if text.clif.is_empty() => NO_CLIF.to_owned(),
+                            Stage::Clif => text.clif,
+                            _ => text.assembly,
                         }
                     )?;
                 }

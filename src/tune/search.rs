@@ -187,12 +187,12 @@ impl Search<'_> {
         let candidates: Vec<Vec<Shape>> = self.jobs.iter().map(|job| self.candidates(job, stage)).collect();
         let plans = self.lower_all(&candidates)?;
         let mut work: u64 = self.jobs.iter().map(Job::work).sum();
-        for index in 0..self.jobs.len() {
+        for (index, shapes) in candidates.iter().enumerate() {
             let job = &self.jobs[index];
             let left = until.saturating_duration_since(Instant::now());
             let share = left.mul_f64(job.work() as f64 / work.max(1) as f64);
             work -= job.work();
-            let variants = variants(job, &candidates[index], &plans);
+            let variants = variants(job, shapes, &plans);
             if variants.len() < 2 || left.is_zero() {
                 continue;
             }
