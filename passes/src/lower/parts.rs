@@ -1,8 +1,8 @@
 //! Lowering of `linear`: each part becomes a kernel and a call.
 
+use super::cost::{Product, UnitColumns};
 use super::dot::Codes;
 use super::epilogue::{Sink, StepKind, UnitEpilogue};
-use super::cost::{Product, UnitColumns};
 use super::linear::{LinearKernel, PanelGeometry, PanelKind, Tile};
 use super::product::LoweredProduct;
 use super::tuning::ProductKey;
@@ -135,7 +135,8 @@ impl Lowering<'_> {
         let call = builder.finish(kind, panel, k, input_ty.dims[0], decision.shape.tile)?;
         let site = (self.plan.steps.len(), index);
         let machine = self.options.machine;
-        self.products.push(LoweredProduct::new(site, key, decision, machine, product));
+        self.products
+            .push(LoweredProduct::new(site, key, decision, machine, product));
         Ok(call)
     }
 
@@ -266,15 +267,11 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         for step in &self.part.epilogue {
             let kind = match step {
                 Epilogue::Heads(_) => continue,
-                Epilogue::Bias(w) => {
-                    StepKind::Bias(self.vector("bias", *w, self.part.order))
-                }
-                Epilogue::HeadNorm { weight, eps } => {
-                    StepKind::HeadNorm {
-                        weight: self.vector("norm", *weight, RowOrder::Natural),
-                        eps: *eps,
-                    }
-                }
+                Epilogue::Bias(w) => StepKind::Bias(self.vector("bias", *w, self.part.order)),
+                Epilogue::HeadNorm { weight, eps } => StepKind::HeadNorm {
+                    weight: self.vector("norm", *weight, RowOrder::Natural),
+                    eps: *eps,
+                },
                 Epilogue::Rope { spec, factors, .. } => {
                     let factors = factors.map(|w| self.lowering.graph.weights[w].name.clone());
                     let decl = RopeDecl { spec: *spec, factors };
@@ -285,18 +282,10 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                         dims: spec.dims,
                     }
                 }
-                Epilogue::Scale(by) => {
-                    StepKind::Scale(*by)
-                }
-                Epilogue::Glu(func) => {
-                    StepKind::Glu(*func)
-                }
-                Epilogue::Act(func) => {
-                    StepKind::Act(*func)
-                }
-                Epilogue::Softcap(cap) => {
-                    StepKind::Softcap(*cap)
-                }
+                Epilogue::Scale(by) => StepKind::Scale(*by),
+                Epilogue::Glu(func) => StepKind::Glu(*func),
+                Epilogue::Act(func) => StepKind::Act(*func),
+                Epilogue::Softcap(cap) => StepKind::Softcap(*cap),
                 Epilogue::Add(value) => {
                     let arg = self.lowering.arg(self.id, *value)?;
                     StepKind::Add(self.buf("residual", Access::In, arg))
@@ -385,7 +374,11 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
         let name = format!(
             "linear.{dtype}.{}x{k}.{}.b{blocks}.w{}.m{}x{}.c{}{expand}{ahead}",
             self.n, self.name, options.lanes, tile.rows, tile.groups, self.columns
-        ) + if codes && options.matrix_unit { ".matrix" } else { "" };
+        ) + if codes && options.matrix_unit {
+            ".matrix"
+        } else {
+            ""
+        };
         let (lanes, matrix) = (options.lanes, codes && options.matrix_unit);
         let linear = LinearKernel {
             kind,
