@@ -288,6 +288,7 @@ fn aarch64_products_use_the_dot_instruction() {
 #[test]
 fn products_for_a_matrix_unit_equal_the_interpreter() {
     let host = CpuFeatures::host().unwrap();
+    let host = host.narrowed("+amx-tile,+amx-int8").unwrap_or(host);
     if host.vector_lanes() != 16 || !host.has_dot4() {
         return eprintln!("skipped: no AVX-512 with VNNI here");
     }

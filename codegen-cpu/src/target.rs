@@ -70,6 +70,9 @@ const AARCH64: &[Feature] = features! {
     "i8mm" "has_i8mm" false;
 };
 
+/// Features that are used only where they are asked for.
+const ON_DEMAND: [&str; 2] = ["amx-tile", "amx-int8"];
+
 impl Arch {
     /// The name, as Rust and Cranelift have it.
     pub fn name(self) -> &'static str {
@@ -107,7 +110,8 @@ pub struct CpuFeatures {
 }
 
 impl CpuFeatures {
-    /// What the processor under this program has.
+    /// What the processor under this program has, but what only `+name` in a list asks for: AMX, which was measured no
+    /// faster than AVX-512 with VNNI (see docs/performance.md).
     ///
     /// # Errors
     /// Where the architecture is unknown, or the processor lacks a feature that every kernel needs.
@@ -119,7 +123,7 @@ impl CpuFeatures {
                 missing: "code generator".to_owned(),
             });
         };
-        let detected = CpuFeatures::of(arch, detect);
+        let detected = CpuFeatures::of(arch, |name| !ON_DEMAND.contains(&name) && detect(name));
         detected.check()?;
         Ok(detected)
     }
@@ -144,13 +148,14 @@ impl CpuFeatures {
     }
 
     /// The features of a comma-separated list: `avx2,fma` keeps those (and what every kernel needs), `-avx512vnni`
-    /// drops one from the whole set. The empty list keeps everything.
+    /// drops one from the whole set, `+amx-int8` adds one that this processor has but the set has not. The empty list
+    /// keeps everything.
     ///
     /// # Errors
     /// Where a name is unknown, or asks for a feature that is not in this set.
     pub fn narrowed(&self, list: &str) -> Result<CpuFeatures, Error> {
         let names: Vec<&str> = list.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
-        let keeps = names.iter().any(|n| !n.starts_with('-'));
+        let keeps = names.iter().any(|n| !n.starts_with(['-', '+']));
         let mut narrowed = if keeps {
             CpuFeatures {
                 bits: self.bits & CpuFeatures::baseline(self.arch).bits,
@@ -161,9 +166,12 @@ impl CpuFeatures {
         };
         for name in names {
             let (drop, name) = name.strip_prefix('-').map_or((false, name), |n| (true, n));
+            let (add, name) = name.strip_prefix('+').map_or((false, name), |n| (true, n));
             let bit = 1 << self.position(name)?;
             if drop {
                 narrowed.bits &= !bit;
+            } else if add && self.bits & bit == 0 && Arch::host() == Some(self.arch) && detect(name) {
+                narrowed.bits |= bit;
             } else if self.bits & bit == 0 {
                 return Err(Error::MissingFeature(name.to_owned()));
             } else {
