@@ -136,7 +136,11 @@ pub fn lower_options(limits: Limits, features: &CpuFeatures, threads: usize) -> 
     let machine = MachineModel::for_width(lanes)
         .with_caches(caches.l1, caches.l2)
         .with_threads(threads);
-    let machine = if features.has_dot4() { machine } else { machine.without_dot4() };
+    let machine = if features.has_dot4() {
+        machine
+    } else {
+        machine.without_dot4()
+    };
     LowerOptions::for_width(limits, lanes)
         .with_matrix_unit(features.has_matrix_unit())
         .with_machine(machine)
@@ -145,7 +149,10 @@ pub fn lower_options(limits: Limits, features: &CpuFeatures, threads: usize) -> 
 /// The same with what was tuned for this machine, where it is wanted.
 fn tuned_options(limits: Limits, options: &BuildOptions) -> Result<(CpuFeatures, LowerOptions), BuildError> {
     let features = cpu_features(&options.cpu_features)?;
-    let path = options.tuning.then(|| file::path(&features, options.threads)).flatten();
+    let path = options
+        .tuning
+        .then(|| file::path(&features, options.threads))
+        .flatten();
     let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
     let lowering = lower_options(limits, &features, options.threads).with_tuning(tuning.map(Arc::new));
     Ok((features, lowering))
@@ -183,7 +190,11 @@ pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_model(model: Model, made: (String, Duration), options: &BuildOptions) -> Result<Built, BuildError> {
+pub fn build_model(
+    model: Model,
+    made: (String, Duration),
+    options: &BuildOptions,
+) -> Result<Built, BuildError> {
     let mut clock = Clock { stages: vec![made] };
     let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
     let limits = limits(&model, options)?;

@@ -58,12 +58,7 @@ pub fn feature_sets() -> Vec<CpuFeatures> {
     let mut sets = vec![host.clone()];
     if host.arch() == Arch::X86_64 {
         // 512-bit vectors without VNNI, 256-bit ones with and without, 128-bit ones with and without.
-        for narrower in [
-            "-avxvnni,-avx512vnni",
-            "-avx512f",
-            "-avx512f,-avxvnni",
-            "-f16c",
-        ] {
+        for narrower in ["-avxvnni,-avx512vnni", "-avx512f", "-avx512f,-avxvnni", "-f16c"] {
             sets.push(host.narrowed(narrower).unwrap());
         }
         sets.push(CpuFeatures::baseline(Arch::X86_64));

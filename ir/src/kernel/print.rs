@@ -256,7 +256,10 @@ impl Printer<'_, '_, '_> {
                     .collect();
                 let places = places.join(", ");
                 let (rows, k, stride) = (t.rows, t.k, t.stride);
-                write!(self.f, "{keyword} {places} {{rows {rows}, k {k}, stride {stride}}}")
+                write!(
+                    self.f,
+                    "{keyword} {places} {{rows {rows}, k {k}, stride {stride}}}"
+                )
             }
             _ if args.is_empty() => write!(self.f, "{keyword}"),
             _ => write!(self.f, "{keyword} {operands}"),

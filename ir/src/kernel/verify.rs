@@ -237,11 +237,7 @@ impl Verifier<'_> {
             return self.expect(at, allowed, &what);
         }
         self.expect(at, kernel.scratch > 0, "the kernel has no scratch memory");
-        if let Some(start) = self
-            .constants
-            .get(&index)
-            .map(|n| n.saturating_add(disp.into()))
-        {
+        if let Some(start) = self.constants.get(&index).map(|n| n.saturating_add(disp.into())) {
             let inside = start >= 0 && start.saturating_add(bytes.into()) <= kernel.scratch.into();
             let what = format!(
                 "{bytes} bytes at {start} of scratch, which has {}",
@@ -331,7 +327,10 @@ fn types(op: KOp, a: &[Ty], r: &[Ty]) -> bool {
         KOp::Store { mem, .. } => a[0] == Ty::INDEX && stores(mem, a[1]),
         KOp::Prefetch { .. } => a[0] == Ty::INDEX,
         KOp::TileDot(t) => {
-            a == [Ty::INDEX; 3] && (1..=16).contains(&t.rows) && (4..=64).contains(&t.k) && t.k.is_multiple_of(4)
+            a == [Ty::INDEX; 3]
+                && (1..=16).contains(&t.rows)
+                && (4..=64).contains(&t.k)
+                && t.k.is_multiple_of(4)
         }
         KOp::For { .. } | KOp::If(_) => unreachable!("checked with their regions"),
     }
