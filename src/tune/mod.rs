@@ -1,7 +1,7 @@
 //! Tuning: shapes of a model's products are tried on this machine, and the best are kept in a file for later builds.
 //!
 //! A shape changes no result, only time: every tile does the same float operations in the same order. [`probe`] runs a
-//! product's kernels as models run them, [`search`] says which shapes are tried and which one wins, [`file`] keeps them.
+//! product's kernels as models run them, [`search`] says which shapes are tried and which one wins, [`mod@file`] keeps them.
 
 pub mod file;
 mod probe;
