@@ -5,6 +5,7 @@ use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_frontend::model::Model;
 use lathe_ir::graph::Graph;
+use lathe_ir::layout::KvType;
 use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
 use std::path::Path;
@@ -33,6 +34,8 @@ pub struct BuildOptions {
     pub verify: bool,
     /// Whether to use shapes that were tuned for this machine, where there are any.
     pub tuning: bool,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
 }
 
 impl Default for BuildOptions {
@@ -46,6 +49,7 @@ impl Default for BuildOptions {
             cpu_features: "all".into(),
             verify: cfg!(debug_assertions),
             tuning: false,
+            kv_type: KvType::default(),
         }
     }
 }
@@ -154,7 +158,9 @@ fn tuned_options(limits: Limits, options: &BuildOptions) -> Result<(CpuFeatures,
         .then(|| file::path(&features, options.threads))
         .flatten();
     let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
-    let lowering = lower_options(limits, &features, options.threads).with_tuning(tuning.map(Arc::new));
+    let lowering = lower_options(limits, &features, options.threads)
+        .with_tuning(tuning.map(Arc::new))
+        .with_kv_type(options.kv_type);
     Ok((features, lowering))
 }
 

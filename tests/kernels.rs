@@ -2,6 +2,8 @@
 
 #[path = "../codegen-cpu/tests/support/aarch64.rs"]
 mod aarch64;
+#[path = "support/cache.rs"]
+mod cache;
 
 use lathe::build::optimize;
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
@@ -9,7 +11,7 @@ use lathe_frontend::Model;
 use lathe_frontend::testing::{Family, Rng, TinyModel};
 use lathe_ir::DType;
 use lathe_ir::kernel::{Kernel, interp};
-use lathe_ir::layout::{KvLayout, PackedLayout, pack_rows};
+use lathe_ir::layout::{KvType, PackedLayout, pack_rows};
 use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
 use lathe_ir::quant::quantize;
 use lathe_passes::lower::{LowerOptions, lower};
@@ -67,14 +69,7 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
         }
         Arg::Kv(_, layer) => {
             let kv = plan.kv_layers[layer as usize];
-            let layout = KvLayout {
-                kv_heads: kv.kv_heads,
-                head_dim: kv.head_dim,
-            };
-            let bytes = layout
-                .part_bytes(u64::from(LIMITS.blocks_per_seq() * LIMITS.seqs))
-                .unwrap() as usize;
-            quantize(DType::F16, &floats(bytes / 2, rng)).unwrap()
+            cache::random(kv.layout(), LIMITS.blocks_per_seq() * LIMITS.seqs, rng)
         }
         Arg::Rope(id) => {
             let n = plan.ropes[id].spec.dims as usize * plan.limits.tokens as usize;
@@ -229,6 +224,40 @@ fn machine_code_equals_the_interpreter() {
             let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();
             for example in examples(&plan, &mut rng) {
                 check(&example, &compiled, features);
+            }
+        }
+    }
+}
+
+/// Stores into caches of every type, and attention with them.
+#[test]
+fn caches_of_every_type_equal_the_interpreter() {
+    let mut rng = Rng::new(9);
+    for (family, ty) in [Family::Qwen2, Family::Gemma3]
+        .into_iter()
+        .flat_map(|family| KvType::ALL.map(|ty| (family, ty)))
+    {
+        for features in &levels() {
+            let options = LowerOptions::for_width(LIMITS, features.vector_lanes()).with_kv_type(ty);
+            let plan = lowered(family, DType::Q8_0, &options);
+            let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+            let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();
+            let is_of_cache = |e: &&Example| {
+                e.kernel
+                    .bufs
+                    .values()
+                    .any(|b| ["cache", "k"].contains(&b.name.as_str()))
+            };
+            let examples = examples(&plan, &mut rng);
+            let of_cache: Vec<_> = examples.iter().filter(is_of_cache).collect();
+            assert!(of_cache.len() >= 3, "keys, values and attention");
+            for example in of_cache {
+                assert!(
+                    example.kernel.name.contains(ty.keyword()),
+                    "{}",
+                    example.kernel.name
+                );
+                check(example, &compiled, features);
             }
         }
     }

@@ -1,10 +1,14 @@
 //! Attention of heads as models have them, in tiles of rows and row by row: machine code against the interpreter, bit for
 //! bit.
 
+#[path = "support/cache.rs"]
+mod cache;
+
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
 use lathe_frontend::testing::Rng;
 use lathe_ir::DType;
 use lathe_ir::kernel::interp;
+use lathe_ir::layout::{KvLayout, KvType};
 use lathe_ir::plan::{Call, Limits, Plan};
 use lathe_ir::quant::quantize;
 use lathe_passes::lower::{LowerOptions, lower};
@@ -65,7 +69,7 @@ const SHAPES: [Heads; 5] = [
 
 impl Heads {
     /// The plan of a graph that attends with embeddings.
-    fn plan(&self, lanes: u8) -> Plan {
+    fn plan(&self, lanes: u8, kv_type: KvType) -> Plan {
         let Heads {
             heads,
             kv_heads,
@@ -86,7 +90,11 @@ impl Heads {
              }}"
         );
         let graph = lathe_ir::graph::parse::parse(&text).unwrap();
-        lower(&graph, &LowerOptions::for_width(LIMITS, lanes)).unwrap()
+        lower(
+            &graph,
+            &LowerOptions::for_width(LIMITS, lanes).with_kv_type(kv_type),
+        )
+        .unwrap()
     }
 }
 
@@ -99,19 +107,16 @@ fn rows() -> Vec<(u32, u32)> {
 }
 
 /// The buffers of the attention call for `rows`, random but for the positions, sequences and block tables.
-fn buffers(shape: &Heads, rows: &[(u32, u32)], rng: &mut Rng) -> Vec<Vec<u8>> {
-    let mut random = |dtype: DType, n: u32| {
-        let values: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
-        quantize(dtype, &values).unwrap()
-    };
+fn buffers(shape: &Heads, layout: KvLayout, rows: &[(u32, u32)], rng: &mut Rng) -> Vec<Vec<u8>> {
     let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
     let (positions, seqs): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
     let row = shape.heads * shape.head_dim;
-    let cache = LIMITS.seqs * LIMITS.ctx * shape.kv_heads * shape.head_dim;
+    let queries: Vec<f32> = (0..rows.len() * row as usize).map(|_| rng.normal()).collect();
+    let blocks = LIMITS.seqs * LIMITS.blocks_per_seq();
     vec![
-        random(DType::F32, rows.len() as u32 * row),
-        random(DType::F16, cache),
-        random(DType::F16, cache),
+        quantize(DType::F32, &queries).unwrap(),
+        cache::random(layout, blocks, rng),
+        cache::random(layout, blocks, rng),
         words(&positions),
         words(&seqs),
         words(&[6, 0, 3, 1, 7, 2, 5, 4]),
@@ -157,8 +162,12 @@ fn machine_code_of_attention_equals_the_interpreter() {
     let mut rng = Rng::new(3);
     let all = rows();
     for shape in &SHAPES {
-        for features in levels() {
-            let plan = shape.plan(features.vector_lanes());
+        let types = || KvType::ALL.into_iter();
+        for (features, kv_type) in levels()
+            .into_iter()
+            .flat_map(|f| types().map(move |ty| (f.clone(), ty)))
+        {
+            let plan = shape.plan(features.vector_lanes(), kv_type);
             let mut calls = plan.steps.iter().flat_map(|s| &s.calls);
             let is_attention = |c: &&Call| plan.kernels[c.kernel].name.starts_with("attention.");
             let call = calls.find(is_attention).unwrap();
@@ -166,7 +175,7 @@ fn machine_code_of_attention_equals_the_interpreter() {
             let compiled = CompiledKernels::compile(&kernels, &features, OptLevel::default(), 1).unwrap();
             for range in [0..all.len(), 0..17, 17..21, 20..21] {
                 let rows = &all[range];
-                let bufs = buffers(shape, rows, &mut rng);
+                let bufs = buffers(shape, plan.kv_layers[0].layout(), rows, &mut rng);
                 compare(&plan, call, &compiled, bufs, rows.len() as u64);
             }
         }

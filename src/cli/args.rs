@@ -4,6 +4,7 @@ use crate::build::BuildOptions;
 use crate::cli::error::CliError;
 use clap::Args;
 use lathe_codegen_cpu::topology::Topology;
+use lathe_ir::layout::KvType;
 use std::path::PathBuf;
 
 /// Which model.
@@ -47,6 +48,9 @@ pub struct RunArgs {
     /// Leave shapes that `lathe compile --tune` found aside
     #[arg(long, env = "LATHE_NO_TUNING")]
     pub no_tuning: bool,
+    /// How keys and values are cached: f16; q8_0, nearly half the memory
+    #[arg(long, env = "LATHE_KV_TYPE", value_name = "TYPE", default_value_t = KvType::default())]
+    pub kv_type: KvType,
     /// Verify the IR after every pass
     #[arg(long, env = "LATHE_VERIFY")]
     pub verify: bool,
@@ -70,6 +74,7 @@ impl RunArgs {
             cpu_features: self.cpu_features.clone(),
             verify: self.verify,
             tuning: !self.no_tuning,
+            kv_type: self.kv_type,
         })
     }
 

@@ -6,7 +6,7 @@ use crate::pack::PackedWeights;
 use crate::partition::Split;
 use lathe_ir::Id;
 use lathe_ir::graph::KvPart;
-use lathe_ir::layout::{ALIGN, KvLayout};
+use lathe_ir::layout::ALIGN;
 use lathe_ir::plan::{Arg, Call, Count, Input, Plan};
 use lathe_ir::types::Sym;
 use std::ops::Range;
@@ -60,11 +60,7 @@ impl Memory {
         let mut kv = Layout::default();
         let mut kv_offsets = Vec::new();
         for layer in &plan.kv_layers {
-            let part = KvLayout {
-                kv_heads: layer.kv_heads,
-                head_dim: layer.head_dim,
-            }
-            .part_bytes(kv_blocks.into());
+            let part = layer.layout().part_bytes(kv_blocks.into());
             let (k, v) = (kv.add(part), kv.add(part));
             kv_offsets.push(k.zip(v).ok_or_else(|| too_large("the KV cache"))?);
         }

@@ -1,32 +1,106 @@
-//! The paged KV cache of one layer.
+//! The paged KV cache of one layer, and the types that its elements may have.
 
 use super::ALIGN;
+use std::fmt;
+use std::str::FromStr;
 
-/// Where the f16 keys and values of one layer are. The cache is in blocks of [`KvLayout::POSITIONS`] positions; a block
+/// How keys and values are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum KvType {
+    /// Half precision.
+    #[default]
+    F16,
+    /// int8 codes, and a scale (f32) for each [`KvLayout::GROUP`] elements of a head: the largest magnitude of them is
+    /// code 127.
+    Q8_0,
+}
+
+impl KvType {
+    /// Every type.
+    pub const ALL: [KvType; 2] = [KvType::F16, KvType::Q8_0];
+
+    /// The name in text forms and options.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            KvType::F16 => "f16",
+            KvType::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Bytes of an element (of its code).
+    pub fn element_bytes(self) -> u32 {
+        match self {
+            KvType::F16 => 2,
+            KvType::Q8_0 => 1,
+        }
+    }
+
+    /// Whether elements are codes with scales.
+    pub fn has_scales(self) -> bool {
+        self == KvType::Q8_0
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.keyword())
+    }
+}
+
+/// A name that no [`KvType`] has.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` is no type of cached keys and values; {list} are", list = KvType::ALL.map(KvType::keyword).join(", "))]
+pub struct UnknownKvType(pub String);
+
+impl FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(text: &str) -> Result<KvType, UnknownKvType> {
+        let known = KvType::ALL.into_iter().find(|ty| ty.keyword() == text);
+        known.ok_or_else(|| UnknownKvType(text.to_owned()))
+    }
+}
+
+/// Where the keys and values of one layer are. The cache is in blocks of [`KvLayout::POSITIONS`] positions; a block
 /// of either part holds all KV heads, `[kv_heads]` outermost. Keys are transposed: `[head_dim][positions]`, so that a
-/// vector holds one element of many keys; values are `[positions][head_dim]`.
+/// vector holds one element of many keys; values are `[positions][head_dim]`. Where the type has scales, those of a head
+/// follow its codes, which are padded to 64 bytes: `[groups][positions]f32` for both parts, so that scales of keys are
+/// vectors over positions, too.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct KvLayout {
     /// KV heads.
     pub kv_heads: u32,
     /// Elements of a head.
     pub head_dim: u32,
+    /// How elements are stored.
+    pub ty: KvType,
 }
 
 impl KvLayout {
     /// Positions of a block.
     pub const POSITIONS: u64 = 32;
 
-    /// Bytes of one head of a block of either part.
+    /// Consecutive elements of a head that share a scale; the last group may be smaller.
+    pub const GROUP: u32 = 32;
+
+    /// Bytes of one head's elements in a block of either part, and so the offset of its scales: a multiple of 64.
+    pub fn code_bytes(&self) -> u64 {
+        let bytes = u64::from(self.head_dim) * Self::POSITIONS * u64::from(self.ty.element_bytes());
+        bytes.next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of one head of a block of either part, a multiple of 64.
     pub fn head_bytes(&self) -> u64 {
-        u64::from(self.head_dim) * Self::POSITIONS * 2
+        let groups = match self.ty.has_scales() {
+            true => self.head_dim.div_ceil(Self::GROUP),
+            false => 0,
+        };
+        self.code_bytes() + u64::from(groups) * Self::POSITIONS * 4
     }
 
     /// Bytes of a block of either part, a multiple of 64. `None` where they overflow.
     pub fn block_bytes(&self) -> Option<u64> {
-        let bytes = self.head_bytes().checked_mul(u64::from(self.kv_heads))?;
-        debug_assert!(bytes.is_multiple_of(ALIGN));
-        Some(bytes)
+        self.head_bytes().checked_mul(u64::from(self.kv_heads))
     }
 
     /// Bytes of either part of a cache of `blocks` blocks; `None` where they overflow.
@@ -36,11 +110,19 @@ impl KvLayout {
 
     /// Offset in a block of element `d` of the key at `position` of the block.
     pub fn key_offset(&self, kv_head: u64, position: u64, d: u64) -> u64 {
-        kv_head * self.head_bytes() + 2 * (d * Self::POSITIONS + position)
+        kv_head * self.head_bytes() + u64::from(self.ty.element_bytes()) * (d * Self::POSITIONS + position)
     }
 
     /// Offset in a block of element `d` of the value at `position` of the block.
     pub fn value_offset(&self, kv_head: u64, position: u64, d: u64) -> u64 {
-        kv_head * self.head_bytes() + 2 * (position * u64::from(self.head_dim) + d)
+        let element = position * u64::from(self.head_dim) + d;
+        kv_head * self.head_bytes() + u64::from(self.ty.element_bytes()) * element
+    }
+
+    /// Offset in a block of the scale of element `d` of the key or value at `position` of the block, where the type has
+    /// scales.
+    pub fn scale_offset(&self, kv_head: u64, position: u64, d: u64) -> u64 {
+        let group = d / u64::from(Self::GROUP);
+        kv_head * self.head_bytes() + self.code_bytes() + 4 * (group * Self::POSITIONS + position)
     }
 }

@@ -333,6 +333,7 @@ fn kv_parts_are_addressed_without_overlap() {
     let kv = KvLayout {
         kv_heads: 3,
         head_dim: 5,
+        ty: KvType::F16,
     };
     assert_eq!(
         (kv.head_bytes(), kv.block_bytes(), kv.part_bytes(7)),
@@ -357,12 +358,54 @@ fn kv_parts_are_addressed_without_overlap() {
     assert_eq!(
         KvLayout {
             kv_heads: u32::MAX,
-            head_dim: u32::MAX
+            head_dim: u32::MAX,
+            ty: KvType::F16,
         }
         .block_bytes(),
         None
     );
     assert_eq!(kv.part_bytes(u64::MAX), None);
+}
+
+/// Codes and scales of both parts: each byte belongs to one thing, and all to the block.
+#[test]
+fn kv_codes_and_scales_are_addressed_without_overlap() {
+    let kv = KvLayout {
+        kv_heads: 2,
+        head_dim: 33,
+        ty: KvType::Q8_0,
+    };
+    // 33 · 32 bytes of codes, padded to 64, and two groups of scales.
+    assert_eq!((kv.code_bytes(), kv.head_bytes()), (1088, 1088 + 2 * 128));
+    assert_eq!(kv.part_bytes(3), Some(6 * 1344));
+    for offset in [KvLayout::key_offset, KvLayout::value_offset] {
+        let mut seen = std::collections::BTreeSet::new();
+        let (mut codes, mut scales) = (0, 0);
+        for (head, position) in (0..2).flat_map(|h| (0..32).map(move |p| (h, p))) {
+            codes += (0..33)
+                .filter(|&d| seen.insert(offset(&kv, head, position, d)))
+                .count();
+            for d in [0, 32] {
+                let start = kv.scale_offset(head, position, d);
+                scales += (start..start + 4).filter(|&byte| seen.insert(byte)).count();
+            }
+        }
+        assert_eq!((codes, scales), (2 * 32 * 33, 2 * 32 * 2 * 4));
+        assert_eq!(seen.last(), Some(&(2 * 1344 - 1)));
+    }
+    assert_eq!(kv.scale_offset(1, 7, 31), kv.scale_offset(1, 7, 0));
+}
+
+#[test]
+fn kv_types_have_names() {
+    for ty in KvType::ALL {
+        assert_eq!(ty.to_string().parse(), Ok(ty));
+    }
+    let error = "q4_0".parse::<KvType>().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "`q4_0` is no type of cached keys and values; f16, q8_0 are"
+    );
 }
 
 /// A scale that f16 would make infinite or zero is an error, with its place; a block of zeros needs no scale.

@@ -17,6 +17,7 @@ mod text_tests;
 use crate::graph::{KvPart, RopeSpec, RowOrder};
 use crate::id::{Arena, define_id};
 use crate::kernel::Kernel;
+use crate::layout::{KvLayout, KvType};
 use crate::types::{Sym, TensorType};
 
 define_id!(
@@ -172,6 +173,19 @@ pub struct KvLayer {
     pub kv_heads: u32,
     /// Elements of a head.
     pub head_dim: u32,
+    /// How keys and values are stored.
+    pub ty: KvType,
+}
+
+impl KvLayer {
+    /// Where keys and values lie.
+    pub fn layout(&self) -> KvLayout {
+        KvLayout {
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            ty: self.ty,
+        }
+    }
 }
 
 /// One launch: calls that run side by side and do not depend on each other.

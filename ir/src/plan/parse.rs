@@ -210,6 +210,13 @@ impl<'t> Parser<'t> {
         self.number()
     }
 
+    /// `type=` and a type of cached keys and values.
+    fn kv_type(&mut self) -> Result<KvType, ParseError> {
+        self.keyword("type")?;
+        self.mark('=')?;
+        self.word("a type of cached keys and values", |w| w.parse().ok())
+    }
+
     /// `key=float`.
     fn float(&mut self, key: &str) -> Result<f32, ParseError> {
         self.keyword(key)?;
@@ -263,6 +270,7 @@ impl<'t> Parser<'t> {
             let layer = KvLayer {
                 kv_heads: self.field("heads")?,
                 head_dim: self.field("dim")?,
+                ty: self.kv_type()?,
             };
             self.plan.kv_layers.push(layer);
         }

@@ -4,7 +4,7 @@
 //! plan "smollm2" {
 //!   limits tokens=64 outputs=1 seqs=1 ctx=2048
 //!   vocab 49152
-//!   kv 0: heads=3 dim=64
+//!   kv 0: heads=3 dim=64 type=f16
 //!   section s0: panels @blk.0.attn_q [576, 576]q4_1 rope_half(heads=9, dims=64)
 //!   section s1: vector @blk.0.attn_norm [576]f32
 //!   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0 factors=@rope_freqs
@@ -46,8 +46,16 @@ impl Display for Plan {
             "  limits tokens={tokens} outputs={outputs} seqs={seqs} ctx={ctx}"
         )?;
         writeln!(f, "  vocab {}", self.vocab)?;
-        for (layer, KvLayer { kv_heads, head_dim }) in self.kv_layers.iter().enumerate() {
-            writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim}")?;
+        for (
+            layer,
+            KvLayer {
+                kv_heads,
+                head_dim,
+                ty,
+            },
+        ) in self.kv_layers.iter().enumerate()
+        {
+            writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim} type={ty}")?;
         }
         for (id, decl) in self.sections.iter() {
             writeln!(f, "  section {id}: {decl}")?;

@@ -66,6 +66,7 @@ pub(super) fn small() -> Plan {
     plan.kv_layers.push(KvLayer {
         kv_heads: 1,
         head_dim: 16,
+        ty: KvType::F16,
     });
     let section = |weight: &str, ty, form, order, heads, dims| SectionDecl {
         weight: weight.into(),

@@ -21,7 +21,7 @@ use super::*;
 use crate::graph::RowOrder;
 use crate::id::Id;
 use crate::kernel::Access;
-use crate::layout::{ALIGN, KvLayout, PackedLayout};
+use crate::layout::{ALIGN, PackedLayout};
 use crate::quant;
 use std::collections::{HashMap, HashSet};
 
@@ -238,9 +238,13 @@ impl<'p> Verifier<'p> {
             Arg::Input(_) => None,
             Arg::Kv(_, layer) => match plan.kv_layers.get(layer as usize) {
                 None => Some(format!("KV layer {layer}")),
-                Some(&KvLayer { kv_heads, head_dim }) => {
-                    let layout = KvLayout { kv_heads, head_dim };
-                    if kv_heads == 0 || head_dim == 0 || layout.block_bytes().is_none() {
+                Some(
+                    layer_decl @ &KvLayer {
+                        kv_heads, head_dim, ..
+                    },
+                ) => {
+                    let bytes = layer_decl.layout().block_bytes();
+                    if kv_heads == 0 || head_dim == 0 || bytes.is_none() {
                         self.error(at, format!("KV layer {layer} has {kv_heads} heads of {head_dim}"));
                     }
                     None

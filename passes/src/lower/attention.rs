@@ -11,6 +11,7 @@
 
 use super::attention_tile::{Buffers, Place, Span, Tile};
 use lathe_ir::kernel::{Cmp, Kernel, KernelBuilder, Mem, Ty, Val};
+use lathe_ir::layout::{KvLayout, KvType};
 use lathe_ir::plan::KV_BLOCK;
 
 use super::emit::{F32_BYTES, at};
@@ -31,6 +32,8 @@ pub struct AttentionKernel {
     pub kv_heads: u32,
     /// Elements of a head.
     pub head_dim: u32,
+    /// How keys and values are stored.
+    pub ty: KvType,
     /// Query heads of a unit; divides `heads / kv_heads`.
     pub tile: u32,
     /// Rows of a tile.
@@ -70,6 +73,15 @@ struct UnitPlace {
 }
 
 impl AttentionKernel {
+    /// Where keys and values lie.
+    pub fn layout(&self) -> KvLayout {
+        KvLayout {
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            ty: self.ty,
+        }
+    }
+
     /// Units a row.
     pub fn units_per_row(&self) -> u32 {
         self.heads / self.tile
@@ -99,7 +111,8 @@ impl AttentionKernel {
     /// whole tile are done one by one.
     pub fn build(self) -> Kernel {
         let mut b = KernelBuilder::new(format!(
-            "attention.h{}.kv{}.d{}.t{}x{}.s{:e}.c{:e}.win{}.n{}.w{}",
+            "attention.{}.h{}.kv{}.d{}.t{}x{}.s{:e}.c{:e}.win{}.n{}.w{}",
+            self.ty,
             self.heads,
             self.kv_heads,
             self.head_dim,

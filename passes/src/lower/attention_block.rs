@@ -10,6 +10,7 @@ use super::emit::{F32_BYTES, at};
 use super::epilogue::softcap;
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Buf, Cmp, KernelBuilder, Mem, Ty, Val, math};
+use lathe_ir::layout::{KvLayout, KvType};
 use lathe_ir::plan::KV_BLOCK;
 
 /// The score of a position that a row can't see.
@@ -27,15 +28,29 @@ const UNROLLED: u32 = 24;
 /// Where a block's keys or values of the tile's KV head start.
 #[derive(Clone, Copy)]
 pub struct BlockPlace {
-    /// Keys `[head_dim][32]f16`.
+    /// Keys, `[head_dim][32]`; see [`lathe_ir::layout::KvLayout`].
     pub keys: Addr,
-    /// Values `[32][head_dim]f16`.
+    /// Values, `[32][head_dim]`.
     pub values: Addr,
     /// First position of the block.
     pub first: Val,
 }
 
-/// One walk of an inner loop over `steps` rows of a matrix of f16, multiplied with a splatted f32 of each slot.
+/// Which scales the codes of a matrix have.
+#[derive(Clone, Copy)]
+enum Scales {
+    /// Elements are no codes.
+    None,
+    /// Those of keys: a row of the matrix is an element of the keys. The scales of the first group, a vector a position.
+    Vectors(Addr),
+    /// Those of values: a row of the matrix is a position. The scales of the first vector's group, one a row.
+    Splats(Addr),
+}
+
+/// Bytes of the scales of a group of a head.
+const SCALES: u32 = KvLayout::POSITIONS as u32 * F32_BYTES;
+
+/// One walk of an inner loop over `steps` rows of a matrix of keys or values, multiplied with a splatted f32 of each slot.
 struct Products {
     /// Slots.
     slots: u32,
@@ -47,8 +62,12 @@ struct Products {
     steps: u32,
     /// Bytes of factors of the rows that count: the loop may stop after them.
     end: Val,
-    /// The matrix, and bytes of a row.
+    /// The matrix, and elements of a row.
     matrix: (Addr, u32),
+    /// Type of the matrix.
+    ty: KvType,
+    /// Scales of its elements.
+    scales: Scales,
     /// The factors of the first slot, one f32 a row of the matrix, and bytes from slot to slot.
     factors: (Addr, u32),
 }
@@ -68,25 +87,64 @@ impl Products {
             i64::from(unroll * F32_BYTES),
             sums,
             |b, step4, sums| {
-                let row = b.mul_const(step4, i64::from(self.matrix.1 / F32_BYTES));
+                let row_bytes = self.matrix.1 * self.ty.element_bytes();
+                let row = quarter_of(b, step4, row_bytes);
                 let row = moved(b, self.matrix.0, row);
+                let scales = self.scales_at(b, step4);
                 let factors = moved(b, self.factors.0, step4);
                 let mut sums = sums.to_vec();
                 for step in 0..unroll {
-                    let row = row.plus((step * self.matrix.1) as i32);
-                    self.row(b, row, factors.plus((step * F32_BYTES) as i32), &mut sums);
+                    let row = row.plus((step * row_bytes) as i32);
+                    let scales = scales.after(step);
+                    self.row(
+                        b,
+                        (row, scales),
+                        factors.plus((step * F32_BYTES) as i32),
+                        &mut sums,
+                    );
                 }
                 sums
             },
         )
     }
 
-    fn row(&self, b: &mut KernelBuilder, row: Addr, factors: Addr, sums: &mut [Val]) {
+    /// The scales of the rows of an iteration whose first has a factor `step4` bytes behind the first: rows of keys that
+    /// an iteration takes lie in one group, because it takes 1, 2 or 4 and starts at a multiple.
+    fn scales_at(&self, b: &mut KernelBuilder, step4: Val) -> Scales {
+        match self.scales {
+            Scales::None => Scales::None,
+            Scales::Vectors(first) => {
+                let group = b.div_const(step4, i64::from(KvLayout::GROUP * F32_BYTES));
+                let group = b.mul_const(group, i64::from(SCALES));
+                Scales::Vectors(moved(b, first, group))
+            }
+            Scales::Splats(first) => Scales::Splats(moved(b, first, step4)),
+        }
+    }
+
+    /// Vector `v` of a row.
+    fn vector(&self, b: &mut KernelBuilder, (row, scales): (Addr, Scales), v: u32) -> Val {
+        let lanes = u32::from(self.lanes);
+        let at = row.plus((v * lanes * self.ty.element_bytes()) as i32);
+        let scale = match scales {
+            Scales::None => return b.load(Mem::F16, at, Ty::f32(self.lanes)),
+            Scales::Vectors(group) => {
+                let scale = group.plus((v * lanes * F32_BYTES) as i32);
+                b.load(Mem::F32, scale, Ty::f32(self.lanes))
+            }
+            Scales::Splats(first) => {
+                let scale = first.plus((v * lanes / KvLayout::GROUP * SCALES) as i32);
+                b.load_splat(Mem::F32, scale, Ty::f32(self.lanes))
+            }
+        };
+        let code = b.load(Mem::I8, at, Ty::i32(self.lanes));
+        let code = b.cvt_f32(code);
+        b.mul(code, scale)
+    }
+
+    fn row(&self, b: &mut KernelBuilder, row: (Addr, Scales), factors: Addr, sums: &mut [Val]) {
         let ty = Ty::f32(self.lanes);
-        let width = u32::from(self.lanes) * 2;
-        let vectors: Vec<Val> = (0..self.vectors)
-            .map(|v| b.load(Mem::F16, row.plus((v * width) as i32), ty))
-            .collect();
+        let vectors: Vec<Val> = (0..self.vectors).map(|v| self.vector(b, row, v)).collect();
         for (slot, sums) in sums.chunks_exact_mut(vectors.len()).enumerate() {
             let factor = factors.plus((slot as u32 * self.factors.1) as i32);
             let factor = b.load_splat(Mem::F32, factor, ty);
@@ -95,6 +153,25 @@ impl Products {
             }
         }
     }
+}
+
+impl Scales {
+    /// Those of the row `rows` rows further on in the same iteration.
+    fn after(self, rows: u32) -> Scales {
+        match self {
+            Scales::Splats(first) => Scales::Splats(first.plus((rows * F32_BYTES) as i32)),
+            same => same,
+        }
+    }
+}
+
+/// `v4 / 4 · factor`, where `v4` is a multiple of 4.
+fn quarter_of(b: &mut KernelBuilder, v4: Val, factor: u32) -> Val {
+    if factor.is_multiple_of(F32_BYTES) {
+        return b.mul_const(v4, i64::from(factor / F32_BYTES));
+    }
+    let product = b.mul_const(v4, i64::from(factor));
+    b.sar(product, 2)
 }
 
 /// The address `by` bytes further on.
@@ -143,14 +220,23 @@ impl Tile {
         let (lo, end) = (b.index(0), b.index(i64::from(q_bytes)));
         let width = lanes * F32_BYTES;
         b.for_loop(lo, seen, i64::from(vectors * width), &[], |b, position4, _| {
-            let position2 = b.sar(position4, 1);
+            let position = quarter_of(b, position4, kernel.ty.element_bytes());
+            let scales = match kernel.ty.has_scales() {
+                true => {
+                    let first = keys.plus(kernel.layout().code_bytes() as i32);
+                    Scales::Vectors(moved(b, first, position4))
+                }
+                false => Scales::None,
+            };
             let products = Products {
                 slots,
                 vectors,
                 lanes: kernel.lanes,
                 steps: kernel.head_dim,
                 end,
-                matrix: (moved(b, keys, position2), KV_BLOCK * 2),
+                matrix: (moved(b, keys, position), KV_BLOCK),
+                ty: kernel.ty,
+                scales,
                 factors: (q, q_bytes),
             };
             let zero = b.fconst(0.0, kernel.lanes);
@@ -334,7 +420,16 @@ impl Tile {
             b.index(i64::from(hi * F32_BYTES)),
         );
         b.for_loop(lo, hi, i64::from(vectors * width), &[], |b, d4, _| {
-            let d2 = b.sar(d4, 1);
+            let d = quarter_of(b, d4, self.kernel.ty.element_bytes());
+            let scales = match self.kernel.ty.has_scales() {
+                true => {
+                    let first = values.plus(self.kernel.layout().code_bytes() as i32);
+                    let group = b.div_const(d4, i64::from(KvLayout::GROUP * F32_BYTES));
+                    let group = b.mul_const(group, i64::from(SCALES));
+                    Scales::Splats(moved(b, first, group))
+                }
+                false => Scales::None,
+            };
             let sums = moved(b, sums, d4);
             let part = |slot: u32, v: u32| sums.plus((slot * row_bytes + v * width) as i32);
             let mut init = Vec::new();
@@ -352,7 +447,9 @@ impl Tile {
                 lanes,
                 steps: KV_BLOCK,
                 end: seen,
-                matrix: (moved(b, values, d2), self.kernel.head_dim * 2),
+                matrix: (moved(b, values, d), self.kernel.head_dim),
+                ty: self.kernel.ty,
+                scales,
                 factors: (weights, ROW),
             };
             let next = products.emit(b, &init);

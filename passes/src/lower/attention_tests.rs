@@ -3,7 +3,7 @@
 use super::attention::{AttentionKernel, rows_of_tile};
 use lathe_ir::DType;
 use lathe_ir::kernel::interp;
-use lathe_ir::layout::KvLayout;
+use lathe_ir::layout::KvType;
 use lathe_ir::quant::quantize;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -19,7 +19,7 @@ struct Step {
     seqs: Vec<u32>,
     /// `[rows][heads][head_dim]`.
     q: Vec<f32>,
-    /// `[seqs][kv_heads][positions][head_dim]`, exact in f16.
+    /// `[seqs][kv_heads][positions][head_dim]`, exact in the cache.
     k: Vec<f32>,
     v: Vec<f32>,
     /// Block of each sequence and entry.
@@ -31,6 +31,7 @@ fn kernel(heads: u32, kv_heads: u32, head_dim: u32, lanes: u8) -> AttentionKerne
         heads,
         kv_heads,
         head_dim,
+        ty: KvType::F16,
         tile: heads / kv_heads,
         rows: rows_of_tile(heads / kv_heads, head_dim),
         scale: 1.0 / (head_dim as f32).sqrt(),
@@ -38,6 +39,32 @@ fn kernel(heads: u32, kv_heads: u32, head_dim: u32, lanes: u8) -> AttentionKerne
         window: 0,
         blocks_per_seq: BLOCKS,
         lanes,
+    }
+}
+
+/// The scale of all codes of tests: elements are multiples of it, but for those that nothing wrote.
+const SCALE: f32 = 1.0 / 32.0;
+
+/// The nearest numbers that the cache holds exactly.
+fn storable(ty: KvType, numbers: Vec<f32>) -> Vec<f32> {
+    match ty {
+        KvType::F16 => numbers,
+        KvType::Q8_0 => numbers.iter().map(|x| (x / SCALE).round() * SCALE).collect(),
+    }
+}
+
+/// Stores one element at byte `to` of a part of the cache.
+fn store(ty: KvType, part: &mut [u8], to: u64, scale: u64, x: f32) {
+    let (to, scale) = (to as usize, scale as usize);
+    match ty {
+        KvType::F16 => part[to..to + 2].copy_from_slice(&quantize(DType::F16, &[x]).unwrap()),
+        KvType::Q8_0 => {
+            let unit = if x.abs() == UNWRITTEN { UNWRITTEN } else { SCALE };
+            let code = (x / unit) as i8;
+            assert_eq!(f32::from(code) * unit, x, "no multiple of the scale");
+            part[to] = code as u8;
+            part[scale..scale + 4].copy_from_slice(&unit.to_le_bytes());
+        }
     }
 }
 
@@ -65,8 +92,8 @@ impl Step {
         let cache = count as usize * kernel.kv_heads as usize * positions_of_seq() * head_dim;
         let mut step = Step {
             q: numbers(seed, rows.len() * kernel.heads as usize * head_dim),
-            k: numbers(seed + 1, cache),
-            v: numbers(seed + 2, cache),
+            k: storable(kernel.ty, numbers(seed + 1, cache)),
+            v: storable(kernel.ty, numbers(seed + 2, cache)),
             tables: (0..count * BLOCKS).rev().collect(),
             positions,
             seqs,
@@ -92,12 +119,10 @@ impl Step {
 
     /// The cache as the kernel reads it: keys, then values.
     fn paged(&self, kernel: &AttentionKernel) -> [Vec<u8>; 2] {
-        let layout = KvLayout {
-            kv_heads: kernel.kv_heads,
-            head_dim: kernel.head_dim,
-        };
+        let layout = kernel.layout();
         let block_bytes = layout.block_bytes().unwrap();
-        let mut parts = [&self.k, &self.v].map(|x| vec![0u8; x.len() * 2]);
+        let bytes = layout.part_bytes(self.tables.len() as u64).unwrap() as usize;
+        let mut parts = [vec![0u8; bytes], vec![0u8; bytes]];
         for (entry, &block) in self.tables.iter().enumerate() {
             let (seq, entry) = (entry as u32 / BLOCKS, entry as u64 % u64::from(BLOCKS));
             for kv_head in 0..kernel.kv_heads {
@@ -112,8 +137,9 @@ impl Step {
                         for ((part, offset), x) in
                             parts.iter_mut().zip(offsets).zip([self.k[from], self.v[from]])
                         {
-                            let to = (u64::from(block) * block_bytes + offset) as usize;
-                            part[to..to + 2].copy_from_slice(&quantize(DType::F16, &[x]).unwrap());
+                            let block = u64::from(block) * block_bytes;
+                            let scale = block + layout.scale_offset(kv_head.into(), i, d);
+                            store(kernel.ty, part, block + offset, scale, x);
                         }
                     }
                 }
@@ -194,8 +220,15 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The kernel gives what the definition says, and the same bits for each row alone and in tiles of other sizes.
+/// Checks the kernel with every type of cache.
 fn check(kernel: AttentionKernel, rows: &[(u32, u32)], seed: u64) {
+    for ty in KvType::ALL {
+        check_type(AttentionKernel { ty, ..kernel }, rows, seed);
+    }
+}
+
+/// The kernel gives what the definition says, and the same bits for each row alone and in tiles of other sizes.
+fn check_type(kernel: AttentionKernel, rows: &[(u32, u32)], seed: u64) {
     let step = Step::new(&kernel, rows, seed);
     let got = step.run(kernel, 0..rows.len());
     for (i, (got, want)) in got.iter().zip(step.expected(&kernel)).enumerate() {

@@ -150,8 +150,8 @@ impl Tile {
         self.begin(b, bufs, scratch, place);
         let group = kernel.heads / kernel.kv_heads;
         let kv_head = b.div_const(place.head, i64::from(group));
-        let head_bytes = kernel.head_dim * KV_BLOCK * 2;
-        let head_offset = b.mul_const(kv_head, i64::from(head_bytes));
+        let head_bytes = kernel.layout().head_bytes() as i64;
+        let head_offset = b.mul_const(kv_head, head_bytes);
         let kv = KvAddress {
             position: span.last,
             seq: span.seq,
@@ -160,7 +160,7 @@ impl Tile {
         let hi = b.add_const(span.last, 1);
         b.for_loop(lo, hi, i64::from(KV_BLOCK), &[], |b, first, _| {
             let block = kv.block(b, bufs.tables, kernel.blocks_per_seq, first);
-            let start = b.mul_const(block, i64::from(kernel.kv_heads * head_bytes));
+            let start = b.mul_const(block, i64::from(kernel.kv_heads) * head_bytes);
             let start = b.add(start, head_offset);
             let place = BlockPlace {
                 keys: at(bufs.k, start),

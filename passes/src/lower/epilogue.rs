@@ -6,6 +6,7 @@ use super::emit::{F32_BYTES, Q8aRow, at, for_lanes, inverse_rms, quantize_block,
 use lathe_ir::graph::{Activation, KvPart};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Buf, KernelBuilder, Mem, Ty, Val, math};
+use lathe_ir::layout::KvType;
 use lathe_ir::plan::KV_BLOCK;
 
 /// A step of an epilogue, with the buffers it reads.
@@ -50,6 +51,8 @@ pub enum Sink {
     Kv {
         /// Keys or values.
         part: KvPart,
+        /// How they are stored.
+        ty: KvType,
         /// The layer's part of the cache.
         cache: Buf,
         /// Positions.
@@ -237,56 +240,16 @@ impl UnitEpilogue {
             quantize_block(b, &values, at(out, row), q8a, block4);
         }
     }
-
-    fn store_kv(&self, b: &mut KernelBuilder, place: &Place) {
-        let Sink::Kv {
-            part,
-            cache,
-            positions,
-            seqs,
-            tables,
-            blocks_per_seq,
-        } = self.sink
-        else {
-            unreachable!("called for KV sinks only")
-        };
-        let kv = KvAddress::new(b, place.row, positions, seqs);
-        let block = kv.block(b, tables, blocks_per_seq, kv.position);
-        let heads = self.n / self.columns;
-        let head_bytes = self.columns * KV_BLOCK * 2;
-        let base = b.mul_const(block, i64::from(heads * head_bytes));
-        let head = b.mul_const(place.unit, i64::from(head_bytes));
-        let base = b.add(base, head);
-        let slot = b.rem_const(kv.position, i64::from(KV_BLOCK));
-        let (slot_bytes, lanes) = match part {
-            KvPart::K => (2, 1),
-            KvPart::V => (self.columns * 2, self.lanes),
-        };
-        let slot = b.mul_const(slot, i64::from(slot_bytes));
-        let base = b.add(base, slot);
-        for_lanes(b, place.columns, lanes, |b, i, lanes| {
-            let index = b.add(place.sums.index, i);
-            let v = b.load(Mem::F32, Addr { index, ..place.sums }, Ty::f32(lanes));
-            // The largest f16, so that no infinity or NaN gets into a block: a masked position still adds 0 · value.
-            let (low, high) = (b.fconst(-65504.0, lanes), b.fconst(65504.0, lanes));
-            let v = b.max(v, low);
-            let v = b.min(v, high);
-            // Byte i of the f32 row is element i/4: f16 values lie 2 bytes apart in V, 2·KV_BLOCK bytes apart in K.
-            let offset = match part {
-                KvPart::K => b.mul_const(i, i64::from(KV_BLOCK / 2)),
-                KvPart::V => b.sar(i, 1),
-            };
-            let index = b.add(base, offset);
-            b.store(Mem::F16, at(cache, index), v);
-        });
-    }
 }
 
 /// Where a row of a unit is.
-struct Place {
-    sums: Addr,
-    row: Val,
-    unit: Val,
+pub(super) struct Place {
+    /// The sums, f32.
+    pub sums: Addr,
+    /// Number of the row.
+    pub row: Val,
+    /// Number of the unit.
+    pub unit: Val,
     /// Byte offset of the unit's columns in an f32 row.
     unit_bytes: Val,
     /// Byte offset of the unit's columns of this row in f32 rows of n.

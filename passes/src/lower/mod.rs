@@ -17,6 +17,7 @@ mod embed;
 mod emit;
 mod epilogue;
 mod error;
+mod kv_store;
 mod linear;
 mod matrix;
 mod memory;
@@ -233,12 +234,19 @@ impl<'g> Lowering<'g> {
             [rows, Dim::Const(heads), Dim::Const(head_dim)] => (rows, heads as u32, head_dim as u32),
             _ => return Err(self.unsupported(id, "queries are not [rows, heads, d]".into())),
         };
-        self.kv_layer(id, layer, KvLayer { kv_heads, head_dim })?;
+        let ty = self.options.kv_type;
+        let geometry = KvLayer {
+            kv_heads,
+            head_dim,
+            ty,
+        };
+        self.kv_layer(id, layer, geometry)?;
         let tile = head_tile(heads / kv_heads, kv_heads);
         let kernel = AttentionKernel {
             heads,
             kv_heads,
             head_dim,
+            ty,
             tile,
             rows: rows_of_tile(tile, head_dim),
             scale,
@@ -281,6 +289,7 @@ impl<'g> Lowering<'g> {
         let unset = KvLayer {
             kv_heads: 0,
             head_dim: 0,
+            ty: self.options.kv_type,
         };
         if index >= layers.len() {
             layers.resize(index + 1, unset);

@@ -2,6 +2,7 @@
 
 use super::cost::MachineModel;
 use super::tuning::{Shape, Tuning};
+use lathe_ir::layout::KvType;
 use lathe_ir::plan::Limits;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub struct LowerOptions {
     pub tuning: Option<Arc<Tuning>>,
     /// Whether products of codes with sixteen rows and more are for a matrix unit.
     pub matrix_unit: bool,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
 }
 
 impl LowerOptions {
@@ -33,12 +36,18 @@ impl LowerOptions {
             shape: None,
             tuning: None,
             matrix_unit: false,
+            kv_type: KvType::default(),
         }
     }
 
     /// The same for a processor that has a matrix unit, or has none.
     pub fn with_matrix_unit(self, matrix_unit: bool) -> LowerOptions {
         LowerOptions { matrix_unit, ..self }
+    }
+
+    /// The same with keys and values stored as `kv_type`.
+    pub fn with_kv_type(self, kv_type: KvType) -> LowerOptions {
+        LowerOptions { kv_type, ..self }
     }
 
     /// The same for the machine that `machine` describes.
