@@ -63,31 +63,30 @@ fn a_model_agrees_with_its_own_logits() {
         .trim()
         .replace(' ', ",");
     stdout(&["logits", tiny.model(), "--tokens", &ids, "--output", &reference]);
-    let result = json(&[
-        "perplexity",
-        tiny.model(),
-        "--file",
-        &file,
-        "--reference",
-        &reference,
-        "--json",
-    ]);
+    let compare = |model: &Tiny, more: &[&str]| {
+        let arguments = [
+            "perplexity",
+            model.model(),
+            "--file",
+            &file,
+            "--reference",
+            &reference,
+            "--json",
+        ];
+        json(&[&arguments[..], more].concat())
+    };
+    let result = compare(&tiny, &[]);
     assert!(result["kl"].as_f64().unwrap().abs() < 1e-9, "{result}");
     let perplexity = result["perplexity"].as_f64().unwrap();
     assert!(
         (10.0..10_000.0).contains(&perplexity),
         "a random model knows nothing: {perplexity}"
     );
+    let coarse = compare(&tiny, &["--kv-type", "q8_0"]);
+    let kl = coarse["kl"].as_f64().unwrap().abs();
+    assert!((1e-9..1e-2).contains(&kl), "int8 keys and values: {coarse}");
     let other = Tiny::new(Family::Llama);
-    let result = json(&[
-        "perplexity",
-        other.model(),
-        "--file",
-        &file,
-        "--reference",
-        &reference,
-        "--json",
-    ]);
+    let result = compare(&other, &[]);
     assert!(result["kl"].as_f64().unwrap() > 1e-3, "{result}");
     std::fs::write(&file, "a").unwrap();
     refusal(

@@ -375,6 +375,13 @@ mod tests {
         assert!(!dropped.has_dot4() && dropped.has("avx512vl"));
         let narrow = all.narrowed("-avx512f").unwrap();
         assert!(!narrow.has("avx512vnni") && narrow.has("avxvnni") && narrow.vector_lanes() == 8);
+        if let Ok(host) = CpuFeatures::host()
+            && host.has("avx512vnni")
+        {
+            let without = host.narrowed("-avx512vnni").unwrap();
+            assert!(without.narrowed("avx512vnni").is_err());
+            assert_eq!(without.narrowed("+avx512vnni").unwrap(), host);
+        }
         let kept = all.narrowed("avx2,fma").unwrap();
         assert_eq!(kept, CpuFeatures::baseline(Arch::X86_64));
         assert!(
