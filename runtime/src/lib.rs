@@ -1,5 +1,6 @@
 //! The engine: step loop, paged KV, sampling, streaming. It knows executables and tokens, not backends or models.
 
+pub mod cache;
 pub mod engine;
 pub mod error;
 pub mod kv;
