@@ -9,46 +9,56 @@ const ALIGN: usize = 64;
 /// Functions in executable memory.
 pub(crate) struct CodeMemory {
     map: Mmap,
-    offsets: Vec<usize>,
+    entries: Vec<u64>,
     bytes: u64,
 }
 
+/// Functions one after another, each at a multiple of a cache line, and where they start.
+pub(crate) fn join(functions: &[Vec<u8>]) -> (Vec<u8>, Vec<u64>) {
+    let (mut image, mut entries) = (Vec::new(), Vec::new());
+    for function in functions {
+        entries.push(image.len() as u64);
+        image.extend(function);
+        image.resize(image.len().next_multiple_of(ALIGN), 0);
+    }
+    (image, entries)
+}
+
 impl CodeMemory {
-    /// Copies functions to fresh pages and makes them executable.
-    pub(crate) fn new(functions: &[Vec<u8>]) -> Result<CodeMemory, Error> {
-        let mut offsets = Vec::new();
-        let mut end = 0usize;
-        for function in functions {
-            offsets.push(end);
-            end += function.len().next_multiple_of(ALIGN);
-        }
+    /// Copies an image to fresh pages and makes them executable.
+    pub(crate) fn new(image: &[u8], entries: Vec<u64>) -> Result<CodeMemory, Error> {
+        let bytes = image.len() as u64;
         let error = |source| Error::Memory {
             what: "machine code",
-            bytes: end as u64,
+            bytes,
             source,
         };
         // An empty mapping is an error of the system.
-        let mut map = MmapMut::map_anon(end.max(1)).map_err(error)?;
-        for (function, &offset) in functions.iter().zip(&offsets) {
-            map[offset..offset + function.len()].copy_from_slice(function);
-        }
+        let mut map = MmapMut::map_anon(image.len().max(1)).map_err(error)?;
+        map[..image.len()].copy_from_slice(image);
         let map = map.make_exec().map_err(error)?;
         synchronize(&map);
-        Ok(CodeMemory {
-            map,
-            offsets,
-            bytes: functions.iter().map(|f| f.len() as u64).sum(),
-        })
+        Ok(CodeMemory { map, entries, bytes })
+    }
+
+    /// The image that it was made of.
+    pub(crate) fn image(&self) -> &[u8] {
+        &self.map[..self.bytes as usize]
+    }
+
+    /// Where functions start in the image.
+    pub(crate) fn entries(&self) -> &[u64] {
+        &self.entries
     }
 
     /// The first byte of a function.
     pub(crate) fn entry(&self, index: usize) -> *const u8 {
-        self.map[self.offsets[index]..].as_ptr()
+        self.map[self.entries[index] as usize..].as_ptr()
     }
 
     /// The functions.
     pub(crate) fn len(&self) -> usize {
-        self.offsets.len()
+        self.entries.len()
     }
 
     /// Bytes of code.

@@ -88,6 +88,19 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Machine code that was made earlier is not that of the plan's kernels.
+    #[error("{bytes} bytes of machine code with {entries} entries are not those of {kernels} kernels")]
+    Image {
+        /// Kernels of the plan.
+        kernels: usize,
+        /// Entries of the image.
+        entries: usize,
+        /// Its size.
+        bytes: usize,
+    },
+    /// Packed weights could not be written to where they go.
+    #[error("packed weights can't be written: {0}")]
+    Sink(std::io::Error),
     /// The plan needs a tensor that the model does not have.
     #[error("the model has no tensor `{0}`")]
     NoWeight(String),

@@ -3,7 +3,7 @@
 //! On x86-64 with AVX2 and F16C or with AVX-512, [`wide`] makes the code of every kernel whose vectors fit its registers; on
 //! other processors (and on these where their features are narrowed), Cranelift does, in 128-bit vectors.
 
-use crate::code_memory::CodeMemory;
+use crate::code_memory::{CodeMemory, join};
 use crate::target::{CpuFeatures, OptLevel};
 use crate::{Error, clif, wide};
 use cranelift_codegen::isa::TargetIsa;
@@ -82,10 +82,43 @@ impl CompiledKernels {
             .into_iter()
             .map(|r| r.expect("every kernel was taken").map(|c| c.bytes));
         let code: Vec<Vec<u8>> = code.collect::<Result<_, _>>()?;
-        let arity = kernels.iter().map(|k| (k.bufs.len(), k.scalars.len())).collect();
+        let (image, entries) = join(&code);
         Ok(CompiledKernels {
-            code: CodeMemory::new(&code)?,
-            arity,
+            code: CodeMemory::new(&image, entries)?,
+            arity: arity(kernels),
+        })
+    }
+
+    /// The machine code of all kernels: position-independent, without relocations; with the start of each kernel.
+    pub fn image(&self) -> (&[u8], &[u64]) {
+        (self.code.image(), self.code.entries())
+    }
+
+    /// Kernels from an image that was made earlier.
+    ///
+    /// # Errors
+    /// Where the image has not as many entries as there are kernels, an entry is outside of it, or the system gives no
+    /// executable memory.
+    ///
+    /// # Safety
+    /// The image was made for these kernels, by this version, and for a processor with no other features than this one
+    /// has.
+    pub unsafe fn from_image(
+        kernels: &[&Kernel],
+        image: &[u8],
+        entries: &[u64],
+    ) -> Result<CompiledKernels, Error> {
+        let inside = |&entry: &u64| entry < image.len() as u64;
+        if entries.len() != kernels.len() || !entries.iter().all(inside) {
+            return Err(Error::Image {
+                kernels: kernels.len(),
+                entries: entries.len(),
+                bytes: image.len(),
+            });
+        }
+        Ok(CompiledKernels {
+            code: CodeMemory::new(image, entries.to_vec())?,
+            arity: arity(kernels),
         })
     }
 
@@ -133,6 +166,11 @@ impl CompiledKernels {
             entry(bufs.as_ptr(), scalars.as_ptr(), units.start, units.end, scratch);
         }
     }
+}
+
+/// Buffers and scalars of each kernel.
+fn arity(kernels: &[&Kernel]) -> Vec<(usize, usize)> {
+    kernels.iter().map(|k| (k.bufs.len(), k.scalars.len())).collect()
 }
 
 /// The machine code of a kernel: position-independent bytes without relocations that begin with the entry, a function

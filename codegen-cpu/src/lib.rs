@@ -22,6 +22,9 @@ pub mod topology;
 mod wide;
 
 pub use error::Error;
-pub use exec::{CpuExecutable, CpuOptions, ProfileEntry};
+pub use exec::{
+    Artifact, CpuExecutable, CpuOptions, ProfileEntry, compile_kernels, pack_weights, rope_factors,
+};
 pub use kernels::{CompiledKernels, KernelText, kernel_code, kernel_text};
+pub use pack::packed_bytes;
 pub use target::{Arch, CpuFeatures, OptLevel};

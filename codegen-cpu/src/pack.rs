@@ -1,10 +1,10 @@
-//! Packs a plan's weights: every section in the form that its kernels read, in one block of memory.
+//! Packs a plan's weights: every section in the form that its kernels read, one section after another.
 //!
-//! Matrices are cut into runs of panels. On one NUMA node the pool's threads take them one after another; on several,
-//! each thread packs the panels that it will multiply with, because the system puts memory on the node of the thread
-//! that touches it first ([`Owners`]). What was read of the model file is released piece by piece, so that a model is
-//! never in memory twice.
+//! The packed bytes are made in chunks ([`chunks`]) that go wherever the caller wants them: into memory
+//! ([`PackedWeights::pack`]), or into a file that is mapped later ([`PackedWeights::map`]). What was read of the model
+//! file is released piece by piece, so that a model is never in memory twice.
 
+mod chunks;
 mod owners;
 mod source;
 #[cfg(test)]
@@ -13,218 +13,135 @@ mod tests;
 use crate::Error;
 use crate::memory::Pages;
 use crate::pool::ThreadPool;
+pub(crate) use chunks::pack_chunks;
+pub use chunks::{CHUNK, Sink};
 use lathe_ir::Id;
 use lathe_ir::backend::WeightSource;
-use lathe_ir::layout::{ALIGN, pack_rows};
+use lathe_ir::layout::ALIGN;
 use lathe_ir::plan::{Plan, Section};
 use lathe_ir::quant::dequantize;
+use memmap2::Mmap;
 pub(crate) use owners::Owners;
-use source::{Form, Source};
-use std::collections::VecDeque;
-use std::ops::Range;
+use source::Form;
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes of packed panels in one piece of work.
-const PIECE: u64 = 1 << 20;
-/// Bytes of tensors that are made for packing, rather than lent by the model file, that may exist at a time.
-const OWNED: u64 = 64 << 20;
-
 /// A plan's packed weights.
-pub struct PackedWeights {
-    pages: Pages,
-    /// Start of each section.
-    offsets: Vec<u64>,
+pub(crate) struct PackedWeights {
+    store: Store,
+    map: SectionMap,
 }
 
-/// A run of panels of a section, or a vector, and where it goes.
-struct Piece<'a> {
-    source: &'a Source<'a>,
-    panels: Range<u64>,
-    out: &'a mut [u8],
+/// Where packed weights are.
+enum Store {
+    Memory(Pages),
+    File(Mmap),
 }
 
-/// Pieces of work: for any thread, and for each thread those that only it may take.
-struct Queues<'a> {
-    shared: Mutex<VecDeque<Piece<'a>>>,
-    own: Vec<Mutex<VecDeque<Piece<'a>>>>,
+/// Where the sections of a plan lie in its packed weights. It follows from their declarations alone.
+pub(crate) struct SectionMap {
+    /// Start of each section, a multiple of [`ALIGN`].
+    pub(crate) offsets: Vec<u64>,
+    /// The end of the last.
+    pub(crate) bytes: u64,
+}
+
+impl SectionMap {
+    fn new(forms: &[Form]) -> Result<SectionMap, Error> {
+        let mut offsets = Vec::with_capacity(forms.len());
+        let mut bytes = 0u64;
+        for form in forms {
+            offsets.push(bytes);
+            let next = bytes
+                .checked_add(form.bytes)
+                .and_then(|n| n.checked_next_multiple_of(ALIGN));
+            bytes = next.ok_or_else(|| form.error("the sections exceed the address space"))?;
+        }
+        Ok(SectionMap { offsets, bytes })
+    }
+}
+
+fn forms(plan: &Plan) -> Result<Vec<Form<'_>>, Error> {
+    plan.sections.values().map(Form::new).collect()
+}
+
+/// Bytes of a plan's packed weights.
+///
+/// # Errors
+/// Where a section has no packed form, or the whole exceeds the address space.
+pub fn packed_bytes(plan: &Plan) -> Result<u64, Error> {
+    Ok(SectionMap::new(&forms(plan)?)?.bytes)
 }
 
 impl PackedWeights {
-    /// Packs all sections of `plan`, whichever thread comes first.
+    /// Packs all sections of `plan` into memory. With `owners`, the thread that multiplies with a panel is the first to
+    /// touch its memory, which the system then puts on that thread's NUMA node.
     ///
     /// # Errors
     /// Where a tensor is missing, differs from its declaration, or cannot be packed; the error names it.
-    pub fn pack(
-        plan: &Plan,
-        weights: &dyn WeightSource,
-        pool: &mut ThreadPool,
-    ) -> Result<PackedWeights, Error> {
-        PackedWeights::pack_for(plan, weights, pool, None)
-    }
-
-    /// The same; panels that have an owner are packed by it.
-    pub(crate) fn pack_for(
+    pub(crate) fn pack(
         plan: &Plan,
         weights: &dyn WeightSource,
         pool: &mut ThreadPool,
         owners: Option<&Owners>,
     ) -> Result<PackedWeights, Error> {
-        let forms: Vec<Form> = plan.sections.values().map(Form::new).collect::<Result<_, _>>()?;
-        let mut offsets = Vec::new();
-        let mut end = 0u64;
-        for form in &forms {
-            offsets.push(end);
-            let next = end
-                .checked_add(form.bytes)
-                .and_then(|n| n.checked_next_multiple_of(ALIGN));
-            end = next.ok_or_else(|| form.error("the sections exceed the address space"))?;
+        let map = SectionMap::new(&forms(plan)?)?;
+        let mut pages = Pages::new("packed weights", map.bytes)?;
+        let parts: Vec<Mutex<&mut [u8]>> = pages
+            .slice_mut()
+            .chunks_mut(CHUNK as usize)
+            .map(Mutex::new)
+            .collect();
+        pack_chunks(plan, weights, pool, owners, &|number, bytes| {
+            lock(&parts[number])[..bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(PackedWeights {
+            store: Store::Memory(pages),
+            map,
+        })
+    }
+
+    /// The packed weights of this plan in a mapped file of the chunks that [`pack_chunks`] made.
+    ///
+    /// # Errors
+    /// Where the file has another length.
+    pub(crate) fn map(plan: &Plan, file: Mmap) -> Result<PackedWeights, Error> {
+        let map = SectionMap::new(&forms(plan)?)?;
+        if file.len() as u64 != map.bytes {
+            return Err(Error::Plan {
+                plan: plan.name.clone(),
+                what: format!("its weights have {} bytes instead of {}", file.len(), map.bytes),
+            });
         }
-        let mut pages = Pages::new("packed weights", end)?;
-        let mut memory = pages.slice_mut();
-        let mut next = 0;
-        while next < forms.len() {
-            let first = next;
-            let mut sources = Vec::new();
-            let (mut bytes, mut owned) = (0, 0);
-            while next < forms.len() && owned < OWNED {
-                let source = Source::new(&forms[next], weights)?;
-                owned += source.owned_bytes();
-                bytes += forms[next].bytes.next_multiple_of(ALIGN) as usize;
-                sources.push(source);
-                next += 1;
-            }
-            let (batch, rest) = memory.split_at_mut(bytes);
-            memory = rest;
-            let queues = Queues::new(pool.threads());
-            queues.cut(&sources, first, batch, owners);
-            queues.pack(weights, pool)?;
-        }
-        Ok(PackedWeights { pages, offsets })
+        Ok(PackedWeights {
+            store: Store::File(file),
+            map,
+        })
     }
 
     /// Bytes of all sections.
-    pub fn bytes(&self) -> u64 {
-        self.pages.bytes()
+    pub(crate) fn bytes(&self) -> u64 {
+        self.map.bytes
     }
 
     /// The bytes of a section and of what follows it.
-    pub fn section(&self, section: Section) -> &[u8] {
-        &self.pages.slice()[self.offsets[section.index()] as usize..]
+    pub(crate) fn section(&self, section: Section) -> &[u8] {
+        let bytes = match &self.store {
+            Store::Memory(pages) => pages.slice(),
+            Store::File(map) => map,
+        };
+        &bytes[self.map.offsets[section.index()] as usize..]
     }
 
-    /// The address of a section.
-    pub(crate) fn address(&mut self, section: Section) -> *mut u8 {
-        let offset = self.offsets[section.index()];
-        if offset < self.pages.bytes() {
-            self.pages.at(offset)
-        } else {
-            self.pages.at(0)
-        }
+    /// The address of a section, for reading.
+    pub(crate) fn address(&self, section: Section) -> *const u8 {
+        self.section(section).as_ptr()
     }
 }
 
 /// Locks; a panic elsewhere is already on its way to the caller.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<'a> Queues<'a> {
-    fn new(threads: usize) -> Queues<'a> {
-        Queues {
-            shared: Mutex::default(),
-            own: (0..threads).map(|_| Mutex::default()).collect(),
-        }
-    }
-
-    /// Cuts `memory`, which holds the sections of `sources` from number `first` on, into pieces of work.
-    fn cut(
-        &self,
-        sources: &'a [Source<'a>],
-        first: usize,
-        mut memory: &'a mut [u8],
-        owners: Option<&Owners>,
-    ) {
-        for (number, source) in (first..).zip(sources) {
-            let bytes = source.form.bytes as usize;
-            let (section, rest) = memory.split_at_mut(bytes.next_multiple_of(ALIGN as usize));
-            memory = rest;
-            let mut section = &mut section[..bytes];
-            let Some(layout) = &source.form.layout else {
-                self.push(source, None, 0..0, section);
-                continue;
-            };
-            let most = (PIECE / layout.panel_stride()).max(1);
-            let mut panel = 0;
-            while panel < layout.panels() {
-                let (owner, end) = match owners.and_then(|o| o.of(number, panel)) {
-                    Some((owner, end)) => (Some(owner), end),
-                    None => (None, u64::MAX),
-                };
-                let end = end.min(panel + most).min(layout.panels());
-                let (out, rest) = section.split_at_mut(((end - panel) * layout.panel_stride()) as usize);
-                section = rest;
-                self.push(source, owner, panel..end, out);
-                panel = end;
-            }
-        }
-    }
-
-    fn push(&self, source: &'a Source<'a>, owner: Option<usize>, panels: Range<u64>, out: &'a mut [u8]) {
-        source.add_piece();
-        let queue = owner.and_then(|thread| self.own.get(thread));
-        lock(queue.unwrap_or(&self.shared)).push_back(Piece { source, panels, out });
-    }
-
-    /// The next piece for a thread: its own first.
-    fn next(&self, thread: usize) -> Option<Piece<'a>> {
-        let own = lock(&self.own[thread]).pop_front();
-        own.or_else(|| lock(&self.shared).pop_front())
-    }
-
-    fn clear(&self) {
-        self.own.iter().for_each(|queue| lock(queue).clear());
-        lock(&self.shared).clear();
-    }
-
-    /// Packs all pieces on the pool's threads.
-    fn pack(&self, weights: &dyn WeightSource, pool: &mut ThreadPool) -> Result<(), Error> {
-        let failure = Mutex::new(None);
-        pool.run(&|team| {
-            while let Some(piece) = self.next(team.thread) {
-                if let Err(error) = piece.pack(weights) {
-                    lock(&failure).get_or_insert(error);
-                    self.clear();
-                }
-            }
-        });
-        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failure.map_or(Ok(()), Err)
-    }
-}
-
-impl Piece<'_> {
-    fn pack(self, weights: &dyn WeightSource) -> Result<(), Error> {
-        let Piece { source, panels, out } = self;
-        let data = &source.data;
-        let form = source.form;
-        let packed = match &form.layout {
-            Some(layout) => {
-                let row = |packed| form.file_row(packed, layout.rows as usize);
-                pack_rows(layout, data.dtype, &data.bytes, row, panels.clone(), out)
-            }
-            None => {
-                let mut values = vec![0.0f32; out.len() / 4];
-                dequantize(data.dtype, &data.bytes, &mut values).map(|()| {
-                    for (i, out) in out.chunks_exact_mut(4).enumerate() {
-                        out.copy_from_slice(&values[form.file_row(i, values.len())].to_le_bytes());
-                    }
-                })
-            }
-        };
-        packed.map_err(|e| form.error(e.to_string()))?;
-        source.release(weights, panels);
-        Ok(())
-    }
 }
 
 /// A weight vector of `n` elements as f32.

@@ -183,6 +183,22 @@ impl CpuFeatures {
         Ok(narrowed)
     }
 
+    /// Checks that the processor under this program has all of these features.
+    ///
+    /// # Errors
+    /// Names those that it lacks, or the architecture.
+    pub fn check_host(&self) -> Result<(), Error> {
+        let lacking = |name: &&str| !detect(name);
+        let missing: Vec<&str> = match Arch::host() == Some(self.arch) {
+            true => self.names().filter(lacking).collect(),
+            false => vec![self.arch.name()],
+        };
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Error::MissingFeature(missing.join(", "))),
+        }
+    }
+
     /// Drops what means nothing without a feature that was dropped: the rest of AVX-512, or of AMX.
     fn drop_dependents(&mut self) {
         for (base, family) in [("avx512f", "avx512"), ("amx-tile", "amx-")] {
@@ -321,6 +337,30 @@ impl CpuFeatures {
         builder
             .finish(settings::Flags::new(shared))
             .map_err(|e| error(e.to_string()))
+    }
+}
+
+impl std::str::FromStr for CpuFeatures {
+    type Err = Error;
+
+    /// Of the form that it prints in.
+    fn from_str(text: &str) -> Result<CpuFeatures, Error> {
+        let mut names = text.split('+');
+        let name = names.next().unwrap_or_default();
+        let arch = [Arch::X86_64, Arch::Aarch64]
+            .into_iter()
+            .find(|arch| arch.name() == name);
+        let mut features = CpuFeatures {
+            arch: arch.ok_or_else(|| Error::Target {
+                target: text.to_owned(),
+                what: "unknown architecture".to_owned(),
+            })?,
+            bits: 0,
+        };
+        for name in names {
+            features.bits |= 1 << features.position(name)?;
+        }
+        Ok(features)
     }
 }
 

@@ -115,7 +115,8 @@ impl Memory {
     fn address(&mut self, plan: &Plan, arg: Arg) -> *mut u8 {
         match arg {
             Arg::Buffer(buffer) => self.arena.at(plan.buffers[buffer].offset),
-            Arg::Section(section) => self.weights.address(section),
+            // Kernels only read sections.
+            Arg::Section(section) => self.weights.address(section).cast_mut(),
             Arg::Kv(part, layer) => {
                 let (k, v) = self.kv_offsets[layer as usize];
                 self.kv.at(if part == KvPart::K { k } else { v })

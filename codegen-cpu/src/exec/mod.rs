@@ -11,7 +11,7 @@ pub use profile::ProfileEntry;
 
 use crate::Error;
 use crate::kernels::CompiledKernels;
-use crate::pack::{Owners, PackedWeights};
+use crate::pack::{Owners, PackedWeights, Sink, decode_vector, pack_chunks};
 use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};
 use crate::topology::{Topology, count_nodes};
@@ -19,7 +19,8 @@ use batch::BatchCheck;
 use bind::{Bound, Memory, Sizes};
 use lathe_ir::backend::{Batch, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::kernel::Kernel;
-use lathe_ir::plan::{Input, Plan};
+use lathe_ir::plan::{Input, Plan, RopeDecl};
+use memmap2::Mmap;
 use profile::Profile;
 use rope::RopeAngles;
 use std::time::{Duration, Instant};
@@ -58,6 +59,20 @@ pub struct CpuExecutable {
 // SAFETY: the raw pointers in `bound` point into `memory`, which moves with it and which nothing else refers to.
 unsafe impl Send for CpuExecutable {}
 
+/// What a plan was compiled to, as it is kept in files.
+pub struct Artifact<'a> {
+    /// Machine code of the plan's kernels, as [`CompiledKernels::image`] gives it.
+    pub code: &'a [u8],
+    /// Start of each kernel's code.
+    pub entries: &'a [u64],
+    /// The chunks that [`pack_weights`] gave, one after another.
+    pub weights: Mmap,
+    /// What [`rope_factors`] gave.
+    pub rope_factors: &'a [Option<Vec<f32>>],
+    /// Stages before loading it, for the report.
+    pub stages: Vec<(String, Duration)>,
+}
+
 impl CpuExecutable {
     /// Compiles the plan's kernels, packs its weights and maps its memory.
     ///
@@ -69,38 +84,69 @@ impl CpuExecutable {
         weights: &dyn WeightSource,
         options: CpuOptions,
     ) -> Result<CpuExecutable, Error> {
-        let plan_error = |what: String| Error::Plan {
-            plan: plan.name.clone(),
-            what,
-        };
-        lathe_ir::plan::verify::verify(&plan).map_err(|errors| plan_error(errors[0].to_string()))?;
-        let (mut pool, nodes) = start_threads(&options)?;
-        let threads = pool.threads();
         let mut stages = Vec::new();
+        let mut team = Threads::start(&options)?;
 
         let start = Instant::now();
-        let all: Vec<&Kernel> = plan.kernels.values().collect();
-        let kernels = CompiledKernels::compile(&all, &options.features, options.opt_level, threads)?;
+        let kernels = compile_kernels(&plan, &options)?;
         stages.push((format!("compile {} kernels", kernels.len()), start.elapsed()));
 
         let start = Instant::now();
-        let owners = (nodes > 1).then(|| Owners::new(&plan, threads));
-        let packed = PackedWeights::pack_for(&plan, weights, &mut pool, owners.as_ref())?;
+        let owners = team.owners(&plan);
+        let packed = PackedWeights::pack(&plan, weights, &mut team.pool, owners.as_ref())?;
         let elapsed = start.elapsed();
         stages.push((
             format!("pack weights ({})", rate(packed.bytes(), elapsed)),
             elapsed,
         ));
+        let factors = rope_factors(&plan, weights)?;
+        CpuExecutable::assemble(plan, kernels, packed, &factors, options, team, stages)
+    }
 
+    /// Runs a plan from what was compiled and packed before. Nothing is compiled, packed or copied but the machine code.
+    ///
+    /// # Errors
+    /// Where the artifact does not fit the plan, or the system refuses memory or threads.
+    ///
+    /// # Safety
+    /// `plan` was verified, `artifact.code` was made for its kernels and for a processor with no other features than
+    /// this one has, and nobody changes the file of the weights while the executable lives.
+    pub unsafe fn load(plan: Plan, artifact: Artifact, options: CpuOptions) -> Result<CpuExecutable, Error> {
+        let team = Threads::start(&options)?;
+        let start = Instant::now();
+        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+        // SAFETY: the caller vouches for the code.
+        let kernels = unsafe { CompiledKernels::from_image(&kernels, artifact.code, artifact.entries)? };
+        let packed = PackedWeights::map(&plan, artifact.weights)?;
+        let mut stages = artifact.stages;
+        stages.push(("copy code".to_owned(), start.elapsed()));
+        CpuExecutable::assemble(
+            plan,
+            kernels,
+            packed,
+            artifact.rope_factors,
+            options,
+            team,
+            stages,
+        )
+    }
+
+    fn assemble(
+        plan: Plan,
+        kernels: CompiledKernels,
+        packed: PackedWeights,
+        rope_factors: &[Option<Vec<f32>>],
+        options: CpuOptions,
+        team: Threads,
+        mut stages: Vec<(String, Duration)>,
+    ) -> Result<CpuExecutable, Error> {
+        let Threads { pool, nodes } = team;
+        let threads = pool.threads();
         let start = Instant::now();
         let weight_bytes = packed.bytes();
         let mut memory = Memory::new(&plan, packed, options.kv_blocks, threads)?;
         let bound = Bound::new(&plan, &mut memory, threads);
-        let ropes = plan
-            .ropes
-            .values()
-            .map(|decl| RopeAngles::new(decl, weights))
-            .collect::<Result<_, _>>()?;
+        let ropes = rope_angles(&plan, rope_factors)?;
         stages.push(("map memory".to_owned(), start.elapsed()));
 
         let mut report = BuildReport {
@@ -245,17 +291,94 @@ impl Executable for CpuExecutable {
     }
 }
 
-/// Starts the threads; with them the number of NUMA nodes that they may be on.
-fn start_threads(options: &CpuOptions) -> Result<(ThreadPool, usize), Error> {
-    let (topology, threads) = (Topology::host(), options.threads.max(1));
-    if !options.pin {
-        return Ok((ThreadPool::new(threads)?, topology.nodes()));
-    }
-    let cpus = topology.place(threads).ok_or(Error::TooFewCpus {
-        threads,
-        cpus: topology.cpus(),
+/// Compiles the kernels of a plan on as many threads as will run it.
+///
+/// # Errors
+/// Where the plan is invalid or a kernel cannot be compiled.
+pub fn compile_kernels(plan: &Plan, options: &CpuOptions) -> Result<CompiledKernels, Error> {
+    lathe_ir::plan::verify::verify(plan).map_err(|errors| Error::Plan {
+        plan: plan.name.clone(),
+        what: errors[0].to_string(),
     })?;
-    Ok((ThreadPool::pinned(&cpus)?, count_nodes(&cpus)))
+    let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+    CompiledKernels::compile(
+        &kernels,
+        &options.features,
+        options.opt_level,
+        options.threads.max(1),
+    )
+}
+
+/// Packs the weights of a plan in chunks, each on a thread of the NUMA node that will read most of it.
+///
+/// # Errors
+/// Where a tensor is missing, differs from its declaration, or cannot be packed; the error names it. Where the sink
+/// fails.
+pub fn pack_weights(
+    plan: &Plan,
+    weights: &dyn WeightSource,
+    options: &CpuOptions,
+    sink: &Sink<'_>,
+) -> Result<(), Error> {
+    let mut team = Threads::start(options)?;
+    let owners = team.owners(plan);
+    pack_chunks(plan, weights, &mut team.pool, owners.as_ref(), sink)
+}
+
+/// The frequency divisors of each rotation of a plan that has any.
+///
+/// # Errors
+/// Where a tensor is missing or has another length.
+pub fn rope_factors(plan: &Plan, weights: &dyn WeightSource) -> Result<Vec<Option<Vec<f32>>>, Error> {
+    let factors = |decl: &RopeDecl| {
+        let name = decl.factors.as_ref()?;
+        Some(decode_vector(weights, name, decl.spec.dims as usize / 2))
+    };
+    plan.ropes
+        .values()
+        .map(|decl| factors(decl).transpose())
+        .collect()
+}
+
+fn rope_angles(plan: &Plan, factors: &[Option<Vec<f32>>]) -> Result<Vec<RopeAngles>, Error> {
+    let error = |what: &str| Error::Plan {
+        plan: plan.name.clone(),
+        what: what.to_owned(),
+    };
+    if factors.len() != plan.ropes.len() {
+        return Err(error("its rotations are not those of the artifact"));
+    }
+    let angles = |(decl, factors): (_, &Option<Vec<f32>>)| {
+        RopeAngles::new(decl, factors.as_deref()).ok_or_else(|| error("a rotation lacks its factors"))
+    };
+    plan.ropes.values().zip(factors).map(angles).collect()
+}
+
+/// The threads of an executable, and the number of NUMA nodes that they may be on.
+struct Threads {
+    pool: ThreadPool,
+    nodes: usize,
+}
+
+impl Threads {
+    fn start(options: &CpuOptions) -> Result<Threads, Error> {
+        let (topology, threads) = (Topology::host(), options.threads.max(1));
+        if !options.pin {
+            let (pool, nodes) = (ThreadPool::new(threads)?, topology.nodes());
+            return Ok(Threads { pool, nodes });
+        }
+        let cpus = topology.place(threads).ok_or(Error::TooFewCpus {
+            threads,
+            cpus: topology.cpus(),
+        })?;
+        let (pool, nodes) = (ThreadPool::pinned(&cpus)?, count_nodes(&cpus));
+        Ok(Threads { pool, nodes })
+    }
+
+    /// Who reads which panels, where that matters.
+    fn owners(&self, plan: &Plan) -> Option<Owners> {
+        (self.nodes > 1).then(|| Owners::new(plan, self.pool.threads()))
+    }
 }
 
 /// An address that threads share; what lies there is divided among them.

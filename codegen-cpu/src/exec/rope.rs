@@ -1,8 +1,5 @@
 //! Tables of rotations: cosines and sines of the angles at each row's position.
 
-use crate::Error;
-use crate::pack::decode_vector;
-use lathe_ir::backend::WeightSource;
 use lathe_ir::plan::RopeDecl;
 
 /// What a table is filled from.
@@ -14,20 +11,21 @@ pub(super) struct RopeAngles {
 
 impl RopeAngles {
     /// Angles of pair i at position p: `p · freq_scale · base^(−2i/dims) / factor[i]`, in f64.
-    pub(super) fn new(decl: &RopeDecl, weights: &dyn WeightSource) -> Result<RopeAngles, Error> {
+    /// `None` where there are not as many factors as the declaration asks for.
+    pub(super) fn new(decl: &RopeDecl, factors: Option<&[f32]>) -> Option<RopeAngles> {
         let spec = &decl.spec;
         let pairs = spec.dims as usize / 2;
-        let factors = match &decl.factors {
-            Some(name) => decode_vector(weights, name, pairs)?,
-            None => vec![1.0; pairs],
+        let fits = match factors {
+            Some(factors) => decl.factors.is_some() && factors.len() == pairs,
+            None => decl.factors.is_none(),
         };
-        let angle = |(i, factor): (usize, f32)| {
+        let angle = |i: usize| {
             let exponent = -2.0 * i as f64 / f64::from(spec.dims);
+            let factor = factors.map_or(1.0, |factors| factors[i]);
             f64::from(spec.freq_scale) * f64::from(spec.base).powf(exponent) / f64::from(factor)
         };
-        let per_position = factors.into_iter().enumerate().map(angle).collect();
-        Ok(RopeAngles {
-            per_position,
+        fits.then(|| RopeAngles {
+            per_position: (0..pairs).map(angle).collect(),
             magnitude: f64::from(spec.magnitude),
         })
     }
@@ -50,25 +48,7 @@ impl RopeAngles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lathe_ir::DType;
-    use lathe_ir::backend::WeightData;
     use lathe_ir::graph::{RopePairs, RopeSpec};
-    use std::borrow::Cow;
-
-    struct Factors;
-
-    impl WeightSource for Factors {
-        fn weight(&self, name: &str) -> Option<WeightData<'_>> {
-            let bytes: Vec<u8> = [1.0f32, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-            let data = WeightData {
-                dtype: DType::F32,
-                rows: 1,
-                columns: 2,
-                bytes: Cow::Owned(bytes),
-            };
-            (name == "factors").then_some(data)
-        }
-    }
 
     fn decl(dims: u32, factors: Option<&str>) -> RopeDecl {
         let spec = RopeSpec {
@@ -86,7 +66,7 @@ mod tests {
 
     #[test]
     fn rows_hold_cosines_then_sines() {
-        let angles = RopeAngles::new(&decl(4, Some("factors")), &Factors).unwrap();
+        let angles = RopeAngles::new(&decl(4, Some("factors")), Some(&[1.0, 4.0])).unwrap();
         let mut row = vec![0.0; angles.row_len()];
         angles.fill(8, &mut row);
         // Angles 8 · 0.5 · 1 / 1 and 8 · 0.5 · 0.1 / 4.
@@ -100,17 +80,10 @@ mod tests {
 
     #[test]
     fn factors_must_fit() {
-        assert!(matches!(
-            RopeAngles::new(&decl(4, Some("other")), &Factors),
-            Err(Error::NoWeight(_))
-        ));
-        let error = RopeAngles::new(&decl(8, Some("factors")), &Factors)
-            .err()
-            .unwrap()
-            .to_string();
-        assert_eq!(
-            error,
-            "tensor `factors` cannot be packed: it has 1 x 2 elements instead of 4"
-        );
+        let fits = |decl: RopeDecl, factors: Option<&[f32]>| RopeAngles::new(&decl, factors).is_some();
+        assert!(fits(decl(4, None), None));
+        assert!(!fits(decl(4, None), Some(&[1.0, 4.0])));
+        assert!(!fits(decl(4, Some("factors")), None));
+        assert!(!fits(decl(8, Some("factors")), Some(&[1.0, 4.0])));
     }
 }

@@ -5,9 +5,7 @@ use lathe_ir::backend::{WeightData, WeightSource};
 use lathe_ir::graph::RowOrder;
 use lathe_ir::layout::{PANEL_ROWS, PackedLayout};
 use lathe_ir::plan::{SectionDecl, SectionForm};
-use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A section's size and form, which follow from its declaration alone.
 pub(super) struct Form<'a> {
@@ -23,8 +21,6 @@ pub(super) struct Form<'a> {
 pub(super) struct Source<'a> {
     pub(super) form: &'a Form<'a>,
     pub(super) data: WeightData<'a>,
-    /// Pieces of the section that are not packed yet.
-    left: AtomicUsize,
 }
 
 impl<'a> Form<'a> {
@@ -122,11 +118,7 @@ impl<'a> Source<'a> {
                 want: decl.ty.to_string(),
             });
         }
-        let source = Source {
-            form,
-            data,
-            left: AtomicUsize::new(0),
-        };
+        let source = Source { form, data };
         source.check_bytes()?;
         Ok(source)
     }
@@ -144,24 +136,10 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Bytes of the tensor that were made for this source and go with it.
-    pub(super) fn owned_bytes(&self) -> u64 {
-        match &self.data.bytes {
-            Cow::Borrowed(_) => 0,
-            Cow::Owned(bytes) => bytes.len() as u64,
-        }
-    }
-
-    /// Counts a piece that is to be packed.
-    pub(super) fn add_piece(&self) {
-        self.left.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Tells `weights` which bytes were read for the last time, now that the piece of these panels is packed: its own
-    /// rows where they lie in the file as they are packed, else all of them with the last piece.
-    pub(super) fn release(&self, weights: &dyn WeightSource, panels: Range<u64>) {
+    /// Tells `weights` which bytes were read for the last time, now that a chunk with these panels is made: their rows
+    /// where they lie in the file as they are packed, else all of them after the `last` chunk.
+    pub(super) fn release(&self, weights: &dyn WeightSource, panels: Range<u64>, last: bool) {
         let all = self.data.bytes.len() as u64;
-        let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
         let natural = self.form.layout.is_some() && self.form.decl.order == RowOrder::Natural;
         let bytes = if natural {
             let row = all / self.data.rows.max(1);

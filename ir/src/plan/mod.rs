@@ -16,7 +16,7 @@ mod text_tests;
 
 use crate::graph::{KvPart, RopeSpec, RowOrder};
 use crate::id::{Arena, define_id};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Region};
 use crate::layout::{KvLayout, KvType};
 use crate::types::{Sym, TensorType};
 
@@ -97,6 +97,15 @@ impl Limits {
 }
 
 impl Plan {
+    /// The same plan with kernels that declare their parameters and have no body: what running compiled code needs.
+    pub fn without_bodies(&self) -> Plan {
+        let mut plan = self.clone();
+        for id in self.kernels.ids() {
+            plan.kernels[id].body = Region::default();
+        }
+        plan
+    }
+
     /// Bytes of packed weights that a step reads whole, whatever its number of rows: those of calls whose units do not
     /// depend on the batch. `None` where a section has no packed form.
     pub fn weight_bytes_per_step(&self) -> Option<u64> {
