@@ -11,6 +11,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Bytes that are no tables of a tokenizer.
+    #[error("the tables of the tokenizer are damaged: {0}")]
+    Tables(String),
     /// The operating system refused an operation on the file.
     #[error("{file}: cannot {action}: {source}")]
     Io {

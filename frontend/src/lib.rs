@@ -9,6 +9,7 @@ pub mod synthetic;
 pub mod template;
 #[doc(hidden)]
 pub mod testing;
+pub mod text;
 pub mod tokenizer;
 pub mod weights;
 

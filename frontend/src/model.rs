@@ -1,7 +1,6 @@
 //! A loaded model: everything that the rest of the system takes from a GGUF file.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use lathe_ir::graph::Graph;
 
@@ -9,14 +8,11 @@ use crate::Error;
 use crate::arch::build_graph;
 use crate::config::Config;
 use crate::gguf::{GgufFile, Metadata, Value};
-use crate::template::{ChatTemplate, TemplateError};
-use crate::tokenizer::Tokenizer;
+use crate::text::TextModel;
 use crate::weights::ModelWeights;
 
 /// The metadata key of the token list.
 const TOKENS: &str = "tokenizer.ggml.tokens";
-/// The metadata key of the chat template.
-const TEMPLATE: &str = "tokenizer.chat_template";
 
 /// A model.
 pub struct Model {
@@ -26,10 +22,8 @@ pub struct Model {
     pub graph: Graph,
     /// The weights that the graph names.
     pub weights: ModelWeights,
-    /// Its tokenizer, or why it has none that works; token ids can be computed with all the same.
-    pub tokenizer: Result<Arc<Tokenizer>, Error>,
-    /// Its chat template, where it has one and there is a tokenizer for its special tokens, or why it does not compile.
-    pub chat_template: Option<Result<ChatTemplate, TemplateError>>,
+    /// Its tokenizer and chat template.
+    pub text: TextModel,
 }
 
 impl Model {
@@ -59,17 +53,12 @@ impl Model {
         check_vocabulary(weights.file().metadata(), config.vocab_size)?;
         let graph = build_graph(&config, &mut weights)?;
         let metadata = weights.file().metadata();
-        let tokenizer = Tokenizer::from_metadata(metadata).map(Arc::new);
-        let chat_template = match &tokenizer {
-            Ok(tokenizer) => chat_template(metadata, tokenizer)?,
-            Err(_) => None,
-        };
+        let text = TextModel::from_metadata(metadata)?;
         Ok(Model {
             config,
             graph,
             weights,
-            tokenizer,
-            chat_template,
+            text,
         })
     }
 }
@@ -86,14 +75,4 @@ fn check_vocabulary(metadata: &Metadata, vocab_size: u32) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// The chat template, compiled.
-fn chat_template(
-    metadata: &Metadata,
-    tokenizer: &Tokenizer,
-) -> Result<Option<Result<ChatTemplate, TemplateError>>, Error> {
-    let text = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id)).unwrap_or("");
-    let source = metadata.opt_str(TEMPLATE)?;
-    Ok(source.map(|source| ChatTemplate::new(source, text(tokenizer.bos()), text(tokenizer.eos()))))
 }

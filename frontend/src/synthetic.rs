@@ -286,7 +286,7 @@ mod tests {
                 let model = model(shape, quant).unwrap();
                 assert_eq!(model.config.layers.len() as u32, shape.layers);
                 assert_eq!(model.config.vocab_size, shape.vocab);
-                assert!(model.tokenizer.is_err());
+                assert!(model.text.tokenizer.is_err());
                 assert_eq!(model.weights.has("output.weight"), shape.name == "llama-3.1-8b");
             }
         }

@@ -13,6 +13,9 @@ const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 fn check(path: &Path) -> Result<usize, String> {
     let file = GgufFile::open(path).map_err(|error| error.to_string())?;
     let tokenizer = Tokenizer::from_metadata(file.metadata()).map_err(|error| error.to_string())?;
+    // As a compiled plan has it.
+    let tokenizer =
+        Tokenizer::from_bytes(std::sync::Arc::new(tokenizer.to_bytes())).map_err(|e| e.to_string())?;
     let read = |suffix: &str| std::fs::read_to_string(format!("{}{suffix}", path.display())).unwrap();
     let (inputs, outputs) = (read(".inp"), read(".out"));
     let inputs: Vec<&str> = inputs.split(SEPARATOR).collect();

@@ -24,6 +24,7 @@ use crate::Error;
 use crate::error::shown;
 use map::Bytes;
 pub use metadata::Metadata;
+pub use split::files_of;
 pub use value::{Array, FromValue, StringArray, Value};
 
 /// One tensor of a file.

@@ -75,6 +75,27 @@ fn count(metadata: &Metadata) -> Result<u32, Error> {
     Ok(count)
 }
 
+/// The files of the model whose first file is `path`, by its name alone: those of a split set as far as they are there,
+/// else the file itself.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let count = name
+        .strip_suffix(".gguf")
+        .and_then(|stem| stem.rsplit_once("-of-"))
+        .and_then(|(_, count)| count.parse().ok())
+        .filter(|count| (2..=MAX_COUNT).contains(count));
+    let Some(set) = count.and_then(|count| Set::of(path, count)) else {
+        return vec![path.to_owned()];
+    };
+    let others = (1..set.count as usize)
+        .map(|part| set.path(part))
+        .filter(|path| path.exists());
+    std::iter::once(path.to_owned()).chain(others).collect()
+}
+
 /// Checks that a file calls itself number `part` of `count`.
 fn check(metadata: &Metadata, part: usize, count: u32) -> Result<(), Error> {
     let (number, of) = (metadata.usize(NO)?, metadata.u32(COUNT)?);
@@ -128,5 +149,24 @@ mod tests {
         assert_eq!(set.path(1), Path::new("/m/x-00002-of-00002.gguf"));
         assert!(Set::of(Path::new("/m/x-00002-of-00002.gguf"), 2).is_none());
         assert!(Set::of(Path::new("/m/x-00001-of-00003.gguf"), 2).is_none());
+    }
+
+    #[test]
+    fn files_of_a_model_are_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["x-00001-of-00003.gguf", "x-00003-of-00003.gguf", "x.gguf"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let set = [path("x-00001-of-00003.gguf"), path("x-00003-of-00003.gguf")];
+        assert_eq!(files_of(&set[0]), set);
+        for single in [
+            "x.gguf",
+            "x-00001-of-00001.gguf",
+            "x-00002-of-00003.gguf",
+            "x-00001-of-99999999999.gguf",
+        ] {
+            assert_eq!(files_of(&path(single)), [path(single)]);
+        }
     }
 }

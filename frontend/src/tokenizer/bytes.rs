@@ -1,7 +1,9 @@
 //! What tokens stand for, in bytes, and GPT-2's byte-level alphabet: each byte as a printable character (Radford et
 //! al. 2019, `bytes_to_unicode`), so that a vocabulary of text can spell any byte.
 
+use super::tables::{Sections, Strings};
 use super::vocab::{TokenKind, Vocab};
+use crate::Error;
 
 /// The character that SentencePiece writes for a space.
 pub(super) const SPACE_MARK: char = '▁';
@@ -61,29 +63,34 @@ pub(super) fn byte_token(text: &str) -> Option<u8> {
 }
 
 /// The bytes of all tokens, one after another.
-pub(super) struct TokenBytes {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
+pub(super) struct TokenBytes(Strings);
 
 impl TokenBytes {
     pub(super) fn new(vocab: &Vocab, spelling: Spelling) -> Self {
-        let mut all = TokenBytes {
-            bytes: Vec::new(),
-            ends: Vec::with_capacity(vocab.len() as usize),
-        };
+        let mut all = Vec::new();
+        let mut ends = Vec::with_capacity(vocab.len() as usize);
         for (_, text, kind) in vocab.iter() {
-            append(&mut all.bytes, text, kind, spelling);
-            all.ends.push(all.bytes.len());
+            append(&mut all, text, kind, spelling);
+            ends.push(all.len());
         }
-        all
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        TokenBytes(Strings::new(
+            starts.zip(&ends).map(|(start, &end)| &all[start..end]),
+        ))
+    }
+
+    /// What [`TokenBytes::read`] reads.
+    pub(super) fn sections(&self) -> [&[u8]; 2] {
+        self.0.sections()
+    }
+
+    pub(super) fn read(sections: &mut Sections) -> Result<TokenBytes, Error> {
+        Ok(TokenBytes(Strings::read(sections)?))
     }
 
     /// The bytes of a token; `None` for an id past the vocabulary.
     pub(super) fn get(&self, id: u32) -> Option<&[u8]> {
-        let end = *self.ends.get(id as usize)?;
-        let start = (id as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some(&self.bytes[start..end])
+        self.0.get(id as usize)
     }
 }
 

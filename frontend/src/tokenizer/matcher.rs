@@ -32,11 +32,10 @@ impl Matcher {
             nodes: vec![Node::default()],
             first: [0; 256],
         };
-        for (id, text, kind) in vocab.iter() {
-            match kind {
-                TokenKind::UserDefined => matcher.insert(text, id, false),
-                TokenKind::Control | TokenKind::Unknown => matcher.insert(text, id, true),
-                _ => {}
+        let special = |kind| matches!(kind, TokenKind::Control | TokenKind::Unknown);
+        for id in vocab.of_kind(|kind| kind == TokenKind::UserDefined || special(kind)) {
+            if let (Some(text), Some(kind)) = (vocab.text(id), vocab.kind(id)) {
+                matcher.insert(text, id, special(kind));
             }
         }
         matcher

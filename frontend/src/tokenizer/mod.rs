@@ -4,7 +4,7 @@
 //! Here: [`Tokenizer`], which cuts text at special tokens, hands the rest to the model of the vocabulary, and adds BOS
 //! and EOS. `vocab` has texts and kinds, `special` the roles, `matcher` finds special tokens in text, `bytes` says what
 //! tokens stand for, `pre_list` lists the pre-tokenizers and `pre` applies them; `bpe`, `spm` and `wordpiece` are the
-//! models. The ids are those that llama.cpp gives. Nothing here knows an architecture.
+//! models, `tables` what they lie in. The ids are those that llama.cpp gives. Nothing here knows an architecture.
 
 mod bpe;
 mod bytes;
@@ -14,6 +14,7 @@ mod pre_list;
 mod special;
 mod spm;
 mod stream;
+mod tables;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -25,11 +26,14 @@ use std::fmt;
 
 use bytes::{Spelling, TokenBytes};
 use matcher::{Fragment, Matcher};
+use serde::{Deserialize, Serialize};
 use special::Defaults;
+use tables::Sections;
 use vocab::Vocab;
 
 pub use special::SpecialTokens;
 pub use stream::DecodeStream;
+pub use tables::Shared;
 pub use vocab::TokenKind;
 
 use crate::Error;
@@ -76,6 +80,23 @@ pub struct Tokenizer {
     model: Model,
     /// Whether encoding put a space in front, which decoding takes away again.
     space_prefix: bool,
+}
+
+/// What is small of a tokenizer: the first section of its tables.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    model: ModelFacts,
+    special: SpecialTokens,
+    space_prefix: bool,
+    /// The seed of hashes.
+    seed: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ModelFacts {
+    Bpe { pre: String },
+    Spm(spm::SpmFacts),
+    WordPiece(wordpiece::BertFacts),
 }
 
 enum Model {
@@ -161,6 +182,65 @@ impl Tokenizer {
         Ok(Self::new(vocab, special, model, Spelling::SpaceMark, true))
     }
 
+    /// The tokenizer as flat tables, from which [`Tokenizer::from_bytes`] makes it again at once.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let model = match &self.model {
+            Model::Bpe(model) => ModelFacts::Bpe {
+                pre: model.pre().to_owned(),
+            },
+            Model::Spm(model) => ModelFacts::Spm(model.facts()),
+            Model::WordPiece(model) => ModelFacts::WordPiece(model.facts()),
+        };
+        let facts = Facts {
+            model,
+            special: self.special.clone(),
+            space_prefix: self.space_prefix,
+            seed: self.vocab.seed(),
+        };
+        let facts = serde_json::to_vec(&facts).expect("facts are plain data");
+        let mut sections: Vec<&[u8]> = vec![&facts];
+        sections.extend(self.vocab.sections());
+        sections.extend(self.bytes.sections());
+        match &self.model {
+            Model::Bpe(model) => sections.extend(model.sections()),
+            Model::Spm(model) => sections.extend(model.sections()),
+            Model::WordPiece(_) => {}
+        }
+        tables::join(&sections)
+    }
+
+    /// A tokenizer over the tables that [`Tokenizer::to_bytes`] gave. They are used where they lie; only added tokens are
+    /// gone through. Bytes that are not what was written give an error or other ids.
+    ///
+    /// # Errors
+    /// Where the tables do not fit together.
+    pub fn from_bytes(bytes: Shared) -> Result<Self, Error> {
+        let mut sections = Sections::new(bytes)?;
+        let facts = sections.next()?;
+        let facts: Facts =
+            serde_json::from_slice(facts.bytes()).map_err(|error| Error::Tables(error.to_string()))?;
+        let vocab = Vocab::read(&mut sections, facts.seed)?;
+        let bytes = TokenBytes::read(&mut sections)?;
+        let model = match facts.model {
+            ModelFacts::Bpe { pre } => {
+                Model::Bpe(Box::new(bpe::ByteLevelBpe::read(&mut sections, &vocab, &pre)?))
+            }
+            ModelFacts::Spm(facts) => Model::Spm(spm::SentencePiece::read(&mut sections, facts)?),
+            ModelFacts::WordPiece(facts) => {
+                let bert = wordpiece::Bert::of_facts(&vocab, facts);
+                Model::WordPiece(Box::new(bert.map_err(Error::Tables)?))
+            }
+        };
+        Ok(Tokenizer {
+            matcher: Matcher::new(&vocab),
+            vocab,
+            special: facts.special,
+            bytes,
+            model,
+            space_prefix: facts.space_prefix,
+        })
+    }
+
     fn new(
         vocab: Vocab,
         special: SpecialTokens,
@@ -205,7 +285,7 @@ impl Tokenizer {
 
     fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) {
         match &self.model {
-            Model::Bpe(model) => model.encode(text, ids),
+            Model::Bpe(model) => model.encode(&self.vocab, text, ids),
             Model::Spm(model) => model.encode(&self.vocab, text, after_special, ids),
             Model::WordPiece(model) => model.encode(text, ids),
         }

@@ -2,6 +2,8 @@
 //!
 //! Files often leave out the end-of-turn token, so it is also known by its text, as in llama.cpp (`llama-vocab.cpp`).
 
+use serde::{Deserialize, Serialize};
+
 use super::vocab::{TokenKind, Vocab};
 use crate::Error;
 use crate::gguf::Metadata;
@@ -48,7 +50,7 @@ const END_OF_FILE: &[&[&str]] = &[
 ];
 
 /// Tokens with a role, as the metadata and the texts of the vocabulary give them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SpecialTokens {
     /// Beginning of the sequence (BERT's CLS).

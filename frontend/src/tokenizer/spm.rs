@@ -8,7 +8,10 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use serde::{Deserialize, Serialize};
+
 use super::bytes::{SPACE_MARK, byte_token};
+use super::tables::{Sections, View};
 use super::vocab::{TOKENS, TokenKind, Vocab};
 use crate::Error;
 use crate::gguf::Metadata;
@@ -17,12 +20,21 @@ const SCORES: &str = "tokenizer.ggml.scores";
 
 /// Scores and byte tokens of a SentencePiece vocabulary.
 pub(super) struct SentencePiece {
-    scores: Vec<f32>,
+    /// Bits of the f32 score of each token.
+    scores: View,
     /// The token of each byte, or the unknown token.
     bytes: Vec<u32>,
     /// Length in bytes of the longest token.
     longest: usize,
     /// Whether text that begins or follows a special token gets a space in front.
+    add_space_prefix: bool,
+}
+
+/// What is small of a SentencePiece vocabulary.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SpmFacts {
+    bytes: Vec<u32>,
+    longest: usize,
     add_space_prefix: bool,
 }
 
@@ -78,7 +90,7 @@ impl SentencePiece {
         let scores = metadata.f32_array(SCORES)?;
         vocab.check_len(metadata, SCORES, scores.len())?;
         // Adding zero makes one of the two zeros, which must not rank differently.
-        let scores = scores.into_iter().map(|score| score + 0.0).collect();
+        let scores = scores.into_iter().map(|score| (score + 0.0).to_bits()).collect();
         let bytes = byte_ids(metadata, vocab, unk)?;
         let longest = vocab.iter().map(|(_, text, _)| text.len()).max().unwrap_or(0);
         Ok(SentencePiece {
@@ -86,6 +98,32 @@ impl SentencePiece {
             bytes,
             longest,
             add_space_prefix,
+        })
+    }
+
+    /// What [`SentencePiece::read`] reads.
+    pub(super) fn sections(&self) -> [&[u8]; 1] {
+        [self.scores.bytes()]
+    }
+
+    /// What the tables say in JSON.
+    pub(super) fn facts(&self) -> SpmFacts {
+        SpmFacts {
+            bytes: self.bytes.clone(),
+            longest: self.longest,
+            add_space_prefix: self.add_space_prefix,
+        }
+    }
+
+    pub(super) fn read(sections: &mut Sections, facts: SpmFacts) -> Result<Self, Error> {
+        if facts.bytes.len() != 256 {
+            return Err(Error::Tables("a vocabulary without 256 byte tokens".into()));
+        }
+        Ok(SentencePiece {
+            scores: sections.next()?,
+            bytes: facts.bytes,
+            longest: facts.longest,
+            add_space_prefix: facts.add_space_prefix,
         })
     }
 
@@ -139,7 +177,7 @@ impl SentencePiece {
             return None;
         }
         let id = token(vocab, &text[symbols[left].start..symbols[left].start + len])?;
-        let score = *self.scores.get(id as usize)?;
+        let score = f32::from_bits(self.scores.get(id as usize)?);
         Some(Pair {
             score,
             left,

@@ -1,6 +1,7 @@
 //! Tests of whole tokenizers over tiny vocabularies.
 
 use proptest::prelude::*;
+use std::sync::Arc;
 
 use super::testing::{bpe, metadata, spm};
 use super::{EncodeOptions, TokenKind, Tokenizer};
@@ -9,7 +10,15 @@ use crate::gguf::{Array, Metadata, Value};
 const MERGES: [&str; 5] = ["l l", "h e", "he ll", "hell o", "Ġ w"];
 
 fn build(metadata: &Metadata) -> Tokenizer {
-    Tokenizer::from_metadata(metadata).unwrap()
+    again(&Tokenizer::from_metadata(metadata).unwrap())
+}
+
+/// The same tokenizer from its tables, as a compiled plan has it.
+fn again(tokenizer: &Tokenizer) -> Tokenizer {
+    let bytes = tokenizer.to_bytes();
+    let again = Tokenizer::from_bytes(Arc::new(bytes.clone())).unwrap();
+    assert!(again.to_bytes() == bytes);
+    again
 }
 
 fn plain(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
@@ -250,7 +259,52 @@ fn long_runs_are_encoded_in_good_time() {
     assert_eq!(plain(&tokenizers[0], &texts[0]).len(), mebi / 64);
 }
 
+#[test]
+fn long_pieces_merge_as_short_ones_do() {
+    // Ranks that make the order matter, and merges of merged tokens.
+    let merges = ["a b", "b a", "a a", "ab a", "b b", "ba ba", "aa b"];
+    let tokenizer = build(&bpe("gpt-2", &merges, &[]));
+    // A piece of many letters is merged by the queue; the reference does the same by looking through all of it.
+    let rank = |left: &str, right: &str| merges.iter().position(|m| *m == format!("{left} {right}"));
+    let mut random = 1u64;
+    for len in [1, 2, 47, 48, 49, 50, 200] {
+        let letter = |_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if random >> 63 == 0 { 'a' } else { 'b' }
+        };
+        let text: String = (0..len).map(letter).collect();
+        let mut parts: Vec<String> = text.chars().map(String::from).collect();
+        while let Some((_, at)) = (1..parts.len())
+            .filter_map(|at| Some((rank(&parts[at - 1], &parts[at])?, at)))
+            .min()
+        {
+            let right = parts.remove(at);
+            parts[at - 1].push_str(&right);
+        }
+        let want: Vec<u32> = parts.iter().map(|p| tokenizer.token_to_id(p).unwrap()).collect();
+        assert_eq!(plain(&tokenizer, &text), want, "{text}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn damaged_tables_do_no_harm(at in any::<prop::sample::Index>(), flip in 1u8.., cut in any::<Option<prop::sample::Index>>()) {
+        let tokenizers = [bpe("qwen2", &MERGES, &[("<s>", 3)]), spm(&[("▁", -9.0), ("a", -8.0), ("▁a", -3.0)]), bert()];
+        for metadata in tokenizers {
+            let mut bytes = build(&metadata).to_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(tokenizer) = Tokenizer::from_bytes(Arc::new(bytes)) {
+                let ids = tokenizer.encode("hello a <s> hello world", EncodeOptions::PROMPT);
+                tokenizer.decode(&ids, true);
+                tokenizer.token_to_id("hello");
+            }
+        }
+    }
+
     #[test]
     fn text_survives_the_round_trip(text in "(\\PC|[ \n\taehlo]|<s>|▁?){0,40}") {
         let metadata = bpe("llama-bpe", &MERGES, &[("<|eot_id|>", 3), ("<s>", 3)]);
@@ -280,8 +334,10 @@ proptest! {
             metadata.insert(&format!("tokenizer.ggml.{role}_token_id"), Value::U32(id));
         }
         if let Ok(tokenizer) = Tokenizer::from_metadata(&metadata) {
+            let again = again(&tokenizer);
             for options in [EncodeOptions::PLAIN, EncodeOptions::PROMPT] {
                 let ids = tokenizer.encode(&text, options);
+                prop_assert_eq!(&again.encode(&text, options), &ids);
                 prop_assert!(ids.iter().all(|id| *id < tokenizer.vocab_size()));
                 tokenizer.decode(&ids, true);
             }

@@ -1,10 +1,9 @@
 //! The vocabulary: token texts and kinds by id, and ids by text. Texts are as the file holds them (byte-level
 //! characters, `▁` for a space); `bytes` turns them into what they stand for.
 
-use std::hash::{BuildHasher, RandomState};
-
+use super::tables::{Sections, Strings, View, hash};
 use crate::Error;
-use crate::gguf::{Metadata, StringArray};
+use crate::gguf::Metadata;
 
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 /// Longest token text, in bytes: far beyond real ones, and a bound on what a damaged file can make us do.
@@ -13,9 +12,10 @@ const KINDS: &str = "tokenizer.ggml.token_type";
 
 /// What kind of token an id is (`tokenizer.ggml.token_type` in the GGUF specification).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum TokenKind {
     /// Ordinary text.
-    Normal,
+    Normal = 1,
     /// Stands for what the vocabulary cannot spell.
     Unknown,
     /// Structure, such as BOS or the start of a turn: never made from plain text.
@@ -45,15 +45,16 @@ impl TokenKind {
 
 /// Token texts and kinds, with an index from text to id.
 pub(super) struct Vocab {
-    texts: StringArray,
-    kinds: Vec<TokenKind>,
+    texts: Strings,
+    /// Numbers of kinds, as the file has them.
+    kinds: Vec<u8>,
     index: Index,
 }
 
 impl Vocab {
     /// Reads the token list and the kinds.
     pub(super) fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
-        let texts = metadata.str_array(TOKENS)?.clone();
+        let texts = metadata.str_array(TOKENS)?;
         if texts.is_empty() {
             return Err(metadata.reject(TOKENS, "the vocabulary is empty"));
         }
@@ -65,10 +66,40 @@ impl Vocab {
         }
         let kinds = match metadata.opt_i32_array(KINDS)? {
             Some(numbers) => read_kinds(metadata, &numbers, texts.len())?,
-            None => vec![TokenKind::Normal; texts.len()],
+            None => vec![TokenKind::Normal as u8; texts.len()],
         };
+        if texts.iter().map(|text| text.len() as u64).sum::<u64>() > u32::MAX.into() {
+            return Err(metadata.reject(TOKENS, "the texts are longer than 4 GiB"));
+        }
+        let texts = Strings::new(texts.iter().map(str::as_bytes));
         let index = Index::new(&texts);
         Ok(Vocab { texts, kinds, index })
+    }
+
+    /// What [`Vocab::read`] reads.
+    pub(super) fn sections(&self) -> [&[u8]; 4] {
+        let [bytes, ends] = self.texts.sections();
+        [bytes, ends, &self.kinds, self.index.slots.bytes()]
+    }
+
+    /// A vocabulary of an index with this seed.
+    pub(super) fn read(sections: &mut Sections, seed: u64) -> Result<Vocab, Error> {
+        let texts = Strings::read(sections)?;
+        let kinds = sections.next()?.bytes().to_vec();
+        let slots = sections.next()?;
+        let len = slots.len() / 2;
+        if kinds.len() != texts.len() || !len.is_power_of_two() || u32::try_from(texts.len()).is_err() {
+            return Err(Error::Tables(
+                "a vocabulary whose tables do not fit together".into(),
+            ));
+        }
+        let index = Index { seed, slots };
+        Ok(Vocab { texts, kinds, index })
+    }
+
+    /// The seed of the index.
+    pub(super) fn seed(&self) -> u64 {
+        self.index.seed
     }
 
     /// The number of tokens; ids are below it.
@@ -78,16 +109,16 @@ impl Vocab {
 
     /// The text of a token as the file holds it.
     pub(super) fn text(&self, id: u32) -> Option<&str> {
-        self.texts.get(id as usize)
+        text_of(&self.texts, id)
     }
 
     pub(super) fn kind(&self, id: u32) -> Option<TokenKind> {
-        self.kinds.get(id as usize).copied()
+        TokenKind::from_gguf((*self.kinds.get(id as usize)?).into())
     }
 
     pub(super) fn set_kind(&mut self, id: u32, kind: TokenKind) {
         if let Some(slot) = self.kinds.get_mut(id as usize) {
-            *slot = kind;
+            *slot = kind as u8;
         }
     }
 
@@ -98,11 +129,13 @@ impl Vocab {
 
     /// All tokens in order of their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &str, TokenKind)> {
-        self.texts
-            .iter()
-            .zip(&self.kinds)
-            .zip(0..)
-            .map(|((text, kind), id)| (id, text, *kind))
+        (0..self.len()).filter_map(|id| Some((id, self.text(id)?, self.kind(id)?)))
+    }
+
+    /// The ids of tokens that `wanted` takes by their kind.
+    pub(super) fn of_kind(&self, wanted: impl Fn(TokenKind) -> bool) -> impl Iterator<Item = u32> {
+        let kinds = self.kinds.iter().zip(0..);
+        kinds.filter_map(move |(&kind, id)| wanted(TokenKind::from_gguf(kind.into())?).then_some(id))
     }
 
     /// An array with one entry a token, as long as the vocabulary.
@@ -111,15 +144,22 @@ impl Vocab {
     }
 }
 
-fn read_kinds(metadata: &Metadata, numbers: &[i32], tokens: usize) -> Result<Vec<TokenKind>, Error> {
+/// The text of a token.
+fn text_of(texts: &Strings, id: u32) -> Option<&str> {
+    std::str::from_utf8(texts.get(id as usize)?).ok()
+}
+
+fn read_kinds(metadata: &Metadata, numbers: &[i32], tokens: usize) -> Result<Vec<u8>, Error> {
     check_len(metadata, KINDS, numbers.len(), tokens)?;
     let kind = |(id, &number): (usize, &i32)| {
-        TokenKind::from_gguf(number).ok_or_else(|| {
-            metadata.reject(
-                KINDS,
-                format!("token {id} has the unknown kind {number} (0 to 6 are known)"),
-            )
-        })
+        TokenKind::from_gguf(number)
+            .map(|kind| kind as u8)
+            .ok_or_else(|| {
+                metadata.reject(
+                    KINDS,
+                    format!("token {id} has the unknown kind {number} (0 to 6 are known)"),
+                )
+            })
     };
     numbers.iter().enumerate().map(kind).collect()
 }
@@ -134,53 +174,64 @@ fn check_len(metadata: &Metadata, key: &str, len: usize, tokens: usize) -> Resul
 /// Open-addressing table from text to id: it borrows the texts at each use, so it owns no strings, and it is built in
 /// one pass without allocating for a token.
 struct Index {
-    hasher: RandomState,
-    /// Hash bits and id + 1; id + 1 = 0 marks a free slot. The length is a power of two.
-    slots: Vec<(u32, u32)>,
+    seed: u64,
+    /// Hash bits and id + 1 of each slot; id + 1 = 0 marks a free slot. Their number is a power of two.
+    slots: View,
 }
 
 impl Index {
-    fn new(texts: &StringArray) -> Self {
+    fn new(texts: &Strings) -> Self {
         let len = (texts.len() * 2).next_power_of_two();
-        let mut index = Index {
-            hasher: RandomState::new(),
-            slots: vec![(0, 0); len],
-        };
-        for (id, text) in (0u32..u32::MAX).zip(texts.iter()) {
+        let seed = hash(0, texts.sections()[0]);
+        let mut slots = vec![[0u32; 2]; len];
+        for id in 0..texts.len() as u32 {
+            let text = text_of(texts, id).unwrap_or_default();
+            let slot = |number: usize| slots.get(number).copied();
             if !text.is_empty()
-                && let Err((slot, tag)) = index.find(texts, text)
+                && let Some(Err((slot, tag))) = find(texts, text, seed, len, slot)
             {
-                index.slots[slot] = (tag, id + 1);
+                slots[slot] = [tag, id + 1];
             }
         }
-        index
-    }
-
-    fn get(&self, texts: &StringArray, text: &str) -> Option<u32> {
-        self.find(texts, text).ok()
-    }
-
-    /// The id, or the free slot and the hash bits with which to insert.
-    fn find(&self, texts: &StringArray, text: &str) -> Result<u32, (usize, u32)> {
-        let hash = self.hasher.hash_one(text);
-        let (mut slot, tag) = (hash as usize, (hash >> 32) as u32);
-        loop {
-            slot &= self.slots.len() - 1;
-            match self.slots[slot] {
-                (_, 0) => return Err((slot, tag)),
-                (found, next) if found == tag && texts.get(next as usize - 1) == Some(text) => {
-                    return Ok(next - 1);
-                }
-                _ => slot += 1,
-            }
+        Index {
+            seed,
+            slots: slots.into_iter().flatten().collect(),
         }
     }
+
+    fn get(&self, texts: &Strings, text: &str) -> Option<u32> {
+        let len = self.slots.len() / 2;
+        find(texts, text, self.seed, len, |number| self.slots.record(number))?.ok()
+    }
+}
+
+/// The id, or the free slot and the hash bits with which to insert; `None` where there is neither.
+fn find(
+    texts: &Strings,
+    text: &str,
+    seed: u64,
+    len: usize,
+    slot: impl Fn(usize) -> Option<[u32; 2]>,
+) -> Option<Result<u32, (usize, u32)>> {
+    let hash = hash(seed, text.as_bytes());
+    let (start, tag) = (hash as usize, (hash >> 32) as u32);
+    for step in 0..len {
+        let at = start.wrapping_add(step) & (len - 1);
+        match slot(at)? {
+            [_, 0] => return Some(Err((at, tag))),
+            [found, next] if found == tag && texts.get(next as usize - 1) == Some(text.as_bytes()) => {
+                return Some(Ok(next - 1));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::{Array, Value};
+    use crate::gguf::{Array, StringArray, Value};
     use proptest::prelude::*;
 
     fn metadata(texts: &[String], kinds: Option<Vec<i32>>) -> Metadata {

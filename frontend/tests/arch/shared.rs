@@ -94,7 +94,7 @@ fn models_of_the_store_load() {
             model.graph.order.len(),
             start.elapsed()
         );
-        let tokenizer = model.tokenizer.as_ref().unwrap();
+        let tokenizer = model.text.tokenizer.as_ref().unwrap();
         assert_eq!(tokenizer.vocab_size(), config.vocab_size);
         for weight in model.graph.weights.values() {
             assert_eq!(

@@ -293,10 +293,11 @@ fn a_file_without_a_usable_tokenizer_still_loads() {
     let model = model(&writer);
     assert!(
         model
+            .text
             .tokenizer
             .is_err_and(|e| e.to_string().contains("tokenizer.ggml.model"))
     );
-    assert!(model.chat_template.is_none());
+    assert!(model.text.chat_template.is_none());
 }
 
 #[test]
