@@ -4,11 +4,13 @@ use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_frontend::model::Model;
+use lathe_frontend::text::TextModel;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::KvType;
 use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
-use std::path::Path;
+use lathe_runtime::cache::CacheError;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,8 +58,8 @@ impl Default for BuildOptions {
 
 /// A model that is ready to run.
 pub struct Built {
-    /// The model: configuration, tokenizer, template.
-    pub model: Model,
+    /// The model's tokenizer and chat template.
+    pub text: TextModel,
     /// The compiled step.
     pub executable: CpuExecutable,
     /// Stages and their time, in order.
@@ -82,6 +84,23 @@ pub enum BuildError {
     /// The file of tuned shapes.
     #[error("{0}")]
     Tuning(#[from] FileError),
+    /// The cache of compiled plans.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// There is no plan of this id.
+    #[error("there is no plan {0} in the cache")]
+    NoPlan(String),
+    /// A plan was compiled for something else.
+    #[error("{plan}: the plan was compiled for {message}; compile the model again")]
+    OtherPlan {
+        /// The plan's folder.
+        plan: PathBuf,
+        /// What it was compiled for, and what was asked for.
+        message: String,
+    },
+    /// The model's files changed while they were compiled.
+    #[error("{0}: it changed while it was compiled")]
+    Changed(PathBuf),
     /// The context asked for exceeds the model's.
     #[error("the context of {asked} positions is more than the model's {model}")]
     Context {
@@ -151,7 +170,10 @@ pub fn lower_options(limits: Limits, features: &CpuFeatures, threads: usize) -> 
 }
 
 /// The same with what was tuned for this machine, where it is wanted.
-fn tuned_options(limits: Limits, options: &BuildOptions) -> Result<(CpuFeatures, LowerOptions), BuildError> {
+pub(crate) fn tuned_options(
+    limits: Limits,
+    options: &BuildOptions,
+) -> Result<(CpuFeatures, LowerOptions), BuildError> {
     let features = cpu_features(&options.cpu_features)?;
     let path = options
         .tuning
@@ -206,13 +228,7 @@ pub fn build_model(
     let limits = limits(&model, options)?;
     let (features, lowering) = tuned_options(limits, options)?;
     let plan = clock.time("lower", || lower(&graph, &lowering))?;
-    let cpu = CpuOptions {
-        threads: options.threads,
-        pin: options.pin,
-        features,
-        kv_blocks: limits.blocks_per_seq() * limits.seqs,
-        opt_level: OptLevel::default(),
-    };
+    let cpu = cpu_options(&plan, features, options);
     let executable = CpuExecutable::compile(plan, &model.weights, cpu)?;
     clock.stages.extend(
         lathe_ir::backend::Executable::report(&executable)
@@ -221,10 +237,21 @@ pub fn build_model(
             .cloned(),
     );
     Ok(Built {
-        model,
+        text: model.text,
         executable,
         stages: clock.stages,
     })
+}
+
+/// How the executable of a plan is built and run.
+pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOptions) -> CpuOptions {
+    CpuOptions {
+        threads: options.threads,
+        pin: options.pin,
+        features,
+        kv_blocks: plan.limits.blocks_per_seq() * plan.limits.seqs,
+        opt_level: OptLevel::default(),
+    }
 }
 
 /// The features of this machine that `list` leaves: `all`, or names separated by commas.

@@ -1,7 +1,7 @@
 //! What stands between a model and the engine: prompts to tokens, tokens to bytes.
 
-use lathe_frontend::model::Model;
 use lathe_frontend::template::RenderInput;
+use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use lathe_runtime::Vocabulary;
 use lathe_server::Prompter;
@@ -12,15 +12,15 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Why it has none that works.
-pub fn tokenizer(model: &Model) -> Result<&Arc<Tokenizer>, String> {
-    model.tokenizer.as_ref().map_err(ToString::to_string)
+pub fn tokenizer(model: &TextModel) -> Result<&Arc<Tokenizer>, String> {
+    model.tokenizer.as_ref().map_err(String::clone)
 }
 
 /// Tokens of a prompt: as it is, or as a user message in the model's chat template.
 ///
 /// # Errors
 /// Where there is no tokenizer or template, or the template refuses.
-pub fn prompt_tokens(model: &Model, prompt: &str, chat: bool) -> Result<Vec<u32>, String> {
+pub fn prompt_tokens(model: &TextModel, prompt: &str, chat: bool) -> Result<Vec<u32>, String> {
     if chat {
         return chat_tokens(model, &[json!({"role": "user", "content": prompt})]);
     }
@@ -31,11 +31,11 @@ pub fn prompt_tokens(model: &Model, prompt: &str, chat: bool) -> Result<Vec<u32>
 ///
 /// # Errors
 /// As [`prompt_tokens`].
-pub fn chat_tokens(model: &Model, messages: &[Value]) -> Result<Vec<u32>, String> {
+pub fn chat_tokens(model: &TextModel, messages: &[Value]) -> Result<Vec<u32>, String> {
     let tokenizer = tokenizer(model)?;
     let template = match &model.chat_template {
         Some(Ok(template)) => template,
-        Some(Err(error)) => return Err(error.to_string()),
+        Some(Err(error)) => return Err(error.clone()),
         None => return Err("the model has no chat template; complete plain text instead".into()),
     };
     let input = RenderInput {
@@ -48,7 +48,7 @@ pub fn chat_tokens(model: &Model, messages: &[Value]) -> Result<Vec<u32>, String
 }
 
 /// Tokens that end a generation.
-pub fn stop_tokens(model: &Model) -> Vec<u32> {
+pub fn stop_tokens(model: &TextModel) -> Vec<u32> {
     model
         .tokenizer
         .as_ref()
@@ -65,7 +65,7 @@ impl ModelVocabulary {
     ///
     /// # Errors
     /// Where it has none that works.
-    pub fn new(model: &Model) -> Result<ModelVocabulary, String> {
+    pub fn new(model: &TextModel) -> Result<ModelVocabulary, String> {
         Ok(ModelVocabulary {
             tokenizer: tokenizer(model)?.clone(),
         })
@@ -88,7 +88,7 @@ fn shown_bytes(tokenizer: &Tokenizer, token: u32) -> &[u8] {
 
 /// A model as the server sees it.
 pub struct ModelPrompter {
-    model: Model,
+    model: TextModel,
     vocabulary: ModelVocabulary,
     stop: Vec<u32>,
     context: usize,
@@ -99,7 +99,7 @@ impl ModelPrompter {
     ///
     /// # Errors
     /// Where the model has no tokenizer that works.
-    pub fn new(model: Model, context: usize) -> Result<ModelPrompter, String> {
+    pub fn new(model: TextModel, context: usize) -> Result<ModelPrompter, String> {
         let vocabulary = ModelVocabulary::new(&model)?;
         Ok(ModelPrompter {
             stop: stop_tokens(&model),

@@ -51,7 +51,7 @@ fn decoding_allocates_nothing() {
         ..BuildOptions::default()
     };
     let built = build(&path, &options).unwrap();
-    let vocabulary = ModelVocabulary::new(&built.model).unwrap();
+    let vocabulary = ModelVocabulary::new(&built.text).unwrap();
     let mut engine = Engine::new(Box::new(built.executable));
     for params in [
         SamplingParams::default(),

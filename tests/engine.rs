@@ -24,7 +24,7 @@ impl Tiny {
             },
         )
         .unwrap();
-        let vocabulary = ModelVocabulary::new(&built.model).unwrap();
+        let vocabulary = ModelVocabulary::new(&built.text).unwrap();
         Tiny {
             engine: Engine::new(Box::new(built.executable)),
             vocabulary,

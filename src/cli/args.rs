@@ -2,7 +2,9 @@
 
 use crate::build::BuildOptions;
 use crate::cli::error::CliError;
+use crate::cli::plans::CacheArgs;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use lathe_codegen_cpu::topology::Topology;
 use lathe_ir::layout::KvType;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 /// Which model.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArg {
-    /// A built-in name, a path to a .gguf file, or hf:OWNER/REPO[:FILE]
+    /// A built-in name, a path to a .gguf file, hf:OWNER/REPO[:FILE], or a compiled plan: its id or its folder
     #[arg(value_name = "MODEL")]
     pub model: String,
 }
@@ -31,7 +33,7 @@ pub struct RunArgs {
     pub threads: Option<u32>,
     /// Keep each thread on a processor of its own: cores before their second hardware threads, one NUMA node before the
     /// next
-    #[arg(long, env = "LATHE_PIN")]
+    #[arg(long, env = "LATHE_PIN", value_parser = BoolishValueParser::new())]
     pub pin: bool,
     /// Where to run
     #[arg(long, env = "LATHE_DEVICE", default_value = "cpu")]
@@ -46,14 +48,16 @@ pub struct RunArgs {
     #[arg(long, env = "LATHE_CPU_FEATURES", default_value = "all")]
     pub cpu_features: String,
     /// Leave shapes that `lathe compile --tune` found aside
-    #[arg(long, env = "LATHE_NO_TUNING")]
+    #[arg(long, env = "LATHE_NO_TUNING", value_parser = BoolishValueParser::new())]
     pub no_tuning: bool,
     /// How keys and values are cached: f16; q8_0, nearly half the memory
     #[arg(long, env = "LATHE_KV_TYPE", value_name = "TYPE", default_value_t = KvType::default())]
     pub kv_type: KvType,
     /// Verify the IR after every pass
-    #[arg(long, env = "LATHE_VERIFY")]
+    #[arg(long, env = "LATHE_VERIFY", value_parser = BoolishValueParser::new())]
     pub verify: bool,
+    #[command(flatten)]
+    pub cache: CacheArgs,
 }
 
 impl RunArgs {

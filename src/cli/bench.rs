@@ -2,7 +2,7 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{BuildOptions, Built, build, build_model};
+use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, build_model};
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_frontend::synthetic;
@@ -48,13 +48,11 @@ impl Bench {
     pub fn run(&self) -> Result<(), CliError> {
         let mut options = self.run.build_options()?;
         let wanted = self.prompt + self.decode;
-        options.context = Some(options.context.unwrap_or(wanted).max(wanted));
-        let Built {
-            model,
-            mut executable,
-            ..
-        } = self.build(&options)?;
-        drop(model);
+        // Not the length of every bench: each context is a plan of its own.
+        if wanted > options.context.unwrap_or(DEFAULT_CONTEXT) {
+            options.context = Some(wanted);
+        }
+        let Built { mut executable, .. } = self.build(&options)?;
         executable.set_profiling(self.profile);
         let vocab = lathe_ir::backend::Executable::plan(&executable).vocab;
         let tokens: Vec<u32> = (0..wanted)
@@ -83,7 +81,7 @@ impl Bench {
                 let model = synthetic::model(&shape, &quant)?;
                 Ok(build_model(model, ("make".to_owned(), start.elapsed()), options)?)
             }
-            (None, Some(model)) => Ok(build(&ModelArg { model: model.clone() }.path()?, options)?),
+            (None, Some(model)) => ModelArg { model: model.clone() }.load(&self.run, options),
             (None, None) => Err(CliError::input("name a model, or a shape with --synthetic")),
         }
     }

@@ -1,18 +1,25 @@
-//! `lathe compile`: tunes a model's kernels for this machine and keeps what was found.
+//! `lathe compile`: compiles a model for this machine and keeps the plan; tunes its kernels before, where that is wanted.
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::cpu_features;
+use super::plans::Bar;
+use crate::build::{BuildOptions, cpu_features};
+use crate::plans::{Compiled, portable};
 use crate::tune::{BUSY, TuneError, Tuned, file, keep, tune};
 use clap::Args;
 use lathe_frontend::model::Model;
 use lathe_passes::lower::{Shape, Tuning};
+use lathe_runtime::cache::Bundle;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example: lathe compile smollm2-135m --tune -t 2")]
+#[command(
+    after_help = "Examples:\n  lathe compile smollm2-135m\n  lathe compile smollm2-135m --tune -t 2\n  \
+    lathe compile smollm2-135m -o plan && lathe run plan -p \"The capital of France is\""
+)]
 pub struct Compile {
     #[command(flatten)]
     model: ModelArg,
@@ -22,6 +29,9 @@ pub struct Compile {
     /// About how long to try
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86400))]
     tune_seconds: u32,
+    /// Write the plan to this folder too: it runs without the model's file, and on other machines with the same features
+    #[arg(short = 'o', long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -31,14 +41,55 @@ pub struct Compile {
 
 impl Compile {
     pub fn run(&self) -> Result<(), CliError> {
-        if !self.tune {
-            return Err(CliError::input(
-                "this version keeps no compiled plans, so there is nothing to compile ahead: `lathe run` compiles as \
-                 it starts; --tune measures shapes of kernels for this machine and keeps those",
-            ));
-        }
-        let start = Instant::now();
         let options = self.run.build_options()?;
+        if self.tune {
+            self.tune(&options)?;
+        }
+        self.compile(&options)
+    }
+
+    /// Compiles the model into the cache, and copies the plan to where it is wanted.
+    fn compile(&self, options: &BuildOptions) -> Result<(), CliError> {
+        let start = Instant::now();
+        let path = self.model.path()?;
+        let cache = self.run.cache.require(options.threads)?;
+        let bar = Bar::new();
+        let progress = |progress| bar.show(progress);
+        let compiled = self.run.cache.plans(&cache, &progress).compile(&path, options)?;
+        if let Some(folder) = &self.output {
+            portable::export(&compiled, folder)?;
+        }
+        let folder = self.output.as_deref().unwrap_or(compiled.plan.folder());
+        let seconds = start.elapsed().as_secs_f64();
+        if self.json {
+            outln!("{}", compiled_json(&compiled, folder, seconds));
+            return Ok(());
+        }
+        for (stage, time) in &compiled.stages {
+            outln!("{stage:>40} {:9.1} ms", time.as_secs_f64() * 1e3);
+        }
+        outln!(
+            "plan {}: {} kernels, {:.1} kB of code, {:.1} MB of weights, context {}, for {} threads on {}",
+            &compiled.id[..12],
+            compiled.data.entries.len(),
+            bytes_of(&compiled.plan, "code") as f64 / 1e3,
+            compiled.weights.bytes() as f64 / 1e6,
+            compiled.data.context,
+            compiled.data.threads,
+            compiled.data.features,
+        );
+        let done = if compiled.stages.is_empty() {
+            "it was there already"
+        } else {
+            "compiled"
+        };
+        outln!("{done}: {seconds:.2} s; {}", folder.display());
+        Ok(())
+    }
+
+    /// Tries shapes of products, and keeps the best.
+    fn tune(&self, options: &BuildOptions) -> Result<(), CliError> {
+        let start = Instant::now();
         let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
         let Some(path) = file::path(&features, options.threads) else {
             return Err(CliError::failed(file::FileError::NoHome));
@@ -56,7 +107,7 @@ impl Compile {
                 eprintln!("lathe: {text}");
             }
         };
-        let results = tune(&model, &options, time, &mut note).map_err(tune_error)?;
+        let results = tune(&model, options, time, &mut note).map_err(tune_error)?;
         let tuning = tuning.get_or_insert_with(Tuning::default);
         keep(&results, tuning).map_err(CliError::failed)?;
         file::save(&path, tuning).map_err(CliError::failed)?;
@@ -85,6 +136,25 @@ impl Compile {
         );
         Ok(())
     }
+}
+
+fn bytes_of(bundle: &Bundle, name: &str) -> u64 {
+    bundle
+        .files()
+        .find(|(file, _)| *file == name)
+        .map_or(0, |(_, bytes)| bytes)
+}
+
+fn compiled_json(compiled: &Compiled, folder: &Path, seconds: f64) -> Value {
+    let stages: Vec<Value> = compiled
+        .stages
+        .iter()
+        .map(|(stage, time)| json!({"stage": stage, "seconds": time.as_secs_f64()}))
+        .collect();
+    json!({"plan": compiled.id, "folder": folder, "model": compiled.data.model, "seconds": seconds, "stages": stages,
+        "kernels": compiled.data.entries.len(), "code_bytes": bytes_of(&compiled.plan, "code"),
+        "weight_bytes": bytes_of(&compiled.weights, "packed"), "context": compiled.data.context,
+        "threads": compiled.data.threads, "features": compiled.data.features, "kv_type": compiled.data.kv_type})
 }
 
 fn tune_error(error: TuneError) -> CliError {

@@ -3,7 +3,7 @@
 use super::args::{ModelArg, RunArgs, parse_tokens};
 use super::error::{CliError, read_text};
 use super::npy::NpyWriter;
-use crate::build::build;
+use crate::build::DEFAULT_CONTEXT;
 use clap::Args;
 use lathe_runtime::Engine;
 use std::path::PathBuf;
@@ -40,8 +40,11 @@ impl Logits {
         let mut options = self.run.build_options()?;
         options.chunk = options.chunk.min(ROWS);
         options.outputs = options.chunk;
-        options.context = Some(options.context.unwrap_or(0).max(tokens.len() as u32));
-        let built = build(&self.model.path()?, &options)?;
+        // Not the length of every text: each context is a plan of its own.
+        if tokens.len() > options.context.unwrap_or(DEFAULT_CONTEXT) as usize {
+            options.context = Some(tokens.len() as u32);
+        }
+        let built = self.model.load(&self.run, &options)?;
         let mut engine = Engine::new(Box::new(built.executable));
         let columns = engine.executable().plan().vocab as usize;
         let mut writer = None;

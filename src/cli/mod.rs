@@ -12,6 +12,7 @@ macro_rules! outln {
 
 mod args;
 mod bench;
+mod cache;
 mod compile;
 mod doctor;
 mod error;
@@ -21,6 +22,7 @@ mod models;
 mod npy;
 mod opt;
 mod perplexity;
+mod plans;
 mod progress;
 mod run;
 mod serve;
@@ -53,8 +55,10 @@ enum Verb {
     Serve(serve::Serve),
     /// Measure prefill and decode speed
     Bench(bench::Bench),
-    /// Tune a model's kernels for this machine
+    /// Compile a model for this machine ahead of its first use
     Compile(compile::Compile),
+    /// The compiled plans that are kept
+    Cache(cache::CacheVerb),
     /// Write the logits of every position of a token sequence
     Logits(logits::Logits),
     /// Perplexity of a text, and its divergence from reference logits
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(v) => v.run(),
         Verb::Bench(v) => v.run(),
         Verb::Compile(v) => v.run(),
+        Verb::Cache(v) => v.run(),
         Verb::Logits(v) => v.run(),
         Verb::Perplexity(v) => v.run(),
         Verb::Tokenize(v) => v.run(),

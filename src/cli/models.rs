@@ -173,7 +173,7 @@ fn describe(card: &mut Value, model: &Model) {
     card["context"] = c.context_length.into();
     card["vocabulary"] = c.vocab_size.into();
     let mut reasons = Vec::new();
-    match &model.tokenizer {
+    match &model.text.tokenizer {
         Ok(t) => {
             card["end tokens"] = t
                 .special()
@@ -182,12 +182,12 @@ fn describe(card: &mut Value, model: &Model) {
                 .filter_map(|&id| t.id_to_token(id))
                 .collect()
         }
-        Err(error) => card["tokenizer"] = error.to_string().into(),
+        Err(error) => card["tokenizer"] = error.as_str().into(),
     }
-    card["chat template"] = match &model.chat_template {
+    card["chat template"] = match &model.text.chat_template {
         None => "none".into(),
         Some(Ok(template)) => format!("{} characters", template.source().chars().count()).into(),
-        Some(Err(error)) => error.to_string().into(),
+        Some(Err(error)) => error.as_str().into(),
     };
     match plan(model, &BuildOptions::default()) {
         Ok(plan) => {

@@ -4,7 +4,6 @@ use super::args::{ModelArg, RunArgs};
 use super::error::{CliError, read_text};
 use super::logits::{ROWS, for_each_row};
 use super::npy::{self, Matrix};
-use crate::build::build;
 use clap::Args;
 use lathe_runtime::Engine;
 use serde_json::json;
@@ -45,8 +44,8 @@ impl Perplexity {
         let mut options = self.run.build_options()?;
         options.chunk = options.chunk.min(ROWS);
         options.outputs = options.chunk;
-        let built = build(&self.model.path()?, &options)?;
-        let tokens = crate::session::prompt_tokens(&built.model, &text, false).map_err(CliError::input)?;
+        let built = self.model.load(&self.run, &options)?;
+        let tokens = crate::session::prompt_tokens(&built.text, &text, false).map_err(CliError::input)?;
         if tokens.len() < 2 {
             return Err(CliError::input(format!(
                 "{} has fewer than 2 tokens",

@@ -2,7 +2,7 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::{CliError, read_text};
-use crate::build::{Built, build};
+use crate::build::Built;
 use crate::machine::proc_bytes;
 use crate::session::{ModelVocabulary, stop_tokens};
 use clap::Args;
@@ -121,19 +121,19 @@ impl Run {
             (None, Some(file)) => read_text(file)?,
             (None, None) => String::new(),
         };
-        let built = build(&self.model.path()?, &self.run.build_options()?)?;
+        let built = self.model.load(&self.run, &self.run.build_options()?)?;
         let tokens =
-            crate::session::prompt_tokens(&built.model, &prompt, self.chat).map_err(CliError::input)?;
-        let vocabulary = ModelVocabulary::new(&built.model).map_err(CliError::input)?;
+            crate::session::prompt_tokens(&built.text, &prompt, self.chat).map_err(CliError::input)?;
+        let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let request = Request {
             prompt: tokens,
             sampling: params,
             max_tokens: Some(self.max_tokens),
             stop: self.stop.clone(),
-            stop_tokens: stop_tokens(&built.model),
+            stop_tokens: stop_tokens(&built.text),
         };
         let Built {
-            model,
+            text: model,
             executable,
             stages,
         } = built;

@@ -2,7 +2,6 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::build;
 use crate::session::ModelPrompter;
 use clap::Args;
 use lathe_runtime::Engine;
@@ -40,12 +39,12 @@ impl Serve {
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(&address))
             .map_err(|e| CliError::input(format!("can't listen on {address}: {e}")))?;
-        let path = self.model.path()?;
-        let built = build(&path, &self.run.build_options()?)?;
+        let built = self.model.load(&self.run, &self.run.build_options()?)?;
         let engine = Engine::new(Box::new(built.executable));
-        let prompter = Arc::new(ModelPrompter::new(built.model, engine.context()).map_err(CliError::input)?);
+        let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()).map_err(CliError::input)?);
+        let path = std::path::Path::new(&self.model.model);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
-        let is_path = self.model.model.ends_with(".gguf");
+        let is_path = path.exists();
         let name = self
             .alias
             .clone()

@@ -2,11 +2,14 @@
 
 use super::args::{ModelArg, parse_tokens};
 use super::error::{CliError, read_text};
+use super::plans::CacheArgs;
+use super::progress::Progress;
+use crate::plans::Source;
 use clap::Args;
-use lathe_frontend::gguf::GgufFile;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example: lathe tokenize smollm2-135m \"Hello world\"")]
@@ -92,7 +95,8 @@ impl Detokenize {
     }
 }
 
-fn load(model: &ModelArg) -> Result<Tokenizer, CliError> {
-    let file = GgufFile::open(&model.path()?)?;
-    Ok(Tokenizer::from_metadata(file.metadata())?)
+fn load(model: &ModelArg) -> Result<Arc<Tokenizer>, CliError> {
+    let cache = CacheArgs::default().open(1)?;
+    let source = Source::find(&model.model, cache.as_ref(), &mut Progress::new())?;
+    source.text(cache.as_ref())?.tokenizer.map_err(CliError::input)
 }

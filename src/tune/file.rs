@@ -43,17 +43,27 @@ pub enum FileError {
     },
 }
 
-/// The file for this processor with `features` and `threads` threads. `LATHE_CACHE` names the cache folder; it is
-/// `~/.cache/lathe` where that is not set. `None` where there is no home directory either.
+/// The file for this processor with `features` and `threads` threads, in the [`cache_folder`].
 pub fn path(features: &CpuFeatures, threads: usize) -> Option<PathBuf> {
+    Some(
+        cache_folder()?
+            .join("tuning")
+            .join(name(&cpu_model(), features, threads)),
+    )
+}
+
+/// The folder of everything that Lathe can make again: `LATHE_CACHE`, or `~/.cache/lathe` where that is not set. `None`
+/// where there is no home directory either.
+pub fn cache_folder() -> Option<PathBuf> {
     let set = std::env::var_os("LATHE_CACHE").filter(|folder| !folder.is_empty());
-    let cache = match set {
-        Some(folder) => PathBuf::from(folder),
-        None => std::env::home_dir()
-            .filter(|home| !home.as_os_str().is_empty())?
-            .join(".cache/lathe"),
-    };
-    Some(cache.join("tuning").join(name(&cpu_model(), features, threads)))
+    match set {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(
+            std::env::home_dir()
+                .filter(|home| !home.as_os_str().is_empty())?
+                .join(".cache/lathe"),
+        ),
+    }
 }
 
 /// The processor's name as far as it can stand in a file name, a hash of it and its features, and the threads.
@@ -81,7 +91,7 @@ pub fn load(path: &Path) -> Result<Option<Tuning>, FileError> {
         source,
     };
     let bytes = match std::fs::metadata(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         found => found.map_err(error)?.len(),
     };
     if bytes > MOST_BYTES {

@@ -4,9 +4,18 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The `lathe` that cargo built for this test.
+/// The `lathe` that cargo built for this test. It keeps no compiled plans.
 pub fn lathe() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_lathe"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lathe"));
+    command.env("LATHE_NO_CACHE", "1");
+    command
+}
+
+/// The same with a plan cache in `folder`.
+pub fn lathe_with_cache(folder: &Path) -> Command {
+    let mut command = lathe();
+    command.env_remove("LATHE_NO_CACHE").env("LATHE_CACHE", folder);
+    command
 }
 
 /// Runs `lathe` with arguments.
