@@ -60,11 +60,16 @@ enum Stage {
 const NO_CLIF: &str =
     "; no Cranelift IR: the kernel has wide vectors, which are assembled directly; see --stage asm";
 
+/// The model that the command line names.
+pub fn load(model: &ModelArg) -> Result<Model, CliError> {
+    Ok(Model::load(model.path()?)?)
+}
+
 impl Inspect {
     pub fn run(&self) -> Result<(), CliError> {
         let mut out = std::io::stdout().lock();
         let options = self.run.build_options()?;
-        let model = Model::load(&self.model.path()?)?;
+        let model = load(&self.model)?;
         if let Some(pass) = &self.after {
             let graph = after(&model.graph, pass)?;
             return Ok(write!(out, "{}", self.graph_text(&graph))?);
