@@ -138,7 +138,7 @@ impl Array {
     }
 
     /// The name of the element type.
-    fn element(&self) -> &'static str {
+    pub fn element(&self) -> &'static str {
         match self {
             Array::U8(_) => "u8",
             Array::I8(_) => "i8",

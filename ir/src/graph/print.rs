@@ -31,6 +31,44 @@ pub fn print(graph: &Graph) -> String {
     printer.out
 }
 
+/// The names that values have in the text, with their `%`, indexed by value; `%?` for those that nothing live makes.
+pub fn value_names(graph: &Graph) -> Vec<String> {
+    let names = Names::new(graph);
+    graph.values.ids().map(|v| names.of(v).to_owned()).collect()
+}
+
+/// A live node as it stands in the text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeText {
+    /// The node.
+    pub node: Node,
+    /// The layer under whose comment it stands.
+    pub layer: Option<u32>,
+    /// Its text, without indentation of the first line and without a line end.
+    pub text: String,
+}
+
+/// The live nodes in order, each with its layer and its text.
+pub fn nodes(graph: &Graph) -> Vec<NodeText> {
+    let mut printer = Printer {
+        graph,
+        names: Names::new(graph),
+        out: String::new(),
+    };
+    let mut layer = None;
+    let mut text = |&node: &Node| {
+        layer = printer.layer(node, layer);
+        printer.out.clear();
+        printer.node(node).expect("writing to a string does not fail");
+        NodeText {
+            node,
+            layer,
+            text: printer.out.trim().to_owned(),
+        }
+    };
+    graph.order.iter().map(&mut text).collect()
+}
+
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&print(self))
@@ -145,18 +183,25 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// Announces the layer of a node where it is a later one than those before.
-    fn layer_comment(&mut self, node: Node, last: &mut Option<u32>) -> fmt::Result {
+    /// The layer that a node stands in: that of its weights, where it is a later one than those before.
+    fn layer(&self, node: Node, last: Option<u32>) -> Option<u32> {
         let weights = &self.graph.nodes[node].weights;
-        let layer = weights
+        let layers = weights
             .iter()
-            .filter_map(|&w| layer_of(&self.graph.weights[w].name))
-            .max();
-        if layer.is_some() && layer > *last {
-            *last = layer;
-            writeln!(self.out, "  ; layer {}", layer.unwrap_or_default())?;
+            .filter_map(|&w| layer_of(&self.graph.weights[w].name));
+        layers.chain(last).max()
+    }
+
+    /// Announces the layer of a node where it is not that of the node before.
+    fn layer_comment(&mut self, node: Node, last: &mut Option<u32>) -> fmt::Result {
+        let layer = self.layer(node, *last);
+        match layer {
+            Some(number) if layer != *last => {
+                *last = layer;
+                writeln!(self.out, "  ; layer {number}")
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes a space and the items with commas between, or nothing where there is none.

@@ -1,0 +1,173 @@
+//! `lathe inspect`: a model's intermediate representations, from the file to machine code.
+//!
+//! A file a concern: [`gguf`] the file; [`graphs`] the graph between passes, with [`diff`] and the drawings [`dot`] and
+//! [`svg`] of a [`view`]; [`plans`] kernels, plan and code; [`memory`] the memory map.
+
+mod diff;
+mod dot;
+mod gguf;
+mod graphs;
+mod memory;
+mod plans;
+mod svg;
+mod view;
+
+use super::args::{ModelArg, RunArgs};
+use super::error::CliError;
+use crate::build::{BuildOptions, cpu_features, plan, plan_with_products};
+use clap::{Args, ValueEnum};
+use lathe_frontend::gguf::GgufFile;
+use lathe_frontend::model::Model;
+use std::io::Write;
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lathe inspect smollm2-135m --stage graph --layer 0\n  \
+    lathe inspect smollm2-135m --after fuse-glu --layer 0\n  \
+    lathe inspect smollm2-135m --diff fuse-matmul..fuse-glu --layer 0\n  \
+    lathe inspect smollm2-135m --stage optimized --layer 0 --format svg > layer.svg\n  \
+    lathe inspect smollm2-135m --stage memory\n  \
+    lathe inspect smollm2-135m --stage asm --kernel linear.q4_1"
+)]
+pub struct Inspect {
+    #[command(flatten)]
+    model: ModelArg,
+    /// What to print
+    #[arg(long, value_enum, default_value = "graph")]
+    stage: Stage,
+    /// Print the graph as it is after this pass
+    #[arg(long, value_name = "PASS", conflicts_with = "stage")]
+    after: Option<String>,
+    /// Print what differs between two points of the pipeline: graph, a pass, or optimized
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["stage", "after"])]
+    diff: Option<String>,
+    /// Only this layer of a graph
+    #[arg(long)]
+    layer: Option<u32>,
+    /// Only kernels whose name contains this
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
+    /// How to print it; dot and svg are drawings of graphs
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Metadata and tensors of the file
+    Gguf,
+    /// The graph as the frontend builds it
+    Graph,
+    /// The pipeline: each pass, why it is there, and what it leaves
+    Passes,
+    /// The graph after all passes
+    Optimized,
+    /// The kernels, with tiles and predicted costs of products
+    Kernels,
+    /// Steps, buffers and sections
+    Plan,
+    /// The memory map: the arena over time, the KV cache, the weights
+    Memory,
+    /// Cranelift IR of the kernels
+    Clif,
+    /// Machine code of the kernels
+    Asm,
+}
+
+/// The form of what is printed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    /// The text form, or a table
+    Text,
+    /// One JSON value
+    Json,
+    /// A digraph for Graphviz
+    Dot,
+    /// A drawing
+    Svg,
+}
+
+/// The model that the command line names.
+pub fn load(model: &ModelArg) -> Result<Model, CliError> {
+    Ok(Model::load(model.path()?)?)
+}
+
+/// JSON with a line end.
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+impl Inspect {
+    pub fn run(&self) -> Result<(), CliError> {
+        self.check()?;
+        let options = self.run.build_options()?;
+        let text = match self.stage {
+            Stage::Gguf => self.gguf()?,
+            _ => self.text(&load(&self.model)?, &options)?,
+        };
+        Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
+    /// Options that the stage has no use for are refused.
+    fn check(&self) -> Result<(), CliError> {
+        let graph = matches!(self.stage, Stage::Graph | Stage::Optimized);
+        let kernels = matches!(self.stage, Stage::Kernels | Stage::Clif | Stage::Asm);
+        let drawing = matches!(self.format, Format::Dot | Format::Svg);
+        let wrong = match () {
+            () if drawing && (!graph || self.diff.is_some()) => "--format dot and svg draw graphs only",
+            () if self.layer.is_some() && !graph => "--layer is for graphs only",
+            () if self.kernel.is_some() && !kernels => {
+                "--kernel is for the stages kernels, clif and asm only"
+            }
+            () => return Ok(()),
+        };
+        Err(CliError::input(wrong))
+    }
+
+    /// The file as it is, whether a model can be made of it or not.
+    fn gguf(&self) -> Result<String, CliError> {
+        let file = GgufFile::open(self.model.path()?)?;
+        Ok(match self.format {
+            Format::Json => pretty(&gguf::json(&file)),
+            _ => gguf::text(&file),
+        })
+    }
+
+    fn text(&self, model: &Model, options: &BuildOptions) -> Result<String, CliError> {
+        let (format, layer, name) = (self.format, self.layer, self.kernel.as_deref());
+        if let Some(range) = &self.diff {
+            return graphs::difference(&model.graph, range, layer, format);
+        }
+        let graph_at =
+            |point| graphs::formatted(&graphs::at(&model.graph, point, options.verify)?, layer, format);
+        match self.stage {
+            Stage::Gguf => self.gguf(),
+            Stage::Graph => graph_at(self.after.as_deref().unwrap_or("graph")),
+            Stage::Optimized => graph_at("optimized"),
+            Stage::Passes => graphs::passes(&model.graph, format),
+            Stage::Kernels => plans::kernels(&plan_with_products(model, options)?, name, format),
+            Stage::Plan => {
+                let plan = plan(model, options)?;
+                Ok(match format {
+                    Format::Json => pretty(&plans::plan_json(&plan)),
+                    _ => plan.to_string(),
+                })
+            }
+            Stage::Memory => {
+                let plan = plan(model, options)?;
+                let map = memory::MemoryMap::new(&plan);
+                Ok(match format {
+                    Format::Json => pretty(&map.json()),
+                    _ => map.text(),
+                })
+            }
+            Stage::Clif | Stage::Asm => {
+                let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
+                let plan = plan(model, options)?;
+                plans::code(&plan, name, &features, self.stage == Stage::Clif, format)
+            }
+        }
+    }
+}
