@@ -1,6 +1,7 @@
 //! The documentation against the code: examples of `docs/ir.md` parse, verify and print as they stand there, and its
 //! tables name every op, every attribute and every pass.
 
+use lathe_ir::graph::interp::{Inputs, KvCache, MemoryWeights, Tensor, eval};
 use lathe_ir::graph::{Graph, Op};
 use lathe_ir::kernel::{Kernel, Region};
 use lathe_ir::plan::Plan;
@@ -161,6 +162,49 @@ fn the_graph_table_has_every_op_with_its_attributes() {
             row[0][0]
         );
     }
+}
+
+/// Rows of numbers as a tensor.
+fn tensor(rows: &[Vec<f32>]) -> Tensor {
+    Tensor::f32(&[rows.len(), rows[0].len()], rows.concat())
+}
+
+#[test]
+fn graphs_that_say_so_give_the_values_shown() {
+    let numbers = |json: &str| -> Vec<Vec<f32>> { serde_json::from_str(json).unwrap() };
+    let mut checked = 0;
+    for block in blocks("graph") {
+        let shown: Vec<&str> = block
+            .text
+            .lines()
+            .filter_map(|l| l.strip_prefix("; gives "))
+            .collect();
+        if shown.is_empty() {
+            continue;
+        }
+        let given = block
+            .text
+            .lines()
+            .filter_map(|l| l.strip_prefix("; given %")?.split_once(" = "));
+        let inputs = given.fold(Inputs::new(), |all, (name, json)| {
+            all.with(name, tensor(&numbers(json)))
+        });
+        let graph = graph::parse::parse(&block.text).unwrap();
+        let weights = MemoryWeights::random(&graph, 1).unwrap();
+        let results = eval(&graph, &weights, &inputs, &mut KvCache::new()).unwrap();
+        assert_eq!(results.len(), shown.len(), "docs/ir.md:{}", block.line);
+        for (result, json) in results.iter().zip(shown) {
+            let (got, want) = (result.to_f32().unwrap(), numbers(json).concat());
+            let close = got.len() == want.len() && got.iter().zip(&want).all(|(a, b)| (a - b).abs() <= 1e-6);
+            assert!(
+                close,
+                "docs/ir.md:{}: {got:?}, but the page has {want:?}",
+                block.line
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no example says what it gives");
 }
 
 /// The keywords of a region's ops.

@@ -151,6 +151,8 @@ fn what_can_not_be_interpreted_is_refused_in_a_line() {
     assert!(line.contains("q8_0") && line.contains("f32"), "{line}");
     let line = refused(&["--interpret", "--tokens", "1,999999"]);
     assert!(line.contains("999999"), "{line}");
+    let line = refused(&["--interpret", "--tokens", "4294967295"]);
+    assert!(line.contains("4294967295"), "{line}");
     let line = refused(&["--passes", "dce", "--print-after", "cse"]);
     assert!(line.contains("`cse`"), "{line}");
 }

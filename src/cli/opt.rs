@@ -109,6 +109,9 @@ impl Opt {
             Some(text) => parse_tokens(text)?,
             None => (0..TOKENS).collect(),
         };
+        if let Some(token) = tokens.iter().find(|&&t| i32::try_from(t).is_err()) {
+            return Err(CliError::input(format!("token {token} is in no vocabulary")));
+        }
         let rows: Vec<u32> = (0..tokens.len() as u32).collect();
         let inputs = Inputs::batch(&tokens, &rows, &vec![0; tokens.len()], &rows);
         let run = |weights: &dyn WeightSource| {

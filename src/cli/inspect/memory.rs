@@ -137,7 +137,7 @@ impl<'p> MemoryMap<'p> {
                 out,
                 "  {:>10}  {id} @{} {} {}",
                 size(*bytes),
-                decl.weight,
+                decl.weight.escape_debug(),
                 decl.ty,
                 form(decl)
             );

@@ -140,6 +140,10 @@ impl Layout {
             let tall = rank.iter().map(|&i| items[i].height).fold(0.0, f64::max);
             let mut x = (width - width_of(rank, items)) / 2.0 + GAP;
             for &i in rank {
+                // Edges cross a rank straight down, beside its boxes.
+                if items[i].height == 0.0 {
+                    items[i].height = tall;
+                }
                 items[i].x = x + items[i].width / 2.0;
                 items[i].y = y + tall / 2.0;
                 x += items[i].width + GAP;
@@ -186,6 +190,14 @@ fn draw(view: &View, layout: &Layout, width: f64, height: f64) -> String {
             "<path d=\"M{:.1} {top:.1} C{:.1} {middle:.1} {:.1} {middle:.1} {:.1} {bottom:.1}\" fill=\"none\" \
              stroke=\"#888\"/>",
             a.x, a.x, b.x, b.x
+        );
+    }
+    for point in &layout.items[view.boxes.len()..] {
+        let (x, top) = (point.x, point.y - point.height / 2.0);
+        let _ = writeln!(
+            out,
+            "<path d=\"M{x:.1} {top:.1} V{:.1}\" stroke=\"#888\"/>",
+            top + point.height
         );
     }
     for (node, item) in view.boxes.iter().zip(&layout.items) {

@@ -1,7 +1,8 @@
 //! A graph as boxes and edges, for drawing: a box a node, and one for each value that comes from outside.
 
-use lathe_ir::graph::print::{NodeText, nodes};
+use lathe_ir::graph::print::{NodeText, nodes, value_names};
 use lathe_ir::graph::{Graph, Op, Value};
+use lathe_ir::id::Id;
 use std::collections::HashMap;
 
 /// Weights that a box names; a node may have many.
@@ -46,13 +47,16 @@ impl View {
             boxes: Vec::new(),
             edges: Vec::new(),
         };
+        let names = value_names(graph);
         let mut made: HashMap<Value, usize> = HashMap::new();
         let shown = nodes(graph).into_iter();
         for node in shown.filter(|n| layer.is_none() || n.layer == layer) {
             let data = &graph.nodes[node.node];
             let mut sources: Vec<usize> = Vec::new();
             for &value in &data.operands {
-                let source = *made.entry(value).or_insert_with(|| view.input(graph, value));
+                let source = *made
+                    .entry(value)
+                    .or_insert_with(|| view.input(graph, &names, value));
                 if !sources.contains(&source) {
                     sources.push(source);
                 }
@@ -60,16 +64,14 @@ impl View {
             let at = view.boxes.len();
             view.edges.extend(sources.into_iter().map(|source| (source, at)));
             made.extend(data.results.iter().map(|&value| (value, at)));
-            view.boxes.push(node_box(graph, &node));
+            view.boxes.push(node_box(graph, &names, &node));
         }
         view
     }
 
-    fn input(&mut self, graph: &Graph, value: Value) -> usize {
-        let name = graph.values[value].name.as_deref();
-        let name = name.map_or("from before".to_owned(), |name| format!("%{name}"));
+    fn input(&mut self, graph: &Graph, names: &[String], value: Value) -> usize {
         self.boxes.push(Box {
-            lines: vec![name, graph.ty(value).to_string()],
+            lines: vec![named(graph, names, value)],
             layer: None,
             kind: Kind::Input,
         });
@@ -77,8 +79,13 @@ impl View {
     }
 }
 
-/// The op, its weights or parts, and the types that it makes.
-fn node_box(graph: &Graph, node: &NodeText) -> Box {
+/// A value as the text form has it, with its type.
+fn named(graph: &Graph, names: &[String], value: Value) -> String {
+    format!("{}: {}", names[value.index()], graph.ty(value))
+}
+
+/// The op, its weights or parts, and the values that it makes.
+fn node_box(graph: &Graph, names: &[String], node: &NodeText) -> Box {
     let data = &graph.nodes[node.node];
     let mut lines = vec![data.op.info().keyword.to_owned()];
     match &data.op {
@@ -92,8 +99,7 @@ fn node_box(graph: &Graph, node: &NodeText) -> Box {
             lines.extend(names.map(|&w| format!("@{}", graph.weights[w].name)));
         }
     }
-    let types: Vec<String> = data.results.iter().map(|&v| graph.ty(v).to_string()).collect();
-    lines.push(types.join(", "));
+    lines.extend(data.results.iter().map(|&v| named(graph, names, v)));
     Box {
         lines,
         layer: node.layer,
