@@ -20,10 +20,11 @@ enum Edit {
     Add(usize),
 }
 
-/// The unified diff of two texts with these names; empty where nothing differs. `None` where they are too long.
-pub fn unified(from: (&str, &str), to: (&str, &str)) -> Option<String> {
+/// The unified diff of two texts with these names; empty where nothing differs. `None` where they are too long. `fixed` are
+/// values that have the same name in both.
+pub fn unified(from: (&str, &str), to: (&str, &str), fixed: &[&str]) -> Option<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (from.1.lines().collect(), to.1.lines().collect());
-    let edits = pair_values(&old, &new, align(&old, &new)?);
+    let edits = pair_values(&old, &new, align(&old, &new)?, fixed);
     let mut out = String::new();
     for hunk in hunks(&edits) {
         if out.is_empty() {
@@ -91,9 +92,11 @@ fn align(old: &[&str], new: &[&str]) -> Option<Vec<Edit>> {
     Some(edits)
 }
 
-/// Pairs the values of aligned lines, one with one; lines whose values are paired otherwise become changes.
-fn pair_values(old: &[&str], new: &[&str], edits: Vec<Edit>) -> Vec<Edit> {
-    let (mut forth, mut back) = (HashMap::new(), HashMap::new());
+/// Pairs the values of aligned lines, one with one; lines whose values are paired otherwise become changes. Each of the
+/// `fixed` names is paired with itself.
+fn pair_values<'t>(old: &[&'t str], new: &[&'t str], edits: Vec<Edit>, fixed: &[&'t str]) -> Vec<Edit> {
+    let mut forth: HashMap<&str, &str> = fixed.iter().map(|&name| (name, name)).collect();
+    let mut back = forth.clone();
     let mut out = Vec::with_capacity(edits.len());
     for edit in edits {
         let Edit::Keep(i, j) = edit else {
@@ -102,7 +105,9 @@ fn pair_values(old: &[&str], new: &[&str], edits: Vec<Edit>) -> Vec<Edit> {
         };
         let (before, after) = (erase(old[i]).1, erase(new[j]).1);
         let pairs = || before.iter().copied().zip(after.iter().copied());
-        let fits = pairs().all(|(a, b)| *forth.get(a).unwrap_or(&b) == b && *back.get(b).unwrap_or(&a) == a);
+        let known = pairs().all(|(a, b)| *forth.get(a).unwrap_or(&b) == b && *back.get(b).unwrap_or(&a) == a);
+        // Names that are new here must be paired one with one within the line as well.
+        let fits = known && pairs().all(|(a, b)| pairs().all(|(c, d)| (a == c) == (b == d)));
         if fits {
             forth.extend(pairs());
             back.extend(pairs().map(|(a, b)| (b, a)));
@@ -171,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn diff(old: &str, new: &str) -> String {
-        unified(("a", old), ("b", new)).unwrap()
+        unified(("a", old), ("b", new), &[]).unwrap()
     }
 
     #[test]
@@ -199,6 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn one_value_does_not_stand_for_two_of_the_same_line() {
+        let diff = diff("%v2 = add %v0, %v0\n", "%v2 = add %v5, %v6\n");
+        assert!(
+            diff.contains("-%v2 = add %v0, %v0\n+%v2 = add %v5, %v6\n"),
+            "{diff}"
+        );
+    }
+
+    #[test]
+    fn parameters_stand_for_themselves() {
+        let (old, new) = ("%v2 = rope %v0, %pos\n", "%v2 = rope %v0, %seq\n");
+        let diff = unified(("a", old), ("b", new), &["pos", "seq"]).unwrap();
+        assert!(
+            diff.contains("-%v2 = rope %v0, %pos\n+%v2 = rope %v0, %seq\n"),
+            "{diff}"
+        );
+        assert_eq!(unified(("a", old), ("b", old), &["pos", "seq"]).unwrap(), "");
+    }
+
+    #[test]
     fn distant_changes_have_hunks_of_their_own() {
         let lines: Vec<String> = (0..20).map(|n| format!("line {n}\n")).collect();
         let old = lines.concat();
@@ -213,7 +238,7 @@ mod tests {
     #[test]
     fn texts_that_are_too_long_are_refused() {
         let long = "x\n".repeat(6000);
-        assert_eq!(unified(("a", &long), ("b", &long)), None);
+        assert_eq!(unified(("a", &long), ("b", &long), &[]), None);
     }
 
     proptest! {
@@ -221,7 +246,7 @@ mod tests {
         #[test]
         fn edits_make_one_text_of_the_other(old in "([abc]\n){0,12}", new in "([abc]\n){0,12}") {
             let (a, b): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-            let edits = pair_values(&a, &b, align(&a, &b).unwrap());
+            let edits = pair_values(&a, &b, align(&a, &b).unwrap(), &[]);
             let olds: Vec<usize> = edits.iter().filter_map(|e| match *e {
                 Edit::Keep(i, _) | Edit::Remove(i) => Some(i),
                 Edit::Add(_) => None,
@@ -234,7 +259,7 @@ mod tests {
             prop_assert_eq!(news, (0..b.len()).collect::<Vec<_>>());
             let kept_equal = edits.iter().all(|e| !matches!(*e, Edit::Keep(i, j) if a[i] != b[j]));
             prop_assert!(kept_equal);
-            prop_assert_eq!(unified(("a", &old), ("b", &new)).unwrap().is_empty(), old == new);
+            prop_assert_eq!(unified(("a", &old), ("b", &new), &[]).unwrap().is_empty(), old == new);
         }
     }
 }

@@ -102,7 +102,10 @@ pub fn difference(
         .split_once("..")
         .ok_or_else(|| CliError::input(format!("`{range}` is not A..B, as in graph..fuse-matmul")))?;
     let lasting = |point| Ok::<_, CliError>(text(&with_lasting_names(at(graph, point, false)?), layer));
-    let text = diff::unified((from, &lasting(from)?), (to, &lasting(to)?))
+    // A layer is shown without the line that declares the parameters.
+    let params = graph.params.iter();
+    let params: Vec<&str> = params.filter_map(|&v| graph.values[v].name.as_deref()).collect();
+    let text = diff::unified((from, &lasting(from)?), (to, &lasting(to)?), &params)
         .ok_or_else(|| CliError::input("the graphs are too long to compare; --layer N compares one layer"))?;
     Ok(match format {
         Format::Json => super::pretty(&json!({"from": from, "to": to, "diff": text})),
