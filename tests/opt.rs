@@ -153,6 +153,8 @@ fn what_can_not_be_interpreted_is_refused_in_a_line() {
     assert!(line.contains("999999"), "{line}");
     let line = refused(&["--interpret", "--tokens", "4294967295"]);
     assert!(line.contains("4294967295"), "{line}");
+    let line = refused(&["--interpret", "--tokens", ""]);
+    assert!(line.contains("no token ids"), "{line}");
     let line = refused(&["--passes", "dce", "--print-after", "cse"]);
     assert!(line.contains("`cse`"), "{line}");
 }

@@ -169,6 +169,29 @@ fn plans_of_one_model_share_its_weights() {
 }
 
 #[test]
+fn a_compiled_plan_can_be_read() {
+    let fixture = Fixture::new(Family::Gemma3);
+    let id = fixture.compile(&[])["plan"].as_str().unwrap().to_owned();
+    let inspect = |model: &str, stage: &str| {
+        let out = fixture.run(&["inspect", model, "--stage", stage]);
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
+    };
+    for stage in ["plan", "memory", "clif", "asm"] {
+        assert_eq!(inspect(&id, stage), inspect(fixture.model(), stage), "{stage}");
+    }
+    let (_, kernels) = inspect(fixture.model(), "kernels");
+    let bare: String = kernels
+        .lines()
+        .filter(|line| !line.starts_with("; tile"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(inspect(&id, "kernels"), (Some(0), bare));
+    for stage in ["gguf", "graph", "passes", "optimized"] {
+        assert_eq!(inspect(&id, stage).0, Some(2), "{stage}");
+    }
+}
+
+#[test]
 fn every_byte_that_is_not_what_was_written_is_found() {
     let fixture = Fixture::new(Family::Llama);
     fixture.compile(&[]);

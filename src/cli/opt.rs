@@ -109,6 +109,9 @@ impl Opt {
             Some(text) => parse_tokens(text)?,
             None => (0..TOKENS).collect(),
         };
+        if tokens.is_empty() {
+            return Err(CliError::input("--tokens has no token ids"));
+        }
         if let Some(token) = tokens.iter().find(|&&t| i32::try_from(t).is_err()) {
             return Err(CliError::input(format!("token {token} is in no vocabulary")));
         }

@@ -49,8 +49,16 @@ impl ModelArg {
         let bar = Bar::new();
         let progress = |progress| bar.show(progress);
         let plans = cache.as_ref().map(|cache| run.cache.plans(cache, &progress));
-        let source = Source::find(&self.model, cache.as_ref(), &mut super::progress::Progress::new())?;
-        Ok(source.load(options, plans.as_ref())?)
+        Ok(self.source(cache.as_ref())?.load(options, plans.as_ref())?)
+    }
+
+    /// What the name stands for; a name's file is fetched where it is not there yet.
+    pub fn source(&self, cache: Option<&Cache>) -> Result<Source, CliError> {
+        Ok(Source::find(
+            &self.model,
+            cache,
+            &mut super::progress::Progress::new(),
+        )?)
     }
 }
 

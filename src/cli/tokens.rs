@@ -3,8 +3,6 @@
 use super::args::{ModelArg, parse_tokens};
 use super::error::{CliError, read_text};
 use super::plans::CacheArgs;
-use super::progress::Progress;
-use crate::plans::Source;
 use clap::Args;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::json;
@@ -97,6 +95,6 @@ impl Detokenize {
 
 fn load(model: &ModelArg) -> Result<Arc<Tokenizer>, CliError> {
     let cache = CacheArgs::default().open(1)?;
-    let source = Source::find(&model.model, cache.as_ref(), &mut Progress::new())?;
+    let source = model.source(cache.as_ref())?;
     source.text(cache.as_ref())?.tokenizer.map_err(CliError::input)
 }

@@ -1,7 +1,7 @@
 //! Opens a compiled plan: checks its files, maps them, and makes an executable of them.
 
 use super::BUILD;
-use super::format::{CODE, PLAN, PlanData, TOKENIZER, WEIGHTS, WeightsData};
+use super::format::{CODE, KERNELS, PLAN, PlanData, TOKENIZER, WEIGHTS, WeightsData};
 use crate::build::{BuildError, BuildOptions, Built, cpu_features, cpu_options};
 use lathe_codegen_cpu::{Artifact, CpuExecutable, CpuFeatures, Error};
 use lathe_frontend::text::TextModel;
@@ -167,6 +167,21 @@ pub(super) fn text_of_entry(cache: &Cache, id: &str) -> Result<TextModel, BuildE
     let weights = cache.get(Kind::Weights, &data.weights)?;
     let weights = weights.ok_or_else(|| no_weights(&plan))?;
     Ok(open_text(&weights, &|bundle, name| cache.map(bundle, name))?)
+}
+
+/// The plan of a bundle with the bodies of its kernels, and the features that its code uses; for reading, not for running.
+pub(super) fn full_plan(bundle: &Bundle) -> Result<(Plan, CpuFeatures), CacheError> {
+    let data: PlanData = bundle.data()?;
+    let features = data
+        .features
+        .parse()
+        .map_err(|e| damaged(bundle, "manifest", e))?;
+    let text = bundle.read_text(PLAN)?;
+    // The kernels that follow the plan itself have no bodies.
+    let head = text.find("\nkernel ").map_or(text.as_str(), |at| &text[..=at]);
+    let text = head.to_owned() + &bundle.read_text(KERNELS)?;
+    let plan = parse::parse(&text).map_err(|e| damaged(bundle, KERNELS, e))?;
+    Ok((plan, features))
 }
 
 /// Checks that a plan that was named as such was compiled for what the options ask for.

@@ -3,9 +3,11 @@
 use super::{Plans, is_plan, open, portable};
 use crate::build::{BuildError, BuildOptions, Built, build};
 use crate::store::{self, StoreError};
+use lathe_codegen_cpu::CpuFeatures;
 use lathe_frontend::gguf::GgufFile;
 use lathe_frontend::text::TextModel;
-use lathe_runtime::cache::{Cache, Kind};
+use lathe_ir::plan::Plan;
+use lathe_runtime::cache::{Bundle, Cache, Kind};
 use std::path::{Path, PathBuf};
 
 /// What a model's name stands for.
@@ -84,6 +86,31 @@ impl Source {
             (Source::Cached(id), Some(cache)) => open::text_of_entry(cache, id),
             (Source::Cached(id), None) => Err(BuildError::NoPlan(id.clone())),
         }
+    }
+
+    /// The bundle of a compiled plan; `None` for a model's file.
+    fn bundle(&self, cache: Option<&Cache>) -> Result<Option<Bundle>, BuildError> {
+        match self {
+            Source::File(_) => Ok(None),
+            Source::Folder(folder) => Ok(Some(Bundle::open(folder, Kind::Plan)?)),
+            Source::Cached(id) => {
+                let bundle = cache
+                    .map(|cache| cache.get(Kind::Plan, id))
+                    .transpose()?
+                    .flatten();
+                bundle.ok_or_else(|| BuildError::NoPlan(id.clone())).map(Some)
+            }
+        }
+    }
+
+    /// A compiled plan for people to read, with the bodies of its kernels and the features that its code uses; `None` for a
+    /// model's file. It may be of another build or for another processor.
+    ///
+    /// # Errors
+    /// Where there is no such plan, or it is damaged.
+    pub fn plan(&self, cache: Option<&Cache>) -> Result<Option<(Plan, CpuFeatures)>, BuildError> {
+        let bundle = self.bundle(cache)?;
+        Ok(bundle.map(|bundle| open::full_plan(&bundle)).transpose()?)
     }
 
     /// The model, ready to run: by its compiled plan, or compiled in memory where there are no `plans`.

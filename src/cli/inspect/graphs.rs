@@ -96,12 +96,13 @@ pub fn difference(
     graph: &Graph,
     range: &str,
     layer: Option<u32>,
+    verify: bool,
     format: Format,
 ) -> Result<String, CliError> {
     let (from, to) = range
         .split_once("..")
         .ok_or_else(|| CliError::input(format!("`{range}` is not A..B, as in graph..fuse-matmul")))?;
-    let lasting = |point| Ok::<_, CliError>(text(&with_lasting_names(at(graph, point, false)?), layer));
+    let lasting = |point| Ok::<_, CliError>(text(&with_lasting_names(at(graph, point, verify)?), layer));
     // A layer is shown without the line that declares the parameters.
     let params = graph.params.iter();
     let params: Vec<&str> = params.filter_map(|&v| graph.values[v].name.as_deref()).collect();

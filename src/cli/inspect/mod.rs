@@ -16,8 +16,10 @@ use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, cpu_features, plan, plan_with_products};
 use clap::{Args, ValueEnum};
+use lathe_codegen_cpu::CpuFeatures;
 use lathe_frontend::gguf::GgufFile;
 use lathe_frontend::model::Model;
+use lathe_ir::plan::Plan;
 use std::io::Write;
 
 #[derive(Args, Debug)]
@@ -103,9 +105,13 @@ impl Inspect {
     pub fn run(&self) -> Result<(), CliError> {
         self.check()?;
         let options = self.run.build_options()?;
-        let text = match self.stage {
-            Stage::Gguf => self.gguf()?,
-            _ => self.text(&load(&self.model)?, &options)?,
+        let cache = self.run.cache.open(options.threads)?;
+        let source = self.model.source(cache.as_ref())?;
+        let compiled = source.plan(cache.as_ref())?;
+        let text = match (compiled, self.stage) {
+            (Some((plan, features)), _) => self.compiled(&plan, &features)?,
+            (None, Stage::Gguf) => self.gguf()?,
+            (None, _) => self.text(&load(&self.model)?, &options)?,
         };
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
@@ -138,7 +144,7 @@ impl Inspect {
     fn text(&self, model: &Model, options: &BuildOptions) -> Result<String, CliError> {
         let (format, layer, name) = (self.format, self.layer, self.kernel.as_deref());
         if let Some(range) = &self.diff {
-            return graphs::difference(&model.graph, range, layer, format);
+            return graphs::difference(&model.graph, range, layer, options.verify, format);
         }
         let graph_at =
             |point| graphs::formatted(&graphs::at(&model.graph, point, options.verify)?, layer, format);
@@ -147,27 +153,39 @@ impl Inspect {
             Stage::Graph => graph_at(self.after.as_deref().unwrap_or("graph")),
             Stage::Optimized => graph_at("optimized"),
             Stage::Passes => graphs::passes(&model.graph, format),
-            Stage::Kernels => plans::kernels(&plan_with_products(model, options)?, name, format),
-            Stage::Plan => {
-                let plan = plan(model, options)?;
-                Ok(match format {
-                    Format::Json => pretty(&plans::plan_json(&plan)),
-                    _ => plan.to_string(),
-                })
+            Stage::Kernels => {
+                let lowered = plan_with_products(model, options)?;
+                plans::kernels(&lowered.plan, &lowered.products, name, format)
             }
-            Stage::Memory => {
-                let plan = plan(model, options)?;
-                let map = memory::MemoryMap::new(&plan);
-                Ok(match format {
-                    Format::Json => pretty(&map.json()),
-                    _ => map.text(),
-                })
-            }
-            Stage::Clif | Stage::Asm => {
+            Stage::Plan | Stage::Memory | Stage::Clif | Stage::Asm => {
                 let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
-                let plan = plan(model, options)?;
-                plans::code(&plan, name, &features, self.stage == Stage::Clif, format)
+                self.of_plan(&plan(model, options)?, &features)
             }
         }
+    }
+
+    /// Stages of a plan that was compiled before: those after the graph.
+    fn compiled(&self, plan: &Plan, features: &CpuFeatures) -> Result<String, CliError> {
+        match self.stage {
+            Stage::Kernels => plans::kernels(plan, &[], self.kernel.as_deref(), self.format),
+            Stage::Plan | Stage::Memory | Stage::Clif | Stage::Asm => self.of_plan(plan, features),
+            Stage::Gguf | Stage::Graph | Stage::Passes | Stage::Optimized => Err(CliError::input(
+                "a compiled plan has no graph any more; it has the stages kernels, plan, memory, clif and asm",
+            )),
+        }
+    }
+
+    fn of_plan(&self, plan: &Plan, features: &CpuFeatures) -> Result<String, CliError> {
+        let json = self.format == Format::Json;
+        Ok(match self.stage {
+            Stage::Memory if json => pretty(&memory::MemoryMap::new(plan).json()),
+            Stage::Memory => memory::MemoryMap::new(plan).text(),
+            Stage::Clif | Stage::Asm => {
+                let clif = self.stage == Stage::Clif;
+                plans::code(plan, self.kernel.as_deref(), features, clif, self.format)?
+            }
+            _ if json => pretty(&plans::plan_json(plan)),
+            _ => plan.to_string(),
+        })
     }
 }

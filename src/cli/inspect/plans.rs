@@ -5,7 +5,7 @@ use crate::cli::error::CliError;
 use lathe_codegen_cpu::{CpuFeatures, OptLevel, kernel_text};
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::Plan;
-use lathe_passes::lower::{Lowered, LoweredProduct, MANY_ROWS, Source};
+use lathe_passes::lower::{LoweredProduct, MANY_ROWS, Source};
 use serde_json::{Value as Json, json};
 use std::fmt::Write;
 
@@ -30,10 +30,16 @@ fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> Result<Vec<&'p Kernel>, Cli
 }
 
 /// The kernels. JSON: `[{name, tile?: {rows, vectors, expand, prefetch, columns, source, cycles_one, cycles_many}, text}]`.
-pub fn kernels(lowered: &Lowered, name: Option<&str>, format: Format) -> Result<String, CliError> {
+/// Tiles are those of `products`, which a plan that was compiled before does not have.
+pub fn kernels(
+    plan: &Plan,
+    products: &[LoweredProduct],
+    name: Option<&str>,
+    format: Format,
+) -> Result<String, CliError> {
     let (mut text, mut list) = (String::new(), Vec::new());
-    for kernel in chosen(&lowered.plan, name)? {
-        let product = product_of(lowered, kernel);
+    for kernel in chosen(plan, name)? {
+        let product = product_of(plan, products, kernel);
         let mut entry = json!({"name": kernel.name, "text": kernel.to_string()});
         if let Some(product) = product {
             text += &format!("{}\n", shape_comment(product));
@@ -116,9 +122,12 @@ fn strings<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> Vec<Stri
 }
 
 /// The first product that a kernel computes, if it computes one.
-fn product_of<'l>(lowered: &'l Lowered, kernel: &Kernel) -> Option<&'l LoweredProduct> {
-    let plan = &lowered.plan;
-    lowered.products.iter().find(|product| {
+fn product_of<'l>(
+    plan: &Plan,
+    products: &'l [LoweredProduct],
+    kernel: &Kernel,
+) -> Option<&'l LoweredProduct> {
+    products.iter().find(|product| {
         let call = &plan.steps[product.step].calls[product.call];
         std::ptr::eq(&plan.kernels[call.kernel], kernel)
     })
