@@ -207,6 +207,23 @@ fn index_ops() {
     cases.push(op_case(&mut rng, "add", &two, |b, v| b.add(v[0], v[1])));
     cases.push(op_case(&mut rng, "sub", &two, |b, v| b.sub(v[0], v[1])));
     cases.push(op_case(&mut rng, "mul", &two, |b, v| b.mul(v[0], v[1])));
+    // A divisor of few bits and of many.
+    for by in [0, 40, 56] {
+        cases.push(op_case(&mut rng, &format!("div{by}"), &two, |b, v| {
+            let (zero, one, ones) = (b.index(0), b.index(1), b.index(i64::MAX));
+            let high = b.shl(v[0], 31);
+            let x = b.add(high, v[1]);
+            let x = b.and(x, ones);
+            let y = b.shl(v[1], 31);
+            let y = b.and(y, ones);
+            let y = b.sar(y, by);
+            let y = b.max(y, one);
+            let quotient = b.div(x, y);
+            let high = b.sar(quotient, 31);
+            let both = b.add(quotient, high);
+            b.max(both, zero)
+        }));
+    }
     cases.push(op_case(&mut rng, "min", &two, |b, v| b.min(v[0], v[1])));
     cases.push(op_case(&mut rng, "max", &two, |b, v| b.max(v[0], v[1])));
     cases.push(op_case(&mut rng, "and", &two, |b, v| b.and(v[0], v[1])));
@@ -470,7 +487,8 @@ fn stores() {
         let n = UNITS * usize::from(lanes);
         let floats = rng.f32_bytes(n);
         cases.push(store_case(&mut rng, Mem::F32, Ty::f32(lanes), floats.clone()));
-        cases.push(store_case(&mut rng, Mem::F16, Ty::f32(lanes), floats));
+        cases.push(store_case(&mut rng, Mem::F16, Ty::f32(lanes), floats.clone()));
+        cases.push(store_case(&mut rng, Mem::Bf16, Ty::f32(lanes), floats));
         let words = rng.bytes(4 * n);
         cases.push(store_case(&mut rng, Mem::I32, Ty::i32(lanes), words));
         let near: Vec<u8> = (0..n)
@@ -505,4 +523,20 @@ fn f16_stores_round_to_nearest_even() {
     }
     let case = store_case(&mut Rng::new(7), Mem::F16, Ty::f32(16), data);
     check(&[case], false);
+}
+
+/// As above for bf16: every boundary between two of them, and those to infinity.
+#[test]
+fn bf16_stores_round_to_nearest_even() {
+    let mut data = Vec::new();
+    for high in 0..0x7f80u32 {
+        let middle = high << 16 | 0x8000;
+        for bits in [high << 16, middle - 1, middle, middle + 1] {
+            data.extend((bits ^ u32::from(data.len() % 8 == 0) << 31).to_le_bytes());
+        }
+    }
+    for lanes in [1, 4, 8, 16] {
+        let case = store_case(&mut Rng::new(7), Mem::Bf16, Ty::f32(lanes), data.clone());
+        check(&[case], false);
+    }
 }

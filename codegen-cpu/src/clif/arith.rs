@@ -54,6 +54,7 @@ impl Lower<'_> {
                 (KOp::Sub, Elem::F32) => self.zip(args, |l, x, y| l.b.ins().fsub(x, y)),
                 (KOp::Mul, Elem::F32) => self.zip(args, |l, x, y| l.b.ins().fmul(x, y)),
                 (KOp::Div, Elem::F32) => self.zip(args, |l, x, y| l.b.ins().fdiv(x, y)),
+                (KOp::Div, Elem::I64) => self.zip(args, |l, x, y| l.b.ins().udiv(x, y)),
                 (KOp::Add, Elem::I32 | Elem::I64) => self.zip(args, |l, x, y| l.b.ins().iadd(x, y)),
                 (KOp::Sub, Elem::I32 | Elem::I64) => self.zip(args, |l, x, y| l.b.ins().isub(x, y)),
                 (KOp::Mul, Elem::I64) => vec![self.mul_index(args)],

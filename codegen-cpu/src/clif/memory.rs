@@ -181,7 +181,8 @@ impl Lower<'_> {
             }
             (Mem::U8, Elem::U8) | (Mem::I8, Elem::I8) => self.store_bytes(address, disp, &pieces, ty.lanes),
             (Mem::I8, Elem::I32) => self.store_saturated(address, disp, pieces, ty.lanes),
-            (Mem::F16, Elem::F32) => self.store_f16(address, disp, pieces, ty.lanes),
+            (Mem::F16, Elem::F32) => self.store_words(address, disp, pieces, ty.lanes, Self::f16_bits),
+            (Mem::Bf16, Elem::F32) => self.store_words(address, disp, pieces, ty.lanes, Self::bf16_bits),
             _ => return self.unsupported("store", ty),
         }
         Ok(())
@@ -227,9 +228,17 @@ impl Lower<'_> {
         self.store_bytes(address, disp, &bytes, lanes);
     }
 
-    fn store_f16(&mut self, address: Value, disp: i32, pieces: Pieces, lanes: u8) {
+    /// Stores f32 lanes as the 16 bits that `bits` makes of each, in 32-bit lanes.
+    fn store_words(
+        &mut self,
+        address: Value,
+        disp: i32,
+        pieces: Pieces,
+        lanes: u8,
+        bits: fn(&mut Self, Value) -> Value,
+    ) {
         let pieces = self.vectors(pieces, lanes);
-        let halves: Pieces = pieces.into_iter().map(|x| self.f16_bits(x)).collect();
+        let halves: Pieces = pieces.into_iter().map(|x| bits(self, x)).collect();
         let words: Pieces = halves
             .chunks(2)
             .map(|pair| self.b.ins().unarrow(pair[0], pair[pair.len() - 1]))
@@ -249,6 +258,19 @@ impl Lower<'_> {
             types::I32X4
         };
         vec![self.b.ins().splat(ty, pieces[0])]
+    }
+
+    /// The bf16 nearest to each f32 lane, ties to even, as bits in 32-bit lanes: half a unit of its last place is added,
+    /// less where the place is even.
+    fn bf16_bits(&mut self, x: Value) -> Value {
+        let bits = self.cast(types::I32X4, x);
+        let one = self.vconst32(types::I32X4, 1);
+        let parity = self.b.ins().ushr_imm_u(bits, 16);
+        let parity = self.b.ins().band(parity, one);
+        let rounding = self.vconst32(types::I32X4, 0x7fff);
+        let rounded = self.b.ins().iadd(bits, rounding);
+        let rounded = self.b.ins().iadd(rounded, parity);
+        self.b.ins().ushr_imm_u(rounded, 16)
     }
 
     /// The f16 nearest to each f32 lane, ties to even, as bits in 32-bit lanes. By integers: a normal result rounds by

@@ -17,7 +17,7 @@ pub(super) struct Allocation {
     pub(super) spills: usize,
 }
 
-/// Numbers of the general registers that are given out. rsp is the frame; rax and rdx belong to `MulHigh`.
+/// Numbers of the general registers that are given out. rsp is the frame; rax and rdx belong to `MulHigh` and `Div`.
 pub(super) const GPRS: [u8; 13] = [1, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 /// Rounds of spilling, far more than any kernel has taken.

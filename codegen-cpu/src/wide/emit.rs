@@ -382,6 +382,7 @@ impl Emitter<'_> {
                 self.push(compare);
                 take
             }
+            MOp::Div => return self.divide(dst, inst.src),
             MOp::MulHigh(shift) => return self.mul_high(dst, src, imm, shift),
             MOp::FromVec => return self.lowest_lane(dst, inst.src[0]),
             _ => return Ok(()),
@@ -404,6 +405,22 @@ impl Emitter<'_> {
             )?);
         }
         self.push(Instruction::with2(Code::Mov_r64_rm64, dst, Register::RDX)?);
+        Ok(())
+    }
+
+    fn divide(&mut self, dst: Register, src: [Src; 3]) -> Iced<()> {
+        let [Src::Reg(a), Src::Reg(b), _] = src else {
+            return Ok(());
+        };
+        let (a, b) = (self.gpr(a), self.gpr(b));
+        self.push(Instruction::with2(Code::Mov_r64_rm64, Register::RAX, a)?);
+        self.push(Instruction::with2(
+            Code::Xor_r32_rm32,
+            Register::EDX,
+            Register::EDX,
+        )?);
+        self.push(Instruction::with1(Code::Div_rm64, b)?);
+        self.push(Instruction::with2(Code::Mov_r64_rm64, dst, Register::RAX)?);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Selection of ops on indices: general registers, constants folded.
 
+use super::isa::Width;
 use super::mir::*;
 use super::select::{Select, Value};
 use crate::Error;
@@ -77,6 +78,13 @@ impl Select<'_> {
             }
             (KOp::Shl(by), _) => Value::Reg(self.tied(MOp::Shl, inst.args[0], Src::None, by.into())?),
             (KOp::Sar(by), _) => Value::Reg(self.tied(MOp::Sar, inst.args[0], Src::None, by.into())?),
+            (KOp::Div, _) => {
+                let (a, b) = (self.gpr_of(inst.args[0])?, self.gpr_of(inst.args[1])?);
+                let r = self.gpr();
+                let src = [Src::Reg(a), Src::Reg(b), Src::None];
+                self.emit_wide(MOp::Div, Width::X, Some(r), false, src, 0);
+                Value::Reg(r)
+            }
             (KOp::Sub | KOp::Mul | KOp::Min | KOp::Max | KOp::And | KOp::Or, _) => {
                 let op = match op {
                     KOp::Sub => MOp::Sub,
@@ -187,6 +195,7 @@ fn fold(op: KOp, args: &[Option<i64>]) -> Option<i64> {
         (KOp::Or, &[a, b]) => a | b,
         (KOp::Shl(by), &[a]) => a << by,
         (KOp::Sar(by), &[a]) => a >> by,
+        (KOp::Div, &[a, b]) if a >= 0 && b > 0 => a / b,
         (KOp::DivConst(n), &[a]) => a.div_euclid(n),
         (KOp::RemConst(n), &[a]) => a.rem_euclid(n),
         _ => return None,

@@ -212,6 +212,9 @@ vector_ops! {
     /// i32 to i8, saturating, to memory or a register.
     StoreSdb: INVALID, INVALID,
         EVEX_Vpmovsdb_xmmm32_k1z_xmm, EVEX_Vpmovsdb_xmmm64_k1z_ymm, EVEX_Vpmovsdb_xmmm128_k1z_zmm;
+    /// i32 to i16, saturating, to memory.
+    StoreSdw: INVALID, INVALID,
+        EVEX_Vpmovsdw_xmmm64_k1z_xmm, EVEX_Vpmovsdw_xmmm128_k1z_ymm, EVEX_Vpmovsdw_ymmm256_k1z_zmm;
     /// f32 comparison: to lanes of ones (VEX), to k1 (EVEX).
     CmpPs: VEX_Vcmpps_xmm_xmm_xmmm128_imm8, VEX_Vcmpps_ymm_ymm_ymmm256_imm8,
         EVEX_Vcmpps_kr_k1_xmm_xmmm128b32_imm8, EVEX_Vcmpps_kr_k1_ymm_ymmm256b32_imm8, EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae;

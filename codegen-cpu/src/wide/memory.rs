@@ -79,6 +79,7 @@ impl Select<'_> {
                 self.put(VOp::StoreW, Width::X, half, at, 0);
             }
             (Mem::F16, Elem::F32, _) => self.put(VOp::StorePh, width, r, at, 0),
+            (Mem::Bf16, Elem::F32, lanes) => self.store_bf16(r, lanes, width, at),
             (Mem::I8, Elem::I32, lanes) => self.store_saturated(r, lanes, width, at),
             (Mem::U8, Elem::U8, lanes) => self.store_bytes(r, lanes, width, at),
             _ => return Err(self.unsupported("store", ty)),
@@ -106,19 +107,44 @@ impl Select<'_> {
         }
     }
 
-    fn store_saturated(&mut self, r: VReg, lanes: u8, width: Width, at: MemRef) {
-        if self.level == Level::Avx512 && lanes > 1 {
-            return self.put(VOp::StoreSdb, width, r, at, 0);
+    /// The nearest bf16, ties to even: half a unit of its last place is added, less where the place is even. Shifts let
+    /// signs in, so that the words do not saturate.
+    fn store_bf16(&mut self, r: VReg, lanes: u8, width: Width, at: MemRef) {
+        let place = self.v1(VOp::SrlD, width, Src::Reg(r), 16);
+        let one = Src::Reg(self.constant(1));
+        let parity = self.v2(VOp::And, width, place, one);
+        let half = Src::Reg(self.constant(0x7fff));
+        let rounded = self.v2(VOp::AddD, width, r, half);
+        let rounded = self.v2(VOp::AddD, width, rounded, Src::Reg(parity));
+        let words = self.v1(VOp::SraD, width, Src::Reg(rounded), 16);
+        match (lanes, self.level) {
+            (1, _) => self.put(VOp::StoreW, Width::X, words, at, 0),
+            (_, Level::Avx512) => self.put(VOp::StoreSdw, width, words, at, 0),
+            _ => {
+                let packed = self.pack_words(words, lanes);
+                self.store_bytes(packed, 2 * lanes, Width::X, at);
+            }
         }
+    }
+
+    /// Four or eight i32 as i16, saturating.
+    fn pack_words(&mut self, r: VReg, lanes: u8) -> VReg {
         let high = if lanes == 8 {
             let high = self.vreg(Class::Vec, Width::X);
             let src = [Src::Reg(r), Src::None, Src::None];
-            self.emit_wide(MOp::V(VOp::Extract128), width, Some(high), false, src, 1);
+            self.emit_wide(MOp::V(VOp::Extract128), Width::Y, Some(high), false, src, 1);
             high
         } else {
             r
         };
-        let words = self.v2(VOp::PackSsDw, Width::X, r, Src::Reg(high));
+        self.v2(VOp::PackSsDw, Width::X, r, Src::Reg(high))
+    }
+
+    fn store_saturated(&mut self, r: VReg, lanes: u8, width: Width, at: MemRef) {
+        if self.level == Level::Avx512 && lanes > 1 {
+            return self.put(VOp::StoreSdb, width, r, at, 0);
+        }
+        let words = self.pack_words(r, lanes);
         let bytes = self.v2(VOp::PackSsWb, Width::X, words, Src::Reg(words));
         self.store_bytes(bytes, lanes, Width::X, at);
     }

@@ -159,6 +159,8 @@ pub(super) enum MOp {
     Min,
     /// The greater of dst and source.
     Max,
+    /// The first source divided by the second (unsigned).
+    Div,
     /// The high 64 bits of source times the immediate (unsigned), shifted right by the number.
     MulHigh(u8),
     /// A vector register's lowest 32 bits, sign-extended.

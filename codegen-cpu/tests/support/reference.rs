@@ -106,6 +106,7 @@ fn binary(op: KOp, elem: Elem, x: u64, y: u64) -> u64 {
                 KOp::Add | KOp::ReduceAdd => x.wrapping_add(y),
                 KOp::Sub => x.wrapping_sub(y),
                 KOp::Mul => x.wrapping_mul(y),
+                KOp::Div => x / y,
                 KOp::Min => x.min(y),
                 KOp::Max | KOp::ReduceMax => x.max(y),
                 KOp::And => x & y,
@@ -335,6 +336,7 @@ impl Machine<'_, '_> {
             let bits = match mem {
                 Mem::I8 => int(lane).clamp(-128, 127) as u32,
                 Mem::F16 => half::f16::from_f32(float(lane)).to_bits().into(),
+                Mem::Bf16 => half::bf16::from_f32(float(lane)).to_bits().into(),
                 _ => lane as u32,
             };
             self.bytes(buf, start + (i * size) as i64, size)?

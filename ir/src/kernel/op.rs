@@ -124,7 +124,7 @@ pub enum Mem {
     F32,
     /// Half precision, as `f32`; stores round to nearest even. Infinities and NaNs are not supported.
     F16,
-    /// bfloat16, as `f32`; stores are not supported.
+    /// bfloat16, as `f32`; stores round to nearest even, and to infinity beyond the range. NaNs are not stored.
     Bf16,
 }
 
@@ -244,7 +244,7 @@ pub enum KOp {
     Sub,
     /// Product.
     Mul,
-    /// Quotient; f32 only.
+    /// Quotient: of f32; or of indices, rounded down (dividend not negative, divisor positive).
     Div,
     /// Quotient of indices by a positive constant, rounded down; operand not negative.
     DivConst(i64),

@@ -281,7 +281,7 @@ fn types(op: KOp, a: &[Ty], r: &[Ty]) -> bool {
         KOp::Iota => is(r[0], &[I32]),
         KOp::Add | KOp::Sub | KOp::Mul => same(2) && is(r[0], &[I32, I64, F32]),
         KOp::Min | KOp::Max => same(2) && is(r[0], &[I32, I64, F32]),
-        KOp::Div => same(2) && is(r[0], &[F32]),
+        KOp::Div => same(2) && is(r[0], &[I64, F32]),
         KOp::DivConst(n) | KOp::RemConst(n) => same(1) && r[0] == Ty::INDEX && n > 0,
         KOp::And => same(2) && is(r[0], &[I32, I64]),
         KOp::Or => same(2) && is(r[0], &[I32, I64, U8]),
@@ -351,7 +351,6 @@ fn stores(mem: Mem, ty: Ty) -> bool {
     match mem {
         Mem::I8 | Mem::I32 => ty.elem == Elem::I32,
         Mem::U8 => ty.elem == Elem::U8,
-        Mem::F32 | Mem::F16 => ty.elem == Elem::F32,
-        Mem::Bf16 => false,
+        Mem::F32 | Mem::F16 | Mem::Bf16 => ty.elem == Elem::F32,
     }
 }

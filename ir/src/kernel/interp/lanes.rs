@@ -89,6 +89,15 @@ fn not_negative(x: u64) -> Result<i64, Fault> {
     }
 }
 
+/// The quotient of indices.
+pub(super) fn quotient(x: u64, y: u64) -> Result<u64, Fault> {
+    let (x, y) = (not_negative(x)?, y as i64);
+    if y <= 0 {
+        return Err(Fault::Operand(format!("of {x} by {y}, which is not positive")));
+    }
+    Ok((x / y) as u64)
+}
+
 /// Ops of two operands with elements `elem`.
 pub(super) fn binary(op: KOp, elem: Elem, x: u64, y: u64) -> u64 {
     match elem {

@@ -112,6 +112,13 @@ fn narrow(mem: Mem, lane: u32) -> Result<u32, Fault> {
             }
             u32::from(stored.to_bits())
         }
+        Mem::Bf16 => {
+            let x = f32::from_bits(lane);
+            if x.is_nan() {
+                return Err(Fault::Operand("of a NaN as bf16".to_owned()));
+            }
+            u32::from(bf16::from_f32(x).to_bits())
+        }
         _ => lane,
     })
 }

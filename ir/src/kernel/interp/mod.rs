@@ -344,6 +344,9 @@ impl Machine<'_, '_> {
                 for i in 0..to.len() {
                     self.lanes[to.start + i] = match inst.args.len() {
                         1 => lanes::unary(op, elem, self.lanes[x + i])?,
+                        2 if op == KOp::Div && elem == Elem::I64 => {
+                            lanes::quotient(self.lanes[x + i], self.lanes[y + i])?
+                        }
                         2 => lanes::binary(op, elem, self.lanes[x + i], self.lanes[y + i]),
                         _ => lanes::ternary(op, self.lanes[x + i], self.lanes[y + i], self.lanes[z + i])?,
                     };

@@ -47,6 +47,16 @@ fn stores_narrow() {
     assert_eq!(stored, Ok(halves.iter().flat_map(|h| h.to_le_bytes()).collect()));
     let stored = pass(Mem::F32, Ty::F32, Mem::F16, bytes_of_floats(&[65520.0]));
     assert!(stored.is_err_and(|e| e.to_string().contains("`store` of 65520 as f16")));
+    let stored = pass(
+        Mem::F32,
+        Ty::f32(4),
+        Mem::Bf16,
+        bytes_of_floats(&[1.003_906_2, 1.011_718_8, -1e-45, f32::MAX]),
+    );
+    let halves = [0x3f80u16, 0x3f82, 0x8000, 0x7f80];
+    assert_eq!(stored, Ok(halves.iter().flat_map(|h| h.to_le_bytes()).collect()));
+    let stored = pass(Mem::F32, Ty::F32, Mem::Bf16, bytes_of_floats(&[f32::NAN]));
+    assert!(stored.is_err_and(|e| e.to_string().contains("`store` of a NaN as bf16")));
     let loaded = pass(Mem::F16, Ty::F32, Mem::F32, vec![0x00, 0x7c]);
     assert!(loaded.is_err_and(|e| e.to_string().contains("`load` of the f16 inf")));
 }

@@ -200,6 +200,14 @@ fn index_arithmetic() {
     assert_eq!(of_indices(&[29], &|b, a| b.rem_const(a[0], 10)), Ok(9));
     let divided = of_indices(&[-1], &|b, a| b.div_const(a[0], 10));
     assert_eq!(fault(divided), "div_const of -1, which is negative");
+    assert_eq!(of_indices(&[29, 10], &|b, a| b.div(a[0], a[1])), Ok(2));
+    for (a, b, what) in [
+        (-1, 2, "div of -1, which is negative"),
+        (29, 0, "div of 29 by 0, which is not positive"),
+        (29, -3, "div of 29 by -3, which is not positive"),
+    ] {
+        assert_eq!(fault(of_indices(&[a, b], &|b, a| b.div(a[0], a[1]))), what);
+    }
     let rest = of_indices(&[-1], &|b, a| b.rem_const(a[0], 10));
     assert_eq!(fault(rest), "rem_const of -1, which is negative");
 }

@@ -95,7 +95,7 @@ fn types_of_operands() {
         "%20 = load.i8 $x[%0] : i64",
         "%20 = load_splat.i32 $x[%0] : i64",
         "%20 = load_splat.u8 $x[%0] : u8",
-        "store.bf16 $y[%0], %12",
+        "store.bf16 $y[%0], %15",
         "store.i8 $y[%0], %14",
         "store.i32 $y[%0], %0",
         "store.f32 $y[%11], %12",
