@@ -179,6 +179,8 @@ pub(super) struct Bound {
     pub(super) scalars: Vec<i64>,
     /// Units that each thread runs of each call in the present step: `[call][thread]`.
     pub(super) units: Vec<Range<i64>>,
+    /// Whether any call of a step has units in the present step.
+    pub(super) active: Vec<bool>,
     threads: usize,
     sizes: Option<Sizes>,
 }
@@ -193,6 +195,7 @@ impl Bound {
             counts: Vec::new(),
             scalars: Vec::new(),
             units: Vec::new(),
+            active: vec![false; plan.steps.len()],
             threads,
             sizes: None,
         };
@@ -231,8 +234,9 @@ impl Bound {
         for (scalar, &count) in self.scalars.iter_mut().zip(&self.counts) {
             *scalar = sizes.of(count) as i64;
         }
-        for step in &self.steps {
+        for (step, active) in self.steps.iter().zip(&mut self.active) {
             let calls = &self.calls[step.clone()];
+            *active = calls.iter().any(|call| sizes.of(call.units) > 0);
             let split = Split::new(calls.iter().map(|c| (sizes.of(c.units), c.cost)), self.threads);
             let mut before = 0;
             for (index, call) in step.clone().zip(calls) {

@@ -413,9 +413,12 @@ fn fill_rows(angles: &RopeAngles, table: *mut u8, positions: &[u32], team: &Team
     }
 }
 
-/// Runs this thread's units of every step; threads meet after each.
+/// Runs this thread's units of every step that has any; threads meet after each.
 fn run_steps(bound: &Bound, kernels: &CompiledKernels, scratch: *mut u8, profile: &Profile, team: &Team) {
     for (number, calls) in bound.steps.iter().enumerate() {
+        if !bound.active[number] {
+            continue;
+        }
         let start = profile.start(team.thread);
         for index in calls.clone() {
             let units = bound.units[index * team.threads + team.thread].clone();

@@ -251,32 +251,86 @@ pub enum Input {
     BlockTables,
 }
 
-/// A count that may depend on the batch: `times`, or `times · sym`.
+/// A count that may depend on the batch: `times`, `times · sym`, and either of them times what a [`Split`] makes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Count {
     /// The factor.
     pub times: u64,
     /// The symbol, if any.
     pub sym: Option<Sym>,
+    /// Pieces or merges of a split context, if any.
+    pub split: Option<Split>,
 }
 
 impl Count {
     /// A constant.
     pub fn constant(n: u64) -> Count {
-        Count { times: n, sym: None }
+        Count {
+            times: n,
+            sym: None,
+            split: None,
+        }
     }
 
     /// `n · sym`.
     pub fn per(sym: Sym, n: u64) -> Count {
         Count {
-            times: n,
             sym: Some(sym),
+            ..Count::constant(n)
         }
     }
 
-    /// The value where the symbol has `value`.
-    pub fn at(self, value: impl FnOnce(Sym) -> u64) -> u64 {
-        self.times * self.sym.map_or(1, value)
+    /// The same times what `split` makes.
+    pub fn times(self, split: Split) -> Count {
+        Count {
+            split: Some(split),
+            ..self
+        }
+    }
+
+    /// The value where symbols have `value`.
+    pub fn at(self, value: impl Fn(Sym) -> u64) -> u64 {
+        let split = self.split.map_or(1, |split| split.at(&value));
+        self.times * self.sym.map_or(1, value) * split
+    }
+}
+
+/// Into how many pieces work over the context is cut, so that threads can share it where a step has few rows. It bounds
+/// who does what, and no result: kernels cut sums at places that do not depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Split {
+    /// What is counted.
+    pub what: SplitCount,
+    /// Positions of a piece, at least 1.
+    pub of: u32,
+    /// Most pieces, at least 1.
+    pub most: u32,
+    /// Steps of more rows are not split.
+    pub rows: u32,
+}
+
+/// What a [`Split`] counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SplitCount {
+    /// Pieces: 1 where nothing is split.
+    Pieces,
+    /// 1 where there is more than one piece to merge, else 0.
+    Merges,
+}
+
+impl Split {
+    /// What it makes where symbols have `value`.
+    pub fn at(self, value: impl Fn(Sym) -> u64) -> u64 {
+        let pieces = if value(Sym::Tokens) > u64::from(self.rows) {
+            1
+        } else {
+            let all = value(Sym::Ctx).div_ceil(u64::from(self.of.max(1)));
+            all.clamp(1, u64::from(self.most.max(1)))
+        };
+        match self.what {
+            SplitCount::Pieces => pieces,
+            SplitCount::Merges => u64::from(pieces > 1),
+        }
     }
 }
 

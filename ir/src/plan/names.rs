@@ -19,9 +19,33 @@ impl Display for Arg {
 impl Display for Count {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.sym, self.times) {
-            (None, n) => write!(f, "{n}"),
-            (Some(sym), 1) => f.write_str(sym.keyword()),
-            (Some(sym), n) => write!(f, "{}*{n}", sym.keyword()),
+            (None, n) => write!(f, "{n}")?,
+            (Some(sym), 1) => f.write_str(sym.keyword())?,
+            (Some(sym), n) => write!(f, "{}*{n}", sym.keyword())?,
+        }
+        match self.split {
+            Some(split) => write!(f, "*{split}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Split {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Split { what, of, most, rows } = self;
+        write!(f, "{}(of={of}, most={most}, rows={rows})", what.keyword())
+    }
+}
+
+impl SplitCount {
+    /// Every kind.
+    pub const ALL: [SplitCount; 2] = [SplitCount::Pieces, SplitCount::Merges];
+
+    /// The name in the text form.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            SplitCount::Pieces => "pieces",
+            SplitCount::Merges => "merges",
         }
     }
 }

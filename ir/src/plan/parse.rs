@@ -402,15 +402,44 @@ impl<'t> Parser<'t> {
         let Token::Word(w) = &self.token else {
             return self.expected("a count");
         };
-        let Some(sym) = Sym::ALL.into_iter().find(|s| s.keyword() == w) else {
-            return Ok(Count::constant(self.number()?));
+        let mut count = Count::constant(1);
+        match Sym::ALL.into_iter().find(|s| s.keyword() == w) {
+            Some(sym) => {
+                self.take()?;
+                count.sym = Some(sym);
+            }
+            None => count.times = self.number()?,
+        }
+        let mut has_number = count.sym.is_none();
+        while count.split.is_none() && self.at_mark('*') {
+            self.take()?;
+            count.split = self.split()?;
+            match (count.split, has_number) {
+                (Some(_), _) => {}
+                (None, true) => return self.expected("`pieces` or `merges`"),
+                (None, false) => {
+                    count.times = self.number()?;
+                    has_number = true;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// `pieces(…)` or `merges(…)`, where the current word is one of them.
+    fn split(&mut self) -> Result<Option<Split>, ParseError> {
+        let Some(what) = SplitCount::ALL.into_iter().find(|s| self.at_word(s.keyword())) else {
+            return Ok(None);
         };
         self.take()?;
-        if !self.at_mark('*') {
-            return Ok(Count::per(sym, 1));
-        }
-        self.take()?;
-        Ok(Count::per(sym, self.number()?))
+        self.mark('(')?;
+        let of = self.field("of")?;
+        self.mark(',')?;
+        let most = self.field("most")?;
+        self.mark(',')?;
+        let rows = self.field("rows")?;
+        self.mark(')')?;
+        Ok(Some(Split { what, of, most, rows }))
     }
 
     /// Items between two marks, with commas.

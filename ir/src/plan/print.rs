@@ -19,7 +19,8 @@
 //! kernel @linear.q4_1.576x576 …
 //! ```
 //!
-//! The brackets hold the scalars; a count is a number, a symbol, or `symbol*number`. Declarations of a kind are numbered
+//! The brackets hold the scalars; a count is a number, a symbol, or `symbol*number`, and each of them may be
+//! multiplied by `pieces(of=256, most=8, rows=16)` or `merges(…)`: see [`Split`]. Declarations of a kind are numbered
 //! from 0. Calls name kernels as the kernels that follow do, in order of their ids. Names of weights and kernels with
 //! other characters than letters, digits and `._-+/` stand in quotes. Floats have the fewest digits that read back.
 

@@ -267,6 +267,57 @@ fn calls_fit_their_kernels() {
         |p| p.steps[1].calls[1].units = huge,
         &format!("{at}: units: {} times 4 overflows", u64::MAX / 4),
     );
+    let split = |of, most| Split {
+        what: SplitCount::Pieces,
+        of,
+        most,
+        rows: 2,
+    };
+    let split_units = |split| Count::per(Sym::Tokens, 1 << 30).times(split);
+    breaks(
+        |p| p.steps[1].calls[1].units = split_units(split(32, u32::MAX)),
+        &format!(
+            "{at}: units: {} times {} overflows",
+            1 << 30,
+            4 * u64::from(u32::MAX)
+        ),
+    );
+    for none in [split(0, 1), split(1, 0)] {
+        breaks(
+            |p| p.steps[1].calls[1].units = split_units(none),
+            &format!("{at}: units: pieces of no positions, or none at most"),
+        );
+    }
+}
+
+#[test]
+fn splits_count_pieces_and_merges() {
+    let split = Split {
+        what: SplitCount::Pieces,
+        of: 100,
+        most: 3,
+        rows: 16,
+    };
+    let merges = Split {
+        what: SplitCount::Merges,
+        ..split
+    };
+    // (rows, context, pieces)
+    for (rows, context, pieces) in [
+        (1, 1, 1),
+        (1, 100, 1),
+        (1, 101, 2),
+        (16, 300, 3),
+        (16, 999, 3),
+        (17, 999, 1),
+    ] {
+        let sizes = |sym| if sym == Sym::Tokens { rows } else { context };
+        let units = Count::per(Sym::Tokens, 5);
+        assert_eq!(units.times(split).at(sizes), 5 * rows * pieces);
+        let merged = if pieces > 1 { 5 * rows } else { 0 };
+        assert_eq!(units.times(merges).at(sizes), merged);
+        assert_eq!(Count::constant(1).times(split).at(sizes), pieces);
+    }
 }
 
 #[test]

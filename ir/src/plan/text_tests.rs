@@ -130,7 +130,11 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn count() -> impl Strategy<Value = Count> {
-    (any::<u64>(), prop::option::of(select(&Sym::ALL[..]))).prop_map(|(times, sym)| Count { times, sym })
+    let what = select(&SplitCount::ALL[..]);
+    let split = (what, any::<u32>(), any::<u32>(), any::<u32>());
+    let split = split.prop_map(|(what, of, most, rows)| Split { what, of, most, rows });
+    let sym = prop::option::of(select(&Sym::ALL[..]));
+    (any::<u64>(), sym, prop::option::of(split)).prop_map(|(times, sym, split)| Count { times, sym, split })
 }
 
 fn arg() -> impl Strategy<Value = Arg> {

@@ -10,7 +10,7 @@
 //! - **ropes**: `dims` is even and positive, and every number is finite;
 //! - **KV**: a layer that a call names exists, with heads, elements, and a size that fits;
 //! - **calls**: every id exists; a call has one argument a buffer and one scalar an index parameter of its kernel; units
-//!   and scalars fit in an i64 at the symbols' bounds; the cost is positive;
+//!   and scalars fit in an i64 at the symbols' bounds; a split has positive `of` and `most`; the cost is positive;
 //! - **access**: only buffers and KV are written. What a call of a step writes is named by nothing else in that step:
 //!   by no other call, and not twice by the call itself;
 //! - **time**: a buffer lives from the first step that writes it to the last that names it; the logits live on. It is
@@ -219,12 +219,14 @@ impl<'p> Verifier<'p> {
 
     fn count(&mut self, at: &str, what: &str, count: Count) {
         let bound = count.sym.map_or(1, |sym| u64::from(self.plan.limits.bound(sym)));
-        let fits = count
-            .times
-            .checked_mul(bound)
-            .is_some_and(|n| i64::try_from(n).is_ok());
-        if !fits {
+        let pieces = count.split.map_or(1, |split| u64::from(split.most));
+        let most = count.times.checked_mul(bound).and_then(|n| n.checked_mul(pieces));
+        if most.is_none_or(|n| i64::try_from(n).is_err()) {
+            let bound = bound.saturating_mul(pieces);
             self.error(at, format!("{what}: {} times {bound} overflows", count.times));
+        }
+        if count.split.is_some_and(|s| s.of == 0 || s.most == 0) {
+            self.error(at, format!("{what}: pieces of no positions, or none at most"));
         }
     }
 

@@ -9,7 +9,7 @@
 //! by the same code with a tile of one row. A slot's state takes the same float operations in both, so that the bits of
 //! a row do not depend on its neighbours: see [`super::attention_block`] for what a block that a row can't see does.
 
-use super::attention_tile::{Buffers, Place, Span, Tile};
+use super::attention_tile::{Buffers, Piece, Place, Span, Tile};
 use lathe_ir::kernel::{Cmp, Kernel, KernelBuilder, Mem, Ty, Val};
 use lathe_ir::layout::{KvLayout, KvType};
 use lathe_ir::plan::KV_BLOCK;
@@ -22,6 +22,9 @@ const MOST_SLOTS: u32 = 32;
 /// Most bytes of queries and sums of a tile of more than one row: with a block of keys or values they should stay in the
 /// first-level cache.
 const MOST_STATE: u32 = 32 << 10;
+
+/// Positions of a segment: sums over positions are cut there, whoever adds them up. A multiple of the block.
+pub const SEGMENT: u32 = 256;
 
 /// Attention of `heads` query heads that share `kv_heads`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +49,8 @@ pub struct AttentionKernel {
     pub window: u32,
     /// Entries of a row of the block tables.
     pub blocks_per_seq: u32,
+    /// Positions of a segment, a multiple of [`KV_BLOCK`].
+    pub segment: u32,
     /// Vector width.
     pub lanes: u8,
 }
@@ -103,15 +108,23 @@ impl AttentionKernel {
             .unwrap_or(1)
     }
 
-    /// Buffers: q, k, v, positions, seqs, tables, out. Scalar: the number of rows. Units: rows times
-    /// [`AttentionKernel::units_per_row`].
-    ///
-    /// Each tile has as many units as it has rows and tiles of heads. Where its rows belong to one sequence, the first
-    /// unit of each tile of heads does the work of all and the others none; else each does a row. Rows after the last
-    /// whole tile are done one by one.
-    pub fn build(self) -> Kernel {
-        let mut b = KernelBuilder::new(format!(
-            "attention.{}.h{}.kv{}.d{}.t{}x{}.s{:e}.c{:e}.win{}.n{}.w{}",
+    /// Segments of the longest context.
+    pub fn segments(&self) -> u32 {
+        (self.blocks_per_seq * KV_BLOCK).div_ceil(self.segment)
+    }
+
+    /// Most segments that a row sees some of.
+    pub fn segments_of_row(&self) -> u32 {
+        match self.window {
+            0 => self.segments(),
+            window => self.segments().min((window - 1).div_ceil(self.segment) + 1),
+        }
+    }
+
+    /// What kernels of this shape have in their names.
+    pub fn shape_name(&self) -> String {
+        format!(
+            "{}.h{}.kv{}.d{}.t{}x{}.s{:e}.c{:e}.win{}.n{}.seg{}.w{}",
             self.ty,
             self.heads,
             self.kv_heads,
@@ -122,13 +135,28 @@ impl AttentionKernel {
             self.cap,
             self.window,
             self.blocks_per_seq,
+            self.segment,
             self.lanes
-        ));
-        let bufs = Buffers::declare(&mut b);
+        )
+    }
+
+    /// Buffers: q, k, v, positions, seqs, tables, out. Scalar: the number of rows. Units: rows times
+    /// [`AttentionKernel::units_per_row`]. Where contexts have several segments, also a buffer for states of segments
+    /// ([`super::attention_merge::Parts`]) and the number of pieces that the work of each unit is cut into, which there are
+    /// so many times the units for. With one piece units give results; with more, states for
+    /// [`AttentionKernel::build_merge`].
+    ///
+    /// Each tile has as many units as it has rows and tiles of heads. Where its rows belong to one sequence, the first
+    /// unit of each tile of heads does the work of all and the others none; else each does a row. Rows after the last
+    /// whole tile are done one by one.
+    pub fn build(self) -> Kernel {
+        let mut b = KernelBuilder::new(format!("attention.{}", self.shape_name()));
+        let bufs = Buffers::declare(&mut b, self.segments());
         let rows = b.scalar("rows");
         let many = Tile::new(self, self.rows);
         let scratch = b.scratch(many.scratch_bytes());
-        let place = self.unit_place(&mut b, rows);
+        let (unit, piece) = self.unit_piece(&mut b);
+        let place = self.unit_place(&mut b, unit, rows);
         let span = self.span(&mut b, &bufs, &place);
         let shared = self.is_shared(&mut b, &place, &span);
         let one = b.index(1);
@@ -142,7 +170,7 @@ impl AttentionKernel {
                     row: place.tile_row,
                     head: place.head,
                 };
-                let tile = |b: &mut KernelBuilder| many.emit(b, bufs, scratch, place_of_tile, span);
+                let tile = |b: &mut KernelBuilder| many.emit(b, bufs, scratch, (place_of_tile, span), piece);
                 b.if_else(Cmp::Eq, place.member, zero, tile, |_| {});
             },
             |b| {
@@ -151,16 +179,28 @@ impl AttentionKernel {
                     head: place.head,
                 };
                 let span = Span::of_row(b, &bufs, alone.row);
-                Tile::new(self, 1).emit(b, bufs, scratch, alone, span);
+                Tile::new(self, 1).emit(b, bufs, scratch, (alone, span), piece);
             },
         );
         b.finish()
     }
 
-    /// Which rows and heads the unit may work on.
-    fn unit_place(&self, b: &mut KernelBuilder, rows: Val) -> UnitPlace {
-        let (per_row, tile_rows) = (i64::from(self.units_per_row()), i64::from(self.rows));
+    /// The number of the unit among those that are not cut into pieces, and which piece of that it is.
+    fn unit_piece(&self, b: &mut KernelBuilder) -> (Val, Option<Piece>) {
         let unit = b.unit();
+        if self.segments() == 1 {
+            return (unit, None);
+        }
+        let of = b.scalar("pieces");
+        let whole = b.div(unit, of);
+        let before = b.mul(whole, of);
+        let number = b.sub(unit, before);
+        (whole, Some(Piece { number, of }))
+    }
+
+    /// Which rows and heads the unit may work on.
+    fn unit_place(&self, b: &mut KernelBuilder, unit: Val, rows: Val) -> UnitPlace {
+        let (per_row, tile_rows) = (i64::from(self.units_per_row()), i64::from(self.rows));
         let tiles = b.div_const(rows, tile_rows);
         let in_tiles = b.mul_const(tiles, tile_rows * per_row);
         let left = b.sub(in_tiles, unit);
@@ -231,14 +271,14 @@ impl AttentionKernel {
 }
 
 /// 1 where an index is positive, else 0.
-fn bit(b: &mut KernelBuilder, v: Val) -> Val {
+pub fn bit(b: &mut KernelBuilder, v: Val) -> Val {
     let (zero, one) = (b.index(0), b.index(1));
     let v = b.max(v, zero);
     b.min(v, one)
 }
 
 /// `then` where `bit` is 1, `otherwise` where it is 0.
-fn choose(b: &mut KernelBuilder, bit: Val, then: Val, otherwise: Val) -> Val {
+pub fn choose(b: &mut KernelBuilder, bit: Val, then: Val, otherwise: Val) -> Val {
     let by = b.sub(then, otherwise);
     let by = b.mul(bit, by);
     b.add(otherwise, by)

@@ -337,12 +337,12 @@ impl Tile {
             &[],
             |b, slot4, _| {
                 let part = |array: u32| at(scratch, slot4).plus(array as i32);
-                let old = b.load(Mem::F32, part(s.peak), Ty::f32(lanes));
+                let old = b.load(Mem::F32, part(s.state.peak), Ty::f32(lanes));
                 let new = b.load(Mem::F32, part(s.block_peak), Ty::f32(lanes));
                 let peak = b.max(old, new);
                 let by = b.sub(old, peak);
                 let shrink = math::exp(b, by);
-                b.store(Mem::F32, part(s.peak), peak);
+                b.store(Mem::F32, part(s.state.peak), peak);
                 b.store(Mem::F32, part(s.shrink), shrink);
                 Vec::new()
             },
@@ -355,9 +355,9 @@ impl Tile {
         let (ty, width) = (Ty::f32(lanes), u32::from(lanes) * F32_BYTES);
         b.for_const(i64::from(self.slots()), |b, slot| {
             let scores = self.of_slot(b, scratch, s.scores, slot, ROW);
-            let totals = self.of_slot(b, scratch, s.totals, slot, width);
+            let totals = self.of_slot(b, scratch, s.state.totals, slot, width);
             let slot4 = b.shl(slot, 2);
-            let peak = b.load_splat(Mem::F32, at(scratch, slot4).plus(s.peak as i32), ty);
+            let peak = b.load_splat(Mem::F32, at(scratch, slot4).plus(s.state.peak as i32), ty);
             let shrink = b.load_splat(Mem::F32, at(scratch, slot4).plus(s.shrink as i32), ty);
             let total = b.load(Mem::F32, totals, ty);
             let mut total = b.mul(total, shrink);
@@ -412,7 +412,7 @@ impl Tile {
             lanes,
         } = columns;
         let (row_bytes, width) = (self.kernel.head_dim * F32_BYTES, u32::from(lanes) * F32_BYTES);
-        let sums = self.of_slot(b, scratch, s.sums, slot, row_bytes);
+        let sums = self.of_slot(b, scratch, s.state.sums, slot, row_bytes);
         let shrink = self.of_slot(b, scratch, s.shrink, slot, F32_BYTES);
         let weights = self.of_slot(b, scratch, s.scores, slot, ROW);
         let (lo, hi) = (

@@ -1,6 +1,7 @@
 //! Attention kernels in the interpreter: against softmax in f64, and tiles of rows against single rows, bit for bit.
 
 use super::attention::{AttentionKernel, rows_of_tile};
+use super::attention_merge::Parts;
 use lathe_ir::DType;
 use lathe_ir::kernel::interp;
 use lathe_ir::layout::KvType;
@@ -38,6 +39,7 @@ fn kernel(heads: u32, kv_heads: u32, head_dim: u32, lanes: u8) -> AttentionKerne
         cap: 0.0,
         window: 0,
         blocks_per_seq: BLOCKS,
+        segment: 64,
         lanes,
     }
 }
@@ -148,13 +150,18 @@ impl Step {
         parts
     }
 
-    /// What the kernel makes of the rows with these numbers, as one step.
+    /// What the kernel makes of the rows with these numbers, as one step whose contexts are in one piece.
     fn run(&self, kernel: AttentionKernel, rows: std::ops::Range<usize>) -> Vec<f32> {
+        self.run_pieces(kernel, rows, 1)
+    }
+
+    /// The same with contexts in so many pieces.
+    fn run_pieces(&self, kernel: AttentionKernel, rows: std::ops::Range<usize>, pieces: i64) -> Vec<f32> {
         let row = (kernel.heads * kernel.head_dim) as usize;
         let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
         let [k, v] = self.paged(&kernel);
         let q = &self.q[rows.start * row..rows.end * row];
-        let mut bufs = [
+        let mut bufs = vec![
             q.iter().flat_map(|x| x.to_le_bytes()).collect(),
             k,
             v,
@@ -163,9 +170,22 @@ impl Step {
             words(&self.tables),
             vec![0xff; rows.len() * row * 4],
         ];
+        let mut scalars = vec![rows.len() as i64];
+        if kernel.segments() > 1 {
+            let states = rows.len() as u32 * kernel.heads * kernel.segments();
+            bufs.push(vec![0xff; (states * Parts::new(&kernel).stride) as usize]);
+            scalars.push(pieces);
+        }
         let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(Vec::as_mut_slice).collect();
-        let units = 0..rows.len() as i64 * i64::from(kernel.units_per_row());
-        interp::run(&kernel.build(), &mut slices, &[rows.len() as i64], units).unwrap();
+        let units = rows.len() as i64 * i64::from(kernel.units_per_row());
+        interp::run(&kernel.build(), &mut slices, &scalars, 0..units * pieces).unwrap();
+        if pieces > 1 {
+            let [_, _, _, positions, _, _, out, parts] = &mut slices[..] else {
+                panic!("contexts of one segment have no pieces")
+            };
+            let mut slices = [&mut parts[..], &mut positions[..], &mut out[..]];
+            interp::run(&kernel.build_merge(), &mut slices, &[], 0..units).unwrap();
+        }
         let out = bufs[6].chunks_exact(4);
         out.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
@@ -244,6 +264,13 @@ fn check_type(kernel: AttentionKernel, rows: &[(u32, u32)], seed: u64) {
         assert!(
             bits(&other) == bits(&got),
             "{kernel:?}, {rows:?}: tiles of {tile} rows differ"
+        );
+    }
+    for pieces in 2..4 {
+        let other = step.run_pieces(kernel, 0..rows.len(), pieces);
+        assert!(
+            bits(&other) == bits(&got),
+            "{kernel:?}, {rows:?}: {pieces} pieces differ"
         );
     }
     let row = got.len() / rows.len();

@@ -1,11 +1,11 @@
 //! A tile of attention: the state of its slots in scratch memory, and the walk over the blocks that its rows see.
 
-use super::attention::AttentionKernel;
+use super::attention::{AttentionKernel, bit, choose};
 use super::attention_block::{BlockPlace, FLOOR};
 use super::emit::{F32_BYTES, at, for_lanes};
 use super::epilogue::KvAddress;
 use lathe_ir::kernel::builder::Addr;
-use lathe_ir::kernel::{Access, Buf, KernelBuilder, Mem, Ty, Val};
+use lathe_ir::kernel::{Access, Buf, Cmp, KernelBuilder, Mem, Ty, Val};
 use lathe_ir::plan::KV_BLOCK;
 
 /// Buffers of an attention kernel.
@@ -20,11 +20,13 @@ pub struct Buffers {
     pub seqs: Buf,
     tables: Buf,
     out: Buf,
+    /// States of segments, where there may be several.
+    pub parts: Option<Buf>,
 }
 
 impl Buffers {
     /// Declares them, in the order of the call's arguments.
-    pub fn declare(b: &mut KernelBuilder) -> Buffers {
+    pub fn declare(b: &mut KernelBuilder, segments: u32) -> Buffers {
         Buffers {
             q: b.buf("q", Access::In),
             k: b.buf("k", Access::In),
@@ -33,6 +35,7 @@ impl Buffers {
             seqs: b.buf("seqs", Access::In),
             tables: b.buf("tables", Access::In),
             out: b.buf("out", Access::Out),
+            parts: (segments > 1).then(|| b.buf("parts", Access::Out)),
         }
     }
 }
@@ -44,6 +47,16 @@ pub struct Place {
     pub row: Val,
     /// First query head.
     pub head: Val,
+}
+
+/// Which segments of its context a unit walks: from the first that its rows see on, those whose numbers leave `number`
+/// when divided by `of`.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// The unit's number among the pieces.
+    pub number: Val,
+    /// Pieces.
+    pub of: Val,
 }
 
 /// Positions and sequences of some rows, as indices.
@@ -79,17 +92,27 @@ pub struct Scratch {
     pub q: u32,
     /// `[slots][32]f32`: scores of a block, then weights.
     pub scores: u32,
-    /// `[slots][head_dim]f32`: weighted sums of values.
-    pub sums: u32,
-    /// `[slots][lanes]f32`: sums of weights by lane.
-    pub totals: u32,
-    /// `[slots]f32` each: running maximum of scores, that of the block, and the factor that old sums shrink by.
-    pub peak: u32,
+    /// The running state.
+    pub state: StateArrays,
+    /// That of the segments before, where there may be several.
+    pub merged: StateArrays,
+    /// `[slots]f32` each: maximum of a block's scores, and the factor that old sums shrink by.
     pub block_peak: u32,
     pub shrink: u32,
     /// `[slots]i32`: position of the slot's row.
     pub position: u32,
     bytes: u32,
+}
+
+/// Offsets of the states of all slots.
+#[derive(Clone, Copy)]
+pub struct StateArrays {
+    /// `[slots][head_dim]f32`: weighted sums of values.
+    pub sums: u32,
+    /// `[slots][lanes]f32`: sums of weights by lane.
+    pub totals: u32,
+    /// `[slots]f32`: maximum of scores.
+    pub peak: u32,
 }
 
 /// A tile of rows and query heads.
@@ -115,12 +138,18 @@ impl Tile {
         };
         let lanes = u32::from(kernel.lanes);
         let padded = slots.next_multiple_of(lanes);
-        let scratch = Scratch {
-            q: array(slots * kernel.head_dim),
-            scores: array(slots * KV_BLOCK),
+        let (q, scores) = (array(slots * kernel.head_dim), array(slots * KV_BLOCK));
+        let mut states = || StateArrays {
             sums: array(slots * kernel.head_dim),
             totals: array(slots * lanes),
             peak: array(padded),
+        };
+        let state = states();
+        let scratch = Scratch {
+            q,
+            scores,
+            state,
+            merged: if kernel.segments() > 1 { states() } else { state },
             block_peak: array(padded),
             shrink: array(padded),
             position: array(padded),
@@ -144,10 +173,70 @@ impl Tile {
         self.scratch.bytes
     }
 
-    /// Emits the whole of the work of the tile at `place`, whose rows are of one sequence and have the positions `span`.
-    pub fn emit(&self, b: &mut KernelBuilder, bufs: Buffers, scratch: Buf, place: Place, span: Span) {
+    /// Emits the whole of the work of the tile at `place`, whose rows are of one sequence and have the positions `span`;
+    /// or a piece of it, whose results are states of segments where there are several pieces.
+    pub fn emit(
+        &self,
+        b: &mut KernelBuilder,
+        bufs: Buffers,
+        scratch: Buf,
+        (place, span): (Place, Span),
+        piece: Option<Piece>,
+    ) {
+        let first = self.kernel.first_block_position(b, span.first);
+        let end = b.add_const(span.last, 1);
+        let Some(piece) = piece else {
+            self.begin(b, bufs, scratch, place);
+            self.forget(b, scratch, self.scratch.state);
+            self.walk(b, bufs, scratch, (place, span), (first, end));
+            let zero = b.index(0);
+            return self.finish(b, bufs.out, scratch, place, zero);
+        };
+        let (zero, one, size) = (b.index(0), b.index(1), i64::from(self.kernel.segment));
+        let own = b.div_const(first, size);
+        let own = b.add(own, piece.number);
+        let last = b.div_const(span.last, size);
+        let further = b.sub(last, own);
+        let emit = |b: &mut KernelBuilder| {
+            let others = b.sub(piece.of, one);
+            let others = bit(b, others);
+            let several = bit(b, further);
+            let several = choose(b, others, zero, several);
+            let count = b.div(further, piece.of);
+            let count = b.add(count, one);
+            self.begin(b, bufs, scratch, place);
+            let forget = |b: &mut KernelBuilder| self.forget(b, scratch, self.scratch.merged);
+            b.if_else(Cmp::Eq, several, one, forget, |_| {});
+            b.for_loop(zero, count, 1, &[], |b, i, _| {
+                let segment = b.mul(i, piece.of);
+                let segment = b.add(own, segment);
+                let from = b.mul_const(segment, size);
+                let to = b.add_const(from, size);
+                let (from, to) = (b.max(from, first), b.min(to, end));
+                self.forget(b, scratch, self.scratch.state);
+                self.walk(b, bufs, scratch, (place, span), (from, to));
+                let merge = |b: &mut KernelBuilder| self.merge_walked(b, scratch, self.scratch);
+                b.if_else(Cmp::Eq, several, one, merge, |_| {});
+                let store = |b: &mut KernelBuilder| self.store_parts(b, bufs, scratch, place, segment);
+                b.if_else(Cmp::Eq, others, one, store, |_| {});
+                Vec::new()
+            });
+            let finish = |b: &mut KernelBuilder| self.finish(b, bufs.out, scratch, place, several);
+            b.if_else(Cmp::Eq, others, zero, finish, |_| {});
+        };
+        b.if_else(Cmp::Le, zero, further, emit, |_| {});
+    }
+
+    /// Walks blocks of positions from `lo` to before `hi`.
+    fn walk(
+        &self,
+        b: &mut KernelBuilder,
+        bufs: Buffers,
+        scratch: Buf,
+        (place, span): (Place, Span),
+        (lo, hi): (Val, Val),
+    ) {
         let kernel = &self.kernel;
-        self.begin(b, bufs, scratch, place);
         let group = kernel.heads / kernel.kv_heads;
         let kv_head = b.div_const(place.head, i64::from(group));
         let head_bytes = kernel.layout().head_bytes() as i64;
@@ -156,8 +245,6 @@ impl Tile {
             position: span.last,
             seq: span.seq,
         };
-        let lo = kernel.first_block_position(b, span.first);
-        let hi = b.add_const(span.last, 1);
         b.for_loop(lo, hi, i64::from(KV_BLOCK), &[], |b, first, _| {
             let block = kv.block(b, bufs.tables, kernel.blocks_per_seq, first);
             let start = b.mul_const(block, i64::from(kernel.kv_heads) * head_bytes);
@@ -170,57 +257,44 @@ impl Tile {
             self.block(b, scratch, place, span);
             Vec::new()
         });
-        self.finish(b, bufs, scratch, place);
     }
 
-    /// Calls `f` for each slot with the slot's number and row, and the byte offset of its head in a row-major array of
-    /// all heads.
-    fn for_slots(
+    /// Calls `f` for each slot with the slot's number and row, and the number of its head among the heads of all rows.
+    pub fn for_slots(
         &self,
         b: &mut KernelBuilder,
         place: Place,
         f: impl FnOnce(&mut KernelBuilder, Val, Val, Val),
     ) {
-        let head_bytes = i64::from(self.kernel.head_dim * F32_BYTES);
-        let row_bytes = i64::from(self.kernel.heads) * head_bytes;
-        let head_start = b.mul_const(place.head, head_bytes);
         b.for_const(i64::from(self.rows), |b, r| {
             let row = b.add(place.row, r);
             let first = b.mul_const(r, i64::from(self.kernel.tile));
-            let start = b.mul_const(row, row_bytes);
-            let start = b.add(start, head_start);
+            let start = b.mul_const(row, i64::from(self.kernel.heads));
+            let start = b.add(start, place.head);
             b.for_const(i64::from(self.kernel.tile), |b, h| {
-                let slot = b.add(first, h);
-                let head = b.mul_const(h, head_bytes);
-                let head = b.add(start, head);
-                f(b, slot, row, head);
+                let (slot, number) = (b.add(first, h), b.add(start, h));
+                f(b, slot, row, number);
             });
         });
     }
 
-    /// State of slots that have seen nothing; queries, scaled, and positions.
+    /// Queries, scaled, positions, and maxima of blocks where no slot is.
     fn begin(&self, b: &mut KernelBuilder, bufs: Buffers, scratch: Buf, place: Place) {
         let (kernel, s) = (&self.kernel, self.scratch);
-        let (slots, lanes) = (self.slots(), u32::from(kernel.lanes));
-        for (offset, elements, value) in [
-            (s.sums, slots * kernel.head_dim, 0.0),
-            (s.totals, slots * lanes, 0.0),
-            (s.peak, slots.next_multiple_of(lanes), FLOOR),
-            (s.block_peak, slots.next_multiple_of(lanes), FLOOR),
-        ] {
-            for_lanes(b, elements, kernel.lanes, |b, i, lanes| {
-                let value = b.fconst(value, lanes);
-                b.store(Mem::F32, at(scratch, i).plus(offset as i32), value);
-            });
-        }
-        self.for_slots(b, place, |b, slot, row, head| {
+        let padded = self.slots().next_multiple_of(kernel.lanes.into());
+        for_lanes(b, padded, kernel.lanes, |b, i, lanes| {
+            let value = b.fconst(FLOOR, lanes);
+            b.store(Mem::F32, at(scratch, i).plus(s.block_peak as i32), value);
+        });
+        self.for_slots(b, place, |b, slot, row, number| {
             let row4 = b.shl(row, 2);
             let position = b.load(Mem::I32, at(bufs.positions, row4), Ty::I32);
             let slot4 = b.shl(slot, 2);
             b.store(Mem::I32, at(scratch, slot4).plus(s.position as i32), position);
-            let to = b.mul_const(slot, i64::from(kernel.head_dim * F32_BYTES));
+            let head_bytes = i64::from(kernel.head_dim * F32_BYTES);
+            let (from, to) = (b.mul_const(number, head_bytes), b.mul_const(slot, head_bytes));
             for_lanes(b, kernel.head_dim, kernel.lanes, |b, i, lanes| {
-                let from = b.add(head, i);
+                let from = b.add(from, i);
                 let q = b.load(Mem::F32, at(bufs.q, from), Ty::f32(lanes));
                 let scale = b.fconst(kernel.scale, lanes);
                 let q = b.mul(q, scale);
@@ -230,26 +304,34 @@ impl Tile {
         });
     }
 
-    /// Divides by the totals and stores. Adding zero makes sums of −0 those of +0: their sign would tell whether a block
-    /// that the row can't see went by.
-    fn finish(&self, b: &mut KernelBuilder, bufs: Buffers, scratch: Buf, place: Place) {
+    /// Divides by the totals and stores: of the running states, or of the merged ones where `merged` is 1 and not 0. Adding
+    /// zero makes sums of −0 those of +0: their sign would tell whether a block or a segment that the row can't see went
+    /// by.
+    pub fn finish(&self, b: &mut KernelBuilder, out: Buf, scratch: Buf, place: Place, merged: Val) {
         let (kernel, s) = (&self.kernel, self.scratch);
         let total_bytes = i64::from(u32::from(kernel.lanes) * F32_BYTES);
-        self.for_slots(b, place, |b, slot, _, head| {
+        let apart = s.merged.sums - s.state.sums;
+        debug_assert_eq!(apart, s.merged.totals - s.state.totals);
+        let states = b.mul_const(merged, apart.into());
+        self.for_slots(b, place, |b, slot, _, number| {
             let total = b.mul_const(slot, total_bytes);
-            let total = at(scratch, total).plus(s.totals as i32);
+            let total = b.add(states, total);
+            let total = at(scratch, total).plus(s.state.totals as i32);
             let total = b.load(Mem::F32, total, Ty::f32(kernel.lanes));
             let total = b.reduce_add(total);
             let one = b.fconst(1.0, 1);
             let inverse = b.div(one, total);
-            let sums = b.mul_const(slot, i64::from(kernel.head_dim * F32_BYTES));
+            let head_bytes = i64::from(kernel.head_dim * F32_BYTES);
+            let (sums, to) = (b.mul_const(slot, head_bytes), b.mul_const(number, head_bytes));
+            let sums = b.add(states, sums);
             for_lanes(b, kernel.head_dim, kernel.lanes, |b, i, lanes| {
                 let from = b.add(sums, i);
-                let sum = b.load(Mem::F32, at(scratch, from).plus(s.sums as i32), Ty::f32(lanes));
+                let sum = at(scratch, from).plus(s.state.sums as i32);
+                let sum = b.load(Mem::F32, sum, Ty::f32(lanes));
                 let (inverse, zero) = (b.splat(inverse, lanes), b.fconst(0.0, lanes));
                 let mean = b.fma(sum, inverse, zero);
-                let to = b.add(head, i);
-                b.store(Mem::F32, at(bufs.out, to), mean);
+                let to = b.add(to, i);
+                b.store(Mem::F32, at(out, to), mean);
             });
         });
     }

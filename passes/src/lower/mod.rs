@@ -6,6 +6,8 @@
 
 mod attention;
 mod attention_block;
+mod attention_merge;
+mod attention_step;
 #[cfg(test)]
 mod attention_tests;
 mod attention_tile;
@@ -34,13 +36,12 @@ pub use options::LowerOptions;
 pub use product::{LoweredProduct, Source};
 pub use tuning::{ProductKey, Shape, Tuning, TuningError};
 
-use attention::{AttentionKernel, rows_of_tile};
 use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{
-    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, KvLayer, Plan, Rope, RopeDecl, SectionDecl,
-    SectionForm, Step,
+    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, Plan, Rope, RopeDecl, SectionDecl, SectionForm,
+    Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
@@ -217,96 +218,6 @@ impl<'g> Lowering<'g> {
         self.row_step(id, rows::row_op_kernel(op, n, self.options.lanes), &[])
     }
 
-    fn attention(&mut self, id: Node) -> Result<(), LowerError> {
-        let graph = self.graph;
-        let node = &graph.nodes[id];
-        let Op::AttentionPaged {
-            layer,
-            kv_heads,
-            scale,
-            cap,
-            window,
-        } = node.op
-        else {
-            unreachable!("called for attention.paged")
-        };
-        let (rows, heads, head_dim) = match graph.ty(node.operands[0]).dims[..] {
-            [rows, Dim::Const(heads), Dim::Const(head_dim)] => (rows, heads as u32, head_dim as u32),
-            _ => return Err(self.unsupported(id, "queries are not [rows, heads, d]".into())),
-        };
-        let ty = self.options.kv_type;
-        let geometry = KvLayer {
-            kv_heads,
-            head_dim,
-            ty,
-        };
-        self.kv_layer(id, layer, geometry)?;
-        let tile = head_tile(heads / kv_heads, kv_heads);
-        let kernel = AttentionKernel {
-            heads,
-            kv_heads,
-            head_dim,
-            ty,
-            tile,
-            rows: rows_of_tile(tile, head_dim),
-            scale,
-            cap,
-            window,
-            blocks_per_seq: self.options.limits.blocks_per_seq(),
-            lanes: self.options.lanes,
-        };
-        let units = self.count(id, rows, u64::from(kernel.units_per_row()))?;
-        let rows = self.count(id, rows, 1)?;
-        let [q, _, pos, seq] = node.operands[..] else {
-            unreachable!("arity is verified")
-        };
-        let out = self.new_buffer(node.results[0], id)?;
-        let kv = |part| Arg::Kv(part, layer);
-        let args = vec![
-            self.arg(id, q)?,
-            kv(lathe_ir::graph::KvPart::K),
-            kv(lathe_ir::graph::KvPart::V),
-            self.arg(id, pos)?,
-            self.arg(id, seq)?,
-            Arg::Input(Input::BlockTables),
-            Arg::Buffer(out),
-        ];
-        let call = Call {
-            kernel: self.generated(format!("{kernel:?}"), || kernel.build())?,
-            args,
-            scalars: vec![rows],
-            units,
-            cost: 1,
-        };
-        self.step(id, vec![call]);
-        Ok(())
-    }
-
-    /// Records a layer's KV geometry, or checks it against what another node said.
-    fn kv_layer(&mut self, id: Node, layer: u32, geometry: KvLayer) -> Result<(), LowerError> {
-        let layers = &mut self.plan.kv_layers;
-        let index = layer as usize;
-        let unset = KvLayer {
-            kv_heads: 0,
-            head_dim: 0,
-            ty: self.options.kv_type,
-        };
-        if index >= layers.len() {
-            layers.resize(index + 1, unset);
-        }
-        if layers[index] == unset {
-            layers[index] = geometry;
-        }
-        if layers[index] == geometry {
-            return Ok(());
-        }
-        let what = format!(
-            "layer {layer} has KV {:?} here and {:?} elsewhere",
-            geometry, layers[index]
-        );
-        Err(self.unsupported(id, what))
-    }
-
     /// A step of one call whose units are the rows of the result and whose buffers are `first`, operands, result.
     fn row_step(&mut self, id: Node, kernel: Kernel, first: &[Arg]) -> Result<(), LowerError> {
         let graph = self.graph;
@@ -439,20 +350,24 @@ impl<'g> Lowering<'g> {
         known.unwrap_or_else(|| self.plan.ropes.push(decl))
     }
 
-    /// A buffer for `value`, alive from the next step on.
-    fn new_buffer(&mut self, value: Value, id: Node) -> Result<Buffer, LowerError> {
-        let bytes = self.value_bytes(id, self.graph.ty(value))?;
+    /// Bytes of the arena, in use from the next step on.
+    fn reserve(&mut self, name: &str, bytes: u64) -> Buffer {
         let now = self.plan.steps.len();
         self.lifetimes.push(Lifetime {
             first: now,
             last: now,
         });
-        let name = self.graph.nodes[id].op.info().keyword.to_owned();
-        let buffer = self.plan.buffers.push(BufferDecl {
-            name,
+        self.plan.buffers.push(BufferDecl {
+            name: name.to_owned(),
             offset: 0,
             bytes,
-        });
+        })
+    }
+
+    /// A buffer for `value`, alive from the next step on.
+    fn new_buffer(&mut self, value: Value, id: Node) -> Result<Buffer, LowerError> {
+        let bytes = self.value_bytes(id, self.graph.ty(value))?;
+        let buffer = self.reserve(self.graph.nodes[id].op.info().keyword, bytes);
         self.locations[value.index()] = Some(Location::Arg(Arg::Buffer(buffer)));
         Ok(buffer)
     }
@@ -539,15 +454,5 @@ impl<'g> Lowering<'g> {
             plan: self.plan,
             products: self.products,
         })
-    }
-}
-
-/// How many of `group` query heads of a KV head a unit handles: all of them, but half where there is one KV head, so that
-/// a row's work can be shared by two threads.
-fn head_tile(group: u32, kv_heads: u32) -> u32 {
-    if kv_heads == 1 && group.is_multiple_of(2) {
-        group / 2
-    } else {
-        group
     }
 }
