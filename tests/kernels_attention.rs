@@ -1,5 +1,5 @@
-//! Attention of heads as models have them, in tiles of rows and row by row: machine code against the interpreter, bit for
-//! bit.
+//! Attention of heads as models have them, in tiles of rows and row by row, over contexts in one piece and in several:
+//! machine code against the interpreter, bit for bit.
 
 #[path = "support/cache.rs"]
 mod cache;
@@ -7,17 +7,20 @@ mod cache;
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
 use lathe_frontend::testing::Rng;
 use lathe_ir::DType;
-use lathe_ir::kernel::interp;
-use lathe_ir::layout::{KvLayout, KvType};
-use lathe_ir::plan::{Call, Limits, Plan};
+use lathe_ir::kernel::{Kernel, interp};
+use lathe_ir::layout::KvType;
+use lathe_ir::plan::{Arg, Call, Input, Limits, Plan};
 use lathe_ir::quant::quantize;
+use lathe_ir::types::Sym;
 use lathe_passes::lower::{LowerOptions, lower};
+use std::collections::HashMap;
+use std::ops::Range;
 
 const LIMITS: Limits = Limits {
     tokens: 40,
     outputs: 1,
     seqs: 2,
-    ctx: 128,
+    ctx: 352,
 };
 
 /// Heads that share KV heads.
@@ -100,49 +103,98 @@ impl Heads {
 
 /// Position and sequence of each row: a prompt that goes on, single rows of two sequences, and another prompt.
 fn rows() -> Vec<(u32, u32)> {
-    let mut rows: Vec<(u32, u32)> = (58..75).map(|p| (p, 0)).collect();
-    rows.extend([(99, 1), (12, 0), (100, 1), (31, 0)]);
+    let mut rows: Vec<(u32, u32)> = (250..267).map(|p| (p, 0)).collect();
+    rows.extend([(299, 1), (12, 0), (300, 1), (255, 0)]);
     rows.extend((0..19).map(|p| (p, 1)));
     rows
 }
 
-/// The buffers of the attention call for `rows`, random but for the positions, sequences and block tables.
-fn buffers(shape: &Heads, layout: KvLayout, rows: &[(u32, u32)], rng: &mut Rng) -> Vec<Vec<u8>> {
-    let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-    let (positions, seqs): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
-    let row = shape.heads * shape.head_dim;
-    let queries: Vec<f32> = (0..rows.len() * row as usize).map(|_| rng.normal()).collect();
-    let blocks = LIMITS.seqs * LIMITS.blocks_per_seq();
-    vec![
-        quantize(DType::F32, &queries).unwrap(),
-        cache::random(layout, blocks, rng),
-        cache::random(layout, blocks, rng),
-        words(&positions),
-        words(&seqs),
-        words(&[6, 0, 3, 1, 7, 2, 5, 4]),
-        vec![0; rows.len() * row as usize * 4],
-    ]
+/// A plan with its attention: the step that attends, and the one that merges pieces.
+struct Attention {
+    plan: Plan,
+    calls: Vec<Call>,
+    compiled: CompiledKernels,
 }
 
-/// Runs the call both ways and compares the results.
-fn compare(plan: &Plan, call: &Call, compiled: &CompiledKernels, mut bufs: Vec<Vec<u8>>, rows: u64) {
-    let kernel = &plan.kernels[call.kernel];
-    let mut want = bufs.clone();
-    let units = 0..call.units.at(|_| rows) as i64;
-    let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(|_| rows) as i64).collect();
-    let mut slices: Vec<&mut [u8]> = want.iter_mut().map(Vec::as_mut_slice).collect();
-    interp::run(kernel, &mut slices, &scalars, units.clone()).unwrap();
-
-    let mut scratch = vec![0u64; kernel.scratch as usize / 8 + 16];
-    let start = scratch.as_mut_ptr().cast::<u8>();
-    let pointers: Vec<*mut u8> = bufs.iter_mut().map(|b| b.as_mut_ptr()).collect();
-    // SAFETY: the features are those of this machine; the interpreter just ran the same units on buffers of these sizes
-    // with every access checked, and the scratch memory is as large as the kernel says, with room to align it.
-    unsafe {
-        let scratch = start.add(start.align_offset(64));
-        compiled.call(0, &pointers, &scalars, units, scratch);
+impl Attention {
+    fn new(plan: Plan, features: &CpuFeatures) -> Attention {
+        let is_attention = |c: &&Call| plan.kernels[c.kernel].name.starts_with("attention");
+        let calls = plan.steps.iter().flat_map(|s| &s.calls);
+        let calls: Vec<Call> = calls.filter(is_attention).cloned().collect();
+        assert_eq!(calls.len(), 2);
+        let kernels: Vec<&Kernel> = calls.iter().map(|c| &plan.kernels[c.kernel]).collect();
+        let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 1).unwrap();
+        Attention {
+            plan,
+            calls,
+            compiled,
+        }
     }
-    assert!(bufs == want, "@{}, {rows} rows", kernel.name);
+
+    /// Contents of all that the calls name, random but for the positions, sequences and block tables.
+    fn memory(&self, rows: &[(u32, u32)], rng: &mut Rng) -> HashMap<Arg, Vec<u8>> {
+        let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let (positions, seqs): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
+        let blocks = LIMITS.seqs * LIMITS.blocks_per_seq();
+        let mut contents = |arg: Arg| match arg {
+            Arg::Buffer(id) => {
+                let numbers: Vec<f32> = (0..self.plan.buffers[id].bytes / 4)
+                    .map(|_| rng.normal())
+                    .collect();
+                quantize(DType::F32, &numbers).unwrap()
+            }
+            Arg::Kv(_, layer) => cache::random(self.plan.kv_layers[layer as usize].layout(), blocks, rng),
+            Arg::Input(Input::Positions) => words(&positions),
+            Arg::Input(Input::Seqs) => words(&seqs),
+            _ => words(&(0..blocks).map(|i| (i * 5 + 3) % blocks).collect::<Vec<_>>()),
+        };
+        let args = self.calls.iter().flat_map(|c| &c.args);
+        args.map(|&arg| (arg, contents(arg))).collect()
+    }
+
+    /// Runs both calls both ways and compares all memory after each.
+    fn check(&self, rows: &[(u32, u32)], rng: &mut Rng) {
+        let mut memory = self.memory(rows, rng);
+        let context = rows.iter().map(|r| u64::from(r.0) + 1).max().unwrap_or(0);
+        let sizes = |sym| match sym {
+            Sym::Ctx => context,
+            _ => rows.len() as u64,
+        };
+        for (number, call) in self.calls.iter().enumerate() {
+            let units = 0..call.units.at(sizes) as i64;
+            let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(sizes) as i64).collect();
+            let bufs: Vec<Vec<u8>> = call.args.iter().map(|arg| memory[arg].clone()).collect();
+            let want = self.compare(number, bufs, &scalars, units, rows.len());
+            memory.extend(call.args.iter().copied().zip(want));
+        }
+    }
+
+    /// Runs a call both ways, compares the results, and returns them.
+    fn compare(
+        &self,
+        number: usize,
+        mut bufs: Vec<Vec<u8>>,
+        scalars: &[i64],
+        units: Range<i64>,
+        rows: usize,
+    ) -> Vec<Vec<u8>> {
+        let kernel = &self.plan.kernels[self.calls[number].kernel];
+        let mut want = bufs.clone();
+        let mut slices: Vec<&mut [u8]> = want.iter_mut().map(Vec::as_mut_slice).collect();
+        interp::run(kernel, &mut slices, scalars, units.clone()).unwrap();
+
+        let mut scratch = vec![0u64; kernel.scratch as usize / 8 + 16];
+        let start = scratch.as_mut_ptr().cast::<u8>();
+        let pointers: Vec<*mut u8> = bufs.iter_mut().map(|b| b.as_mut_ptr()).collect();
+        // SAFETY: the features are those of this machine; the interpreter just ran the same units on buffers of these
+        // sizes with every access checked, and the scratch memory is as large as the kernel says, with room to align it.
+        unsafe {
+            let scratch = start.add(start.align_offset(64));
+            self.compiled.call(number, &pointers, scalars, units, scratch);
+        }
+        assert!(bufs == want, "@{}, {rows} rows", kernel.name);
+        want
+    }
 }
 
 /// Levels of this processor that have vectors of their own.
@@ -167,16 +219,9 @@ fn machine_code_of_attention_equals_the_interpreter() {
             .into_iter()
             .flat_map(|f| types().map(move |ty| (f.clone(), ty)))
         {
-            let plan = shape.plan(features.vector_lanes(), kv_type);
-            let mut calls = plan.steps.iter().flat_map(|s| &s.calls);
-            let is_attention = |c: &&Call| plan.kernels[c.kernel].name.starts_with("attention.");
-            let call = calls.find(is_attention).unwrap();
-            let kernels = [&plan.kernels[call.kernel]];
-            let compiled = CompiledKernels::compile(&kernels, &features, OptLevel::default(), 1).unwrap();
-            for range in [0..all.len(), 0..17, 17..21, 20..21] {
-                let rows = &all[range];
-                let bufs = buffers(shape, plan.kv_layers[0].layout(), rows, &mut rng);
-                compare(&plan, call, &compiled, bufs, rows.len() as u64);
+            let attention = Attention::new(shape.plan(features.vector_lanes(), kv_type), &features);
+            for range in [0..all.len(), 0..17, 17..21, 20..21, 5..14] {
+                attention.check(&all[range], &mut rng);
             }
         }
     }
