@@ -6,7 +6,7 @@ use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_frontend::model::Model;
 use lathe_frontend::text::TextModel;
 use lathe_ir::graph::Graph;
-use lathe_ir::layout::KvType;
+use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
 use lathe_runtime::cache::CacheError;
@@ -37,7 +37,7 @@ pub struct BuildOptions {
     /// Whether to use shapes that were tuned for this machine, where there are any.
     pub tuning: bool,
     /// How keys and values are stored.
-    pub kv_type: KvType,
+    pub kv_types: KvTypes,
 }
 
 impl Default for BuildOptions {
@@ -51,7 +51,7 @@ impl Default for BuildOptions {
             cpu_features: "all".into(),
             verify: cfg!(debug_assertions),
             tuning: false,
-            kv_type: KvType::default(),
+            kv_types: KvTypes::default(),
         }
     }
 }
@@ -182,7 +182,7 @@ pub(crate) fn tuned_options(
     let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
     let lowering = lower_options(limits, &features, options.threads)
         .with_tuning(tuning.map(Arc::new))
-        .with_kv_type(options.kv_type);
+        .with_kv_types(options.kv_types);
     Ok((features, lowering))
 }
 

@@ -11,12 +11,27 @@ use support::{model, stdout};
 const FAMILIES: [Family; 4] = [Family::Llama, Family::Mistral, Family::Qwen2, Family::Gemma3];
 
 fn logits(model: &Path, tokens: &str, threads: u32, chunk: u32) -> Vec<u8> {
+    logits_with(model, tokens, threads, chunk, "f16")
+}
+
+fn logits_with(model: &Path, tokens: &str, threads: u32, chunk: u32, kv_type: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("o.npy");
     let (threads, chunk) = (threads.to_string(), chunk.to_string());
     let (model, out_text) = (model.to_str().unwrap(), out.to_str().unwrap());
     stdout(&[
-        "logits", model, "--tokens", tokens, "--output", out_text, "-t", &threads, "--chunk", &chunk,
+        "logits",
+        model,
+        "--tokens",
+        tokens,
+        "--output",
+        out_text,
+        "-t",
+        &threads,
+        "--chunk",
+        &chunk,
+        "--kv-type",
+        kv_type,
     ]);
     std::fs::read(out).unwrap()
 }
@@ -38,6 +53,33 @@ fn logits_of_tiny_models() {
                     "{family:?} {dtype}: {threads} threads, chunks of {chunk} differ"
                 );
             }
+        }
+    }
+}
+
+/// Contexts of two segments: steps of few rows walk them in pieces that threads share, steps of more rows in one.
+#[test]
+fn logits_over_long_contexts() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens: Vec<String> = (0..290).map(|i| ((i * 37 + 11) % 250).to_string()).collect();
+    let tokens = tokens.join(",");
+    for (family, kv_type) in [
+        (Family::Llama, "f16"),
+        (Family::Gemma3, "q8_0"),
+        (Family::Qwen2, "bf16,f32"),
+    ] {
+        let path = dir.path().join("tiny.gguf");
+        TinyModel::new(family)
+            .with_dtype(DType::Q8_0)
+            .write(&path)
+            .unwrap();
+        let want = logits_with(&path, &tokens, 1, 512, kv_type);
+        for (threads, chunk) in [(2, 512), (3, 1), (2, 7), (4, 20)] {
+            let got = logits_with(&path, &tokens, threads, chunk, kv_type);
+            assert!(
+                got == want,
+                "{family:?} {kv_type}: {threads} threads, chunks of {chunk} differ"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use lathe_frontend::Model;
 use lathe_frontend::testing::{Family, Rng, TinyModel};
 use lathe_ir::DType;
 use lathe_ir::kernel::{Kernel, interp};
-use lathe_ir::layout::{KvType, PackedLayout, pack_rows};
+use lathe_ir::layout::{KvType, KvTypes, PackedLayout, pack_rows};
 use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
 use lathe_ir::quant::quantize;
 use lathe_passes::lower::{LowerOptions, lower};
@@ -67,9 +67,9 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
             .unwrap();
             packed
         }
-        Arg::Kv(_, layer) => {
+        Arg::Kv(part, layer) => {
             let kv = plan.kv_layers[layer as usize];
-            cache::random(kv.layout(), LIMITS.blocks_per_seq() * LIMITS.seqs, rng)
+            cache::random(kv.layout(part), LIMITS.blocks_per_seq() * LIMITS.seqs, rng)
         }
         Arg::Rope(id) => {
             let n = plan.ropes[id].spec.dims as usize * plan.limits.tokens as usize;
@@ -238,7 +238,8 @@ fn caches_of_every_type_equal_the_interpreter() {
         .flat_map(|family| KvType::ALL.map(|ty| (family, ty)))
     {
         for features in &levels() {
-            let options = LowerOptions::for_width(LIMITS, features.vector_lanes()).with_kv_type(ty);
+            let options =
+                LowerOptions::for_width(LIMITS, features.vector_lanes()).with_kv_types(KvTypes::both(ty));
             let plan = lowered(family, DType::Q8_0, &options);
             let kernels: Vec<&Kernel> = plan.kernels.values().collect();
             let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();

@@ -8,7 +8,7 @@ use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
 use lathe_frontend::testing::Rng;
 use lathe_ir::DType;
 use lathe_ir::kernel::{Kernel, interp};
-use lathe_ir::layout::KvType;
+use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::plan::{Arg, Call, Input, Limits, Plan};
 use lathe_ir::quant::quantize;
 use lathe_ir::types::Sym;
@@ -72,7 +72,7 @@ const SHAPES: [Heads; 5] = [
 
 impl Heads {
     /// The plan of a graph that attends with embeddings.
-    fn plan(&self, lanes: u8, kv_type: KvType) -> Plan {
+    fn plan(&self, lanes: u8, kv_types: KvTypes) -> Plan {
         let Heads {
             heads,
             kv_heads,
@@ -95,7 +95,7 @@ impl Heads {
         let graph = lathe_ir::graph::parse::parse(&text).unwrap();
         lower(
             &graph,
-            &LowerOptions::for_width(LIMITS, lanes).with_kv_type(kv_type),
+            &LowerOptions::for_width(LIMITS, lanes).with_kv_types(kv_types),
         )
         .unwrap()
     }
@@ -143,7 +143,9 @@ impl Attention {
                     .collect();
                 quantize(DType::F32, &numbers).unwrap()
             }
-            Arg::Kv(_, layer) => cache::random(self.plan.kv_layers[layer as usize].layout(), blocks, rng),
+            Arg::Kv(part, layer) => {
+                cache::random(self.plan.kv_layers[layer as usize].layout(part), blocks, rng)
+            }
             Arg::Input(Input::Positions) => words(&positions),
             Arg::Input(Input::Seqs) => words(&seqs),
             _ => words(&(0..blocks).map(|i| (i * 5 + 3) % blocks).collect::<Vec<_>>()),
@@ -214,12 +216,16 @@ fn machine_code_of_attention_equals_the_interpreter() {
     let mut rng = Rng::new(3);
     let all = rows();
     for shape in &SHAPES {
-        let types = || KvType::ALL.into_iter();
-        for (features, kv_type) in levels()
+        let apart = KvTypes {
+            k: KvType::Q8_0,
+            v: KvType::Bf16,
+        };
+        let types = || KvType::ALL.map(KvTypes::both).into_iter().chain([apart]);
+        for (features, kv_types) in levels()
             .into_iter()
             .flat_map(|f| types().map(move |ty| (f.clone(), ty)))
         {
-            let attention = Attention::new(shape.plan(features.vector_lanes(), kv_type), &features);
+            let attention = Attention::new(shape.plan(features.vector_lanes(), kv_types), &features);
             for range in [0..all.len(), 0..17, 17..21, 20..21, 5..14] {
                 attention.check(&all[range], &mut rng);
             }

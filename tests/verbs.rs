@@ -85,6 +85,8 @@ fn a_model_agrees_with_its_own_logits() {
     let coarse = compare(&tiny, &["--kv-type", "q8_0"]);
     let kl = coarse["kl"].as_f64().unwrap().abs();
     assert!((1e-9..1e-2).contains(&kl), "int8 keys and values: {coarse}");
+    let finer = compare(&tiny, &["--kv-type", "f32,q8_0"])["kl"].as_f64().unwrap();
+    assert!(finer.abs() < kl, "int8 values alone: {finer} against {kl}");
     let other = Tiny::new(Family::Llama);
     let result = compare(&other, &[]);
     assert!(result["kl"].as_f64().unwrap() > 1e-3, "{result}");

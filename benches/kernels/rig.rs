@@ -4,10 +4,9 @@ use crate::cases::{Case, Kind};
 use crate::graphs::{self, Weights};
 use lathe_codegen_cpu::limits::{Caches, Level};
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
-use lathe_ir::Id;
 use lathe_ir::backend::{Batch, Executable};
 use lathe_ir::layout::PackedLayout;
-use lathe_ir::plan::{KV_BLOCK, Limits};
+use lathe_ir::plan::{KV_BLOCK, Limits, Plan, Step};
 use lathe_passes::lower::{LowerOptions, lower};
 use std::error::Error;
 use std::time::Duration;
@@ -22,7 +21,9 @@ const MOST_COPIES: u64 = 2048;
 /// An executable that runs a case again and again.
 pub struct Rig {
     executable: CpuExecutable,
-    /// Kernel names of a launch, as the profile has them.
+    /// Kernel names of the steps of a launch, as the profile has them.
+    measured: Vec<String>,
+    /// Those of the first.
     kernels: String,
     /// Launches in a run.
     pub launches: usize,
@@ -78,26 +79,18 @@ impl Rig {
             &made.graph,
             &LowerOptions::for_width(limits, features.vector_lanes()),
         )?;
-        let steps = &plan.steps[made.setup..];
-        let names: Vec<&str> = steps[0]
-            .calls
-            .iter()
-            .map(|call| plan.kernels[call.kernel].name.as_str())
-            .collect();
-        let kernels = names.join(" + ");
+        let names: Vec<String> = plan.steps.iter().map(|step| names(&plan, step)).collect();
+        let (setup, measured) = names.split_at(made.setup);
+        // Attention may be followed by a merge, which is of the same launch.
+        let steps = measured.len() / launches;
         assert!(
-            steps.len() == launches
-                && plan.steps[..made.setup]
-                    .iter()
-                    .all(|s| s.calls[0].kernel != steps[0].calls[0].kernel),
+            measured.len() == steps * launches
+                && measured.chunks(steps).all(|launch| launch == &measured[..steps])
+                && !setup.iter().any(|name| measured.contains(name)),
             "the launches are all steps but the first {}, and have kernels of their own",
             made.setup
         );
-        assert!(
-            steps
-                .iter()
-                .all(|s| s.calls[0].kernel.index() == steps[0].calls[0].kernel.index())
-        );
+        let measured = measured[..steps].to_vec();
         let options = CpuOptions {
             threads,
             pin: false,
@@ -113,7 +106,8 @@ impl Rig {
         };
         Ok(Rig {
             executable,
-            kernels,
+            kernels: measured[0].clone(),
+            measured,
             launches,
             weight_bytes,
             working_set,
@@ -162,9 +156,18 @@ impl Rig {
 
     fn spent(&self) -> Duration {
         let entries = self.executable.profile();
-        let entry = entries.iter().find(|e| e.kernels == self.kernels);
-        entry.expect("the plan has the kernel").time
+        let entries = entries.iter().filter(|e| self.measured.contains(&e.kernels));
+        entries.map(|e| e.time).sum()
     }
+}
+
+/// The names of a step's kernels, as the profile has them.
+fn names(plan: &Plan, step: &Step) -> String {
+    let names = step
+        .calls
+        .iter()
+        .map(|call| plan.kernels[call.kernel].name.as_str());
+    names.collect::<Vec<_>>().join(" + ")
 }
 
 /// Bytes of packed weights of one copy.

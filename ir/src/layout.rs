@@ -30,7 +30,7 @@ mod speed;
 #[cfg(test)]
 mod tests;
 
-pub use kv::{KvLayout, KvType, UnknownKvType};
+pub use kv::{KvLayout, KvType, KvTypes, UnknownKvType};
 pub use pack::{pack_rows, unpack_row};
 pub use q8a::{Q8a, dequantize_row_q8a, quantize_row_q8a};
 

@@ -6,7 +6,7 @@ use crate::cli::plans::CacheArgs;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use lathe_codegen_cpu::topology::Topology;
-use lathe_ir::layout::KvType;
+use lathe_ir::layout::KvTypes;
 use std::path::PathBuf;
 
 /// Which model.
@@ -50,9 +50,10 @@ pub struct RunArgs {
     /// Leave shapes that `lathe compile --tune` found aside
     #[arg(long, env = "LATHE_NO_TUNING", value_parser = BoolishValueParser::new())]
     pub no_tuning: bool,
-    /// How keys and values are cached: f16; q8_0, nearly half the memory
-    #[arg(long, env = "LATHE_KV_TYPE", value_name = "TYPE", default_value_t = KvType::default())]
-    pub kv_type: KvType,
+    /// How keys and values are cached: f32, f16, bf16 or q8_0 (nearly half the memory of f16); two types, as in f16,q8_0,
+    /// for keys and for values
+    #[arg(long = "kv-type", env = "LATHE_KV_TYPE", value_name = "TYPE", default_value_t = KvTypes::default())]
+    pub kv_types: KvTypes,
     /// Verify the IR after every pass
     #[arg(long, env = "LATHE_VERIFY", value_parser = BoolishValueParser::new())]
     pub verify: bool,
@@ -78,7 +79,7 @@ impl RunArgs {
             cpu_features: self.cpu_features.clone(),
             verify: self.verify,
             tuning: !self.no_tuning,
-            kv_type: self.kv_type,
+            kv_types: self.kv_types,
         })
     }
 

@@ -114,7 +114,7 @@ pub fn tune(
     bounds.outputs = bounds.outputs.min(bounds.tokens);
     let mut search = Search {
         graph: optimize(&model.graph, options.verify)?,
-        options: lower_options(bounds, &features, options.threads).with_kv_type(options.kv_type),
+        options: lower_options(bounds, &features, options.threads).with_kv_types(options.kv_types),
         setting: Setting {
             weights: &model.weights,
             features: &features,

@@ -10,7 +10,9 @@ pub fn random(layout: KvLayout, blocks: u32, rng: &mut Rng) -> Vec<u8> {
     let bytes = layout.part_bytes(blocks.into()).unwrap() as usize;
     let mut floats = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.normal()).collect() };
     match layout.ty {
+        KvType::F32 => quantize(DType::F32, &floats(bytes / 4)).unwrap(),
         KvType::F16 => quantize(DType::F16, &floats(bytes / 2)).unwrap(),
+        KvType::Bf16 => quantize(DType::Bf16, &floats(bytes / 2)).unwrap(),
         KvType::Q8_0 => {
             let (head, codes) = (layout.head_bytes() as usize, layout.code_bytes() as usize);
             let mut heads = Vec::with_capacity(bytes);

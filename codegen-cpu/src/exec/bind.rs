@@ -60,8 +60,8 @@ impl Memory {
         let mut kv = Layout::default();
         let mut kv_offsets = Vec::new();
         for layer in &plan.kv_layers {
-            let part = layer.layout().part_bytes(kv_blocks.into());
-            let (k, v) = (kv.add(part), kv.add(part));
+            let mut part = |part| kv.add(layer.layout(part).part_bytes(kv_blocks.into()));
+            let (k, v) = (part(KvPart::K), part(KvPart::V));
             kv_offsets.push(k.zip(v).ok_or_else(|| too_large("the KV cache"))?);
         }
         let mut inputs = Layout::default();

@@ -10,7 +10,7 @@ use lathe_ir::backend::{WeightData, WeightSource};
 use lathe_ir::graph::{KvPart, RopePairs, RopeSpec, RowOrder};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Access, Buf, Kernel, KernelBuilder, Mem, Ty, Val};
-use lathe_ir::layout::KvType;
+use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::*;
 use lathe_ir::types::{Sym, TensorType};
 use std::borrow::Cow;
@@ -171,7 +171,7 @@ pub fn plan(tokens: u32) -> Plan {
     plan.kv_layers = vec![KvLayer {
         kv_heads: 1,
         head_dim: N,
-        ty: KvType::F16,
+        types: KvTypes::default(),
     }];
     let section = |weight: &str, ty, form| SectionDecl {
         weight: weight.into(),

@@ -1,15 +1,20 @@
 //! The paged KV cache of one layer, and the types that its elements may have.
 
 use super::ALIGN;
+use crate::graph::KvPart;
 use std::fmt;
 use std::str::FromStr;
 
-/// How keys and values are stored.
+/// How keys or values are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum KvType {
+    /// Single precision.
+    F32,
     /// Half precision.
     #[default]
     F16,
+    /// bfloat16.
+    Bf16,
     /// int8 codes, and a scale (f32) for each [`KvLayout::GROUP`] elements of a head: the largest magnitude of them is
     /// code 127.
     Q8_0,
@@ -17,12 +22,14 @@ pub enum KvType {
 
 impl KvType {
     /// Every type.
-    pub const ALL: [KvType; 2] = [KvType::F16, KvType::Q8_0];
+    pub const ALL: [KvType; 4] = [KvType::F32, KvType::F16, KvType::Bf16, KvType::Q8_0];
 
     /// The name in text forms and options.
     pub fn keyword(self) -> &'static str {
         match self {
+            KvType::F32 => "f32",
             KvType::F16 => "f16",
+            KvType::Bf16 => "bf16",
             KvType::Q8_0 => "q8_0",
         }
     }
@@ -30,7 +37,8 @@ impl KvType {
     /// Bytes of an element (of its code).
     pub fn element_bytes(self) -> u32 {
         match self {
-            KvType::F16 => 2,
+            KvType::F32 => 4,
+            KvType::F16 | KvType::Bf16 => 2,
             KvType::Q8_0 => 1,
         }
     }
@@ -61,7 +69,55 @@ impl FromStr for KvType {
     }
 }
 
-/// Where the keys and values of one layer are. The cache is in blocks of [`KvLayout::POSITIONS`] positions; a block
+/// How keys and how values are stored. Its text is one type for both, or that of keys, a comma, and that of values.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct KvTypes {
+    /// Keys.
+    pub k: KvType,
+    /// Values.
+    pub v: KvType,
+}
+
+impl KvTypes {
+    /// The same for both.
+    pub fn both(ty: KvType) -> KvTypes {
+        KvTypes { k: ty, v: ty }
+    }
+
+    /// That of a part.
+    pub fn of(self, part: KvPart) -> KvType {
+        match part {
+            KvPart::K => self.k,
+            KvPart::V => self.v,
+        }
+    }
+}
+
+impl fmt::Display for KvTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.k == self.v {
+            self.k.fmt(f)
+        } else {
+            write!(f, "{},{}", self.k, self.v)
+        }
+    }
+}
+
+impl FromStr for KvTypes {
+    type Err = UnknownKvType;
+
+    fn from_str(text: &str) -> Result<KvTypes, UnknownKvType> {
+        match text.split_once(',') {
+            None => text.parse().map(KvTypes::both),
+            Some((k, v)) => Ok(KvTypes {
+                k: k.parse()?,
+                v: v.parse()?,
+            }),
+        }
+    }
+}
+
+/// Where the keys or the values of one layer are. The cache is in blocks of [`KvLayout::POSITIONS`] positions; a block
 /// of either part holds all KV heads, `[kv_heads]` outermost. Keys are transposed: `[head_dim][positions]`, so that a
 /// vector holds one element of many keys; values are `[positions][head_dim]`. Where the type has scales, those of a head
 /// follow its codes, which are padded to 64 bytes: `[groups][positions]f32` for both parts, so that scales of keys are

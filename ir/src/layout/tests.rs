@@ -404,8 +404,18 @@ fn kv_types_have_names() {
     let error = "q4_0".parse::<KvType>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "`q4_0` is no type of cached keys and values; f16, q8_0 are"
+        "`q4_0` is no type of cached keys and values; f32, f16, bf16, q8_0 are"
     );
+    let apart = KvTypes {
+        k: KvType::F16,
+        v: KvType::Q8_0,
+    };
+    for (types, text) in [(apart, "f16,q8_0"), (KvTypes::both(KvType::Bf16), "bf16")] {
+        assert_eq!((types.to_string(), text.parse()), (text.to_owned(), Ok(types)));
+    }
+    for wrong in ["f16,", ",f16", "f16,q8_0,f16", "f16, f16", ""] {
+        assert!(wrong.parse::<KvTypes>().is_err(), "{wrong:?}");
+    }
 }
 
 /// A scale that f16 would make infinite or zero is an error, with its place; a block of zeros needs no scale.

@@ -17,7 +17,7 @@ mod text_tests;
 use crate::graph::{KvPart, RopeSpec, RowOrder};
 use crate::id::{Arena, define_id};
 use crate::kernel::{Kernel, Region};
-use crate::layout::{KvLayout, KvType};
+use crate::layout::{KvLayout, KvTypes};
 use crate::types::{Sym, TensorType};
 
 define_id!(
@@ -183,16 +183,16 @@ pub struct KvLayer {
     /// Elements of a head.
     pub head_dim: u32,
     /// How keys and values are stored.
-    pub ty: KvType,
+    pub types: KvTypes,
 }
 
 impl KvLayer {
-    /// Where keys and values lie.
-    pub fn layout(&self) -> KvLayout {
+    /// Where keys or values lie.
+    pub fn layout(&self, part: KvPart) -> KvLayout {
         KvLayout {
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            ty: self.ty,
+            ty: self.types.of(part),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::dtype::DType;
 use crate::graph::op::AttrType;
 use crate::id::Id;
+use crate::layout::KvType;
 use crate::types::Dim;
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -210,11 +211,11 @@ impl<'t> Parser<'t> {
         self.number()
     }
 
-    /// `type=` and a type of cached keys and values.
-    fn kv_type(&mut self) -> Result<KvType, ParseError> {
-        self.keyword("type")?;
+    /// `key=` and a type of cached keys or values.
+    fn kv_type(&mut self, key: &str) -> Result<KvType, ParseError> {
+        self.keyword(key)?;
         self.mark('=')?;
-        self.word("a type of cached keys and values", |w| w.parse().ok())
+        self.word("a type of cached keys or values", |w| w.parse().ok())
     }
 
     /// `key=float`.
@@ -270,7 +271,10 @@ impl<'t> Parser<'t> {
             let layer = KvLayer {
                 kv_heads: self.field("heads")?,
                 head_dim: self.field("dim")?,
-                ty: self.kv_type()?,
+                types: KvTypes {
+                    k: self.kv_type("k")?,
+                    v: self.kv_type("v")?,
+                },
             };
             self.plan.kv_layers.push(layer);
         }

@@ -4,7 +4,7 @@
 //! plan "smollm2" {
 //!   limits tokens=64 outputs=1 seqs=1 ctx=2048
 //!   vocab 49152
-//!   kv 0: heads=3 dim=64 type=f16
+//!   kv 0: heads=3 dim=64 k=f16 v=q8_0
 //!   section s0: panels @blk.0.attn_q [576, 576]q4_1 rope_half(heads=9, dims=64)
 //!   section s1: vector @blk.0.attn_norm [576]f32
 //!   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0 factors=@rope_freqs
@@ -52,11 +52,11 @@ impl Display for Plan {
             KvLayer {
                 kv_heads,
                 head_dim,
-                ty,
+                types: KvTypes { k, v },
             },
         ) in self.kv_layers.iter().enumerate()
         {
-            writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim} type={ty}")?;
+            writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim} k={k} v={v}")?;
         }
         for (id, decl) in self.sections.iter() {
             writeln!(f, "  section {id}: {decl}")?;

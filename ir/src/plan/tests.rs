@@ -7,6 +7,7 @@ use crate::graph::RopePairs;
 use crate::id::Id;
 use crate::kernel::builder::Addr;
 use crate::kernel::{Access, KernelBuilder, Mem, Ty};
+use crate::layout::KvType;
 
 /// A kernel that stores into its last buffer and loads from the others.
 pub(super) fn kernel(name: &str, bufs: &[(&str, Access)], scalars: &[&str]) -> Kernel {
@@ -66,7 +67,10 @@ pub(super) fn small() -> Plan {
     plan.kv_layers.push(KvLayer {
         kv_heads: 1,
         head_dim: 16,
-        ty: KvType::F16,
+        types: KvTypes {
+            k: KvType::F16,
+            v: KvType::Q8_0,
+        },
     });
     let section = |weight: &str, ty, form, order, heads, dims| SectionDecl {
         weight: weight.into(),

@@ -6,6 +6,7 @@ use super::*;
 use crate::DType;
 use crate::graph::RopePairs;
 use crate::kernel::Access;
+use crate::layout::KvType;
 use crate::types::Dim;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -18,7 +19,7 @@ fn the_text_is_as_described() {
 plan "small \"one\"" {
   limits tokens=4 outputs=2 seqs=1 ctx=64
   vocab 32
-  kv 0: heads=1 dim=16 type=f16
+  kv 0: heads=1 dim=16 k=f16 v=q8_0
   section s0: panels @blk.0.attn_q [32, 32]q4_1 rope_half(heads=2, dims=16)
   section s1: vector @"odd name" [32]f32
   rope r0: half dims=16 base=100000.0 freq_scale=0.1 magnitude=1.0 factors=@rope_freqs
@@ -222,12 +223,13 @@ fn plans() -> impl Strategy<Value = Plan> {
         offset,
         bytes,
     });
-    let kv_type = prop::sample::select(&KvType::ALL[..]);
-    let kv = (any::<u32>(), any::<u32>(), kv_type).prop_map(|(kv_heads, head_dim, ty)| KvLayer {
-        kv_heads,
-        head_dim,
-        ty,
-    });
+    let kv_type = || prop::sample::select(&KvType::ALL[..]);
+    let kv =
+        (any::<u32>(), any::<u32>(), kv_type(), kv_type()).prop_map(|(kv_heads, head_dim, k, v)| KvLayer {
+            kv_heads,
+            head_dim,
+            types: KvTypes { k, v },
+        });
     let logits = prop::option::of((0usize..9).prop_map(crate::Id::new));
     let head = (name(), limits, any::<u32>(), any::<u64>(), logits);
     let lists = (

@@ -238,14 +238,14 @@ impl<'p> Verifier<'p> {
             Arg::Section(s) => plan.sections.get(s).is_none().then(|| format!("section {s}")),
             Arg::Rope(r) => plan.ropes.get(r).is_none().then(|| format!("rope {r}")),
             Arg::Input(_) => None,
-            Arg::Kv(_, layer) => match plan.kv_layers.get(layer as usize) {
+            Arg::Kv(part, layer) => match plan.kv_layers.get(layer as usize) {
                 None => Some(format!("KV layer {layer}")),
                 Some(
                     layer_decl @ &KvLayer {
                         kv_heads, head_dim, ..
                     },
                 ) => {
-                    let bytes = layer_decl.layout().block_bytes();
+                    let bytes = layer_decl.layout(part).block_bytes();
                     if kv_heads == 0 || head_dim == 0 || bytes.is_none() {
                         self.error(at, format!("KV layer {layer} has {kv_heads} heads of {head_dim}"));
                     }

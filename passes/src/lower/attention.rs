@@ -10,8 +10,9 @@
 //! a row do not depend on its neighbours: see [`super::attention_block`] for what a block that a row can't see does.
 
 use super::attention_tile::{Buffers, Piece, Place, Span, Tile};
+use lathe_ir::graph::KvPart;
 use lathe_ir::kernel::{Cmp, Kernel, KernelBuilder, Mem, Ty, Val};
-use lathe_ir::layout::{KvLayout, KvType};
+use lathe_ir::layout::{KvLayout, KvTypes};
 use lathe_ir::plan::KV_BLOCK;
 
 use super::emit::{F32_BYTES, at};
@@ -36,7 +37,7 @@ pub struct AttentionKernel {
     /// Elements of a head.
     pub head_dim: u32,
     /// How keys and values are stored.
-    pub ty: KvType,
+    pub types: KvTypes,
     /// Query heads of a unit; divides `heads / kv_heads`.
     pub tile: u32,
     /// Rows of a tile.
@@ -78,12 +79,12 @@ struct UnitPlace {
 }
 
 impl AttentionKernel {
-    /// Where keys and values lie.
-    pub fn layout(&self) -> KvLayout {
+    /// Where keys or values lie.
+    pub fn layout(&self, part: KvPart) -> KvLayout {
         KvLayout {
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            ty: self.ty,
+            ty: self.types.of(part),
         }
     }
 
@@ -125,7 +126,7 @@ impl AttentionKernel {
     pub fn shape_name(&self) -> String {
         format!(
             "{}.h{}.kv{}.d{}.t{}x{}.s{:e}.c{:e}.win{}.n{}.seg{}.w{}",
-            self.ty,
+            self.types,
             self.heads,
             self.kv_heads,
             self.head_dim,

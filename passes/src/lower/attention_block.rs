@@ -8,6 +8,7 @@ use super::attention_tile::Span;
 use super::attention_tile::Tile;
 use super::emit::{F32_BYTES, at};
 use super::epilogue::softcap;
+use lathe_ir::graph::KvPart;
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Buf, Cmp, KernelBuilder, Mem, Ty, Val, math};
 use lathe_ir::layout::{KvLayout, KvType};
@@ -127,7 +128,7 @@ impl Products {
         let lanes = u32::from(self.lanes);
         let at = row.plus((v * lanes * self.ty.element_bytes()) as i32);
         let scale = match scales {
-            Scales::None => return b.load(Mem::F16, at, Ty::f32(self.lanes)),
+            Scales::None => return b.load(kv_mem(self.ty), at, Ty::f32(self.lanes)),
             Scales::Vectors(group) => {
                 let scale = group.plus((v * lanes * F32_BYTES) as i32);
                 b.load(Mem::F32, scale, Ty::f32(self.lanes))
@@ -137,7 +138,7 @@ impl Products {
                 b.load_splat(Mem::F32, scale, Ty::f32(self.lanes))
             }
         };
-        let code = b.load(Mem::I8, at, Ty::i32(self.lanes));
+        let code = b.load(kv_mem(self.ty), at, Ty::i32(self.lanes));
         let code = b.cvt_f32(code);
         b.mul(code, scale)
     }
@@ -162,6 +163,16 @@ impl Scales {
             Scales::Splats(first) => Scales::Splats(first.plus((rows * F32_BYTES) as i32)),
             same => same,
         }
+    }
+}
+
+/// How elements lie in memory: floats, or codes.
+pub fn kv_mem(ty: KvType) -> Mem {
+    match ty {
+        KvType::F32 => Mem::F32,
+        KvType::F16 => Mem::F16,
+        KvType::Bf16 => Mem::Bf16,
+        KvType::Q8_0 => Mem::I8,
     }
 }
 
@@ -212,6 +223,7 @@ impl Tile {
     /// `seen`.
     fn scores(&self, b: &mut KernelBuilder, scratch: Buf, (keys, seen): (Addr, Val), slot: Val, slots: u32) {
         let (kernel, s) = (&self.kernel, self.scratch);
+        let layout = kernel.layout(KvPart::K);
         let lanes = u32::from(kernel.lanes);
         let vectors = self.vectors_at_once(slots, KV_BLOCK / lanes);
         let q_bytes = kernel.head_dim * F32_BYTES;
@@ -220,10 +232,10 @@ impl Tile {
         let (lo, end) = (b.index(0), b.index(i64::from(q_bytes)));
         let width = lanes * F32_BYTES;
         b.for_loop(lo, seen, i64::from(vectors * width), &[], |b, position4, _| {
-            let position = quarter_of(b, position4, kernel.ty.element_bytes());
-            let scales = match kernel.ty.has_scales() {
+            let position = quarter_of(b, position4, layout.ty.element_bytes());
+            let scales = match layout.ty.has_scales() {
                 true => {
-                    let first = keys.plus(kernel.layout().code_bytes() as i32);
+                    let first = keys.plus(layout.code_bytes() as i32);
                     Scales::Vectors(moved(b, first, position4))
                 }
                 false => Scales::None,
@@ -235,7 +247,7 @@ impl Tile {
                 steps: kernel.head_dim,
                 end,
                 matrix: (moved(b, keys, position), KV_BLOCK),
-                ty: kernel.ty,
+                ty: layout.ty,
                 scales,
                 factors: (q, q_bytes),
             };
@@ -404,7 +416,7 @@ impl Tile {
         slots: u32,
         columns: Columns,
     ) {
-        let s = self.scratch;
+        let (s, layout) = (self.scratch, self.kernel.layout(KvPart::V));
         let Columns {
             lo,
             hi,
@@ -420,10 +432,10 @@ impl Tile {
             b.index(i64::from(hi * F32_BYTES)),
         );
         b.for_loop(lo, hi, i64::from(vectors * width), &[], |b, d4, _| {
-            let d = quarter_of(b, d4, self.kernel.ty.element_bytes());
-            let scales = match self.kernel.ty.has_scales() {
+            let d = quarter_of(b, d4, layout.ty.element_bytes());
+            let scales = match layout.ty.has_scales() {
                 true => {
-                    let first = values.plus(self.kernel.layout().code_bytes() as i32);
+                    let first = values.plus(layout.code_bytes() as i32);
                     let group = b.div_const(d4, i64::from(KvLayout::GROUP * F32_BYTES));
                     let group = b.mul_const(group, i64::from(SCALES));
                     Scales::Splats(moved(b, first, group))
@@ -448,7 +460,7 @@ impl Tile {
                 steps: KV_BLOCK,
                 end: seen,
                 matrix: (moved(b, values, d), self.kernel.head_dim),
-                ty: self.kernel.ty,
+                ty: layout.ty,
                 scales,
                 factors: (weights, ROW),
             };

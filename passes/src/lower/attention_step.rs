@@ -94,11 +94,11 @@ impl Lowering<'_> {
             [_, Dim::Const(heads), Dim::Const(head_dim)] => (heads as u32, head_dim as u32),
             _ => return Err(self.unsupported(id, "queries are not [rows, heads, d]".into())),
         };
-        let ty = self.options.kv_type;
+        let types = self.options.kv_types;
         let geometry = KvLayer {
             kv_heads,
             head_dim,
-            ty,
+            types,
         };
         self.kv_layer(id, layer, geometry)?;
         let tile = head_tile(heads / kv_heads, kv_heads);
@@ -106,7 +106,7 @@ impl Lowering<'_> {
             heads,
             kv_heads,
             head_dim,
-            ty,
+            types,
             tile,
             rows: rows_of_tile(tile, head_dim),
             scale,
@@ -145,7 +145,7 @@ impl Lowering<'_> {
         let unset = KvLayer {
             kv_heads: 0,
             head_dim: 0,
-            ty: self.options.kv_type,
+            types: self.options.kv_types,
         };
         if index >= layers.len() {
             layers.resize(index + 1, unset);

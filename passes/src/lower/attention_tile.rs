@@ -4,8 +4,10 @@ use super::attention::{AttentionKernel, bit, choose};
 use super::attention_block::{BlockPlace, FLOOR};
 use super::emit::{F32_BYTES, at, for_lanes};
 use super::epilogue::KvAddress;
+use lathe_ir::graph::KvPart;
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Access, Buf, Cmp, KernelBuilder, Mem, Ty, Val};
+use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::KV_BLOCK;
 
 /// Buffers of an attention kernel.
@@ -239,19 +241,23 @@ impl Tile {
         let kernel = &self.kernel;
         let group = kernel.heads / kernel.kv_heads;
         let kv_head = b.div_const(place.head, i64::from(group));
-        let head_bytes = kernel.layout().head_bytes() as i64;
-        let head_offset = b.mul_const(kv_head, head_bytes);
+        let head_bytes = |part| kernel.layout(part).head_bytes() as i64;
         let kv = KvAddress {
             position: span.last,
             seq: span.seq,
         };
         b.for_loop(lo, hi, i64::from(KV_BLOCK), &[], |b, first, _| {
             let block = kv.block(b, bufs.tables, kernel.blocks_per_seq, first);
-            let start = b.mul_const(block, i64::from(kernel.kv_heads) * head_bytes);
-            let start = b.add(start, head_offset);
+            let head = b.mul_const(block, i64::from(kernel.kv_heads));
+            let head = b.add(head, kv_head);
+            let keys = b.mul_const(head, head_bytes(KvPart::K));
+            let values = match kernel.types {
+                KvTypes { k, v } if k == v => keys,
+                _ => b.mul_const(head, head_bytes(KvPart::V)),
+            };
             let place = BlockPlace {
-                keys: at(bufs.k, start),
-                values: at(bufs.v, start),
+                keys: at(bufs.k, keys),
+                values: at(bufs.v, values),
                 first,
             };
             self.block(b, scratch, place, span);

@@ -1,6 +1,7 @@
 //! The store of a head of keys or values into the paged cache: rounded to the cache's floats, or quantized in groups of
 //! 32 elements. What is stored of a row depends on that row alone.
 
+use super::attention_block::kv_mem;
 use super::emit::{F32_BYTES, at, for_lanes};
 use super::epilogue::{KvAddress, Place, Sink, UnitEpilogue};
 use lathe_ir::graph::KvPart;
@@ -9,8 +10,12 @@ use lathe_ir::kernel::{Buf, KernelBuilder, Mem, Ty, Val};
 use lathe_ir::layout::{KvLayout, KvType};
 use lathe_ir::plan::KV_BLOCK;
 
-/// Largest magnitude of an element whose scale is kept: products with a code must stay finite.
-const MOST_CODED: f32 = 3e38;
+/// Largest magnitude of an element: near the end of the range of f32, but products of a scale with a code stay finite, and
+/// so does what is rounded to bf16.
+const MOST: f32 = 3e38;
+
+/// Largest magnitude of an element in f16.
+const MOST_F16: f32 = 65504.0;
 
 /// The least that counts as a group's largest magnitude: its inverse must be finite. Codes of smaller groups are zero.
 const LEAST_PEAK: f32 = 1e-30;
@@ -60,7 +65,8 @@ impl UnitEpilogue {
             lanes: self.lanes,
         };
         match ty {
-            KvType::F16 => head.store_floats(b),
+            KvType::F16 => head.store_floats(b, MOST_F16),
+            KvType::F32 | KvType::Bf16 => head.store_floats(b, MOST),
             KvType::Q8_0 => head.store_codes(b),
         }
     }
@@ -115,11 +121,11 @@ impl Head {
         b.min(v, high)
     }
 
-    fn store_floats(&self, b: &mut KernelBuilder) {
+    fn store_floats(&self, b: &mut KernelBuilder, most: f32) {
         for_lanes(b, self.layout.head_dim, self.stored_lanes(), |b, i, lanes| {
-            let v = self.load(b, i, lanes, 65504.0);
+            let v = self.load(b, i, lanes, most);
             let to = self.element(b, i);
-            b.store(Mem::F16, to, v);
+            b.store(kv_mem(self.layout.ty), to, v);
         });
     }
 
@@ -148,7 +154,7 @@ impl Head {
         let (inverse, scale) = (b.div(limit, peak), b.div(peak, limit));
         for_lanes(b, size, self.stored_lanes(), |b, i, lanes| {
             let i = b.add(first, i);
-            let v = self.load(b, i, lanes, MOST_CODED);
+            let v = self.load(b, i, lanes, MOST);
             let inverse = if lanes > 1 {
                 b.splat(inverse, lanes)
             } else {
@@ -177,7 +183,7 @@ impl Head {
             let mut of_lanes: Option<Val> = None;
             while done + u32::from(lanes) <= size {
                 let i = b.add_const(first, i64::from(done * F32_BYTES));
-                let v = self.load(b, i, lanes, MOST_CODED);
+                let v = self.load(b, i, lanes, MOST);
                 let v = b.abs(v);
                 of_lanes = Some(of_lanes.map_or(v, |known| b.max(known, v)));
                 done += u32::from(lanes);
@@ -247,10 +253,15 @@ mod tests {
         let bytes = |at: u64, n: usize| &cache[at as usize..at as usize + n];
         let places = |at: u64, n: usize| at as usize..at as usize + n;
         match layout.ty {
-            KvType::F16 => {
-                let mut x = [0.0];
-                dequantize(DType::F16, bytes(at, 2), &mut x).unwrap();
-                (x[0], 1.0, places(at, 2).collect())
+            KvType::F32 | KvType::F16 | KvType::Bf16 => {
+                let dtype = match layout.ty {
+                    KvType::F32 => DType::F32,
+                    KvType::F16 => DType::F16,
+                    _ => DType::Bf16,
+                };
+                let (mut x, size) = ([0.0], layout.ty.element_bytes() as usize);
+                dequantize(dtype, bytes(at, size), &mut x).unwrap();
+                (x[0], 1.0, places(at, size).collect())
             }
             KvType::Q8_0 => {
                 let scale = f32::from_le_bytes(bytes(scale_at, 4).try_into().unwrap());
@@ -263,7 +274,9 @@ mod tests {
     /// The largest error that a type may make of `x` in a group with this scale.
     fn tolerance(ty: KvType, x: f32, scale: f32) -> f32 {
         match ty {
+            KvType::F32 => 0.0,
             KvType::F16 => (x.abs() / 2048.0).max(3e-8),
+            KvType::Bf16 => (x.abs() / 256.0).max(5e-41),
             KvType::Q8_0 => 0.501 * scale,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::cost::MachineModel;
 use super::tuning::{Shape, Tuning};
-use lathe_ir::layout::KvType;
+use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::Limits;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct LowerOptions {
     /// Whether products of codes with sixteen rows and more are for a matrix unit.
     pub matrix_unit: bool,
     /// How keys and values are stored.
-    pub kv_type: KvType,
+    pub kv_types: KvTypes,
 }
 
 impl LowerOptions {
@@ -36,7 +36,7 @@ impl LowerOptions {
             shape: None,
             tuning: None,
             matrix_unit: false,
-            kv_type: KvType::default(),
+            kv_types: KvTypes::default(),
         }
     }
 
@@ -45,9 +45,9 @@ impl LowerOptions {
         LowerOptions { matrix_unit, ..self }
     }
 
-    /// The same with keys and values stored as `kv_type`.
-    pub fn with_kv_type(self, kv_type: KvType) -> LowerOptions {
-        LowerOptions { kv_type, ..self }
+    /// The same with keys and values stored as `kv_types`.
+    pub fn with_kv_types(self, kv_types: KvTypes) -> LowerOptions {
+        LowerOptions { kv_types, ..self }
     }
 
     /// The same for the machine that `machine` describes.

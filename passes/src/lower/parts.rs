@@ -10,7 +10,7 @@ use super::{LowerError, Lowering};
 use lathe_ir::DType;
 use lathe_ir::graph::{Epilogue, Linear, Node, Output, Part, RowOrder, Weight};
 use lathe_ir::kernel::{Access, Buf, KernelBuilder, Mem};
-use lathe_ir::layout::KvType;
+use lathe_ir::layout::KvTypes;
 use lathe_ir::layout::{PANEL_ROWS, PackedKind, PackedLayout};
 use lathe_ir::plan::{Arg, Call, Count, Input, KvLayer, RopeDecl};
 use lathe_ir::quant::Codebook;
@@ -124,7 +124,7 @@ impl Lowering<'_> {
             n,
             k,
             format: graph.weights[part.weight].ty.dtype.to_string(),
-            epilogue: epilogue_name(part, input_ty.dtype, self.options.kv_type),
+            epilogue: epilogue_name(part, input_ty.dtype, self.options.kv_types),
             lanes: self.options.lanes,
         };
         let decision = self.decide(&product, key.clone());
@@ -169,7 +169,7 @@ impl Lowering<'_> {
 }
 
 /// The input's type, and what happens to the sums, for names of kernels and for keys.
-fn epilogue_name(part: &Part, input: DType, kv_type: KvType) -> String {
+fn epilogue_name(part: &Part, input: DType, kv_types: KvTypes) -> String {
     let mut words = vec![input.to_string()];
     words.extend(part.epilogue.iter().map(|step| match step {
         Epilogue::Heads(heads) => format!("heads{heads}"),
@@ -185,7 +185,7 @@ fn epilogue_name(part: &Part, input: DType, kv_type: KvType) -> String {
     match part.output {
         Output::F32 => {}
         Output::Q8A => words.push("to_q8a".into()),
-        Output::Kv { part, .. } => words.push(format!("kv_{}.{kv_type}", part.keyword())),
+        Output::Kv { part, .. } => words.push(format!("kv_{}.{}", part.keyword(), kv_types.of(part))),
     }
     words.join(".")
 }
@@ -330,7 +330,7 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                 let geometry = KvLayer {
                     kv_heads: self.n / self.columns,
                     head_dim: self.columns,
-                    ty: self.lowering.options.kv_type,
+                    types: self.lowering.options.kv_types,
                 };
                 self.lowering.kv_layer(self.id, *layer, geometry)?;
                 let (pos, seq) = (
@@ -339,7 +339,7 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                 );
                 Sink::Kv {
                     part: *part,
-                    ty: geometry.ty,
+                    ty: geometry.types.of(*part),
                     cache: self.buf("cache", Access::Out, Arg::Kv(*part, *layer)),
                     positions: self.buf("positions", Access::In, pos),
                     seqs: self.buf("seqs", Access::In, seq),
