@@ -69,10 +69,12 @@ fn logits_over_long_contexts() {
         (Family::Qwen2, "bf16,f32"),
     ] {
         let path = dir.path().join("tiny.gguf");
-        TinyModel::new(family)
-            .with_dtype(DType::Q8_0)
-            .write(&path)
-            .unwrap();
+        let model = TinyModel::new(family).with_dtype(DType::Q8_0);
+        let model = TinyModel {
+            context: 320,
+            ..model
+        };
+        model.write(&path).unwrap();
         let want = logits_with(&path, &tokens, 1, 512, kv_type);
         for (threads, chunk) in [(2, 512), (3, 1), (2, 7), (4, 20)] {
             let got = logits_with(&path, &tokens, threads, chunk, kv_type);
