@@ -367,7 +367,7 @@ impl Tile {
         let (ty, width) = (Ty::f32(lanes), u32::from(lanes) * F32_BYTES);
         b.for_const(i64::from(self.slots()), |b, slot| {
             let scores = self.of_slot(b, scratch, s.scores, slot, ROW);
-            let totals = self.of_slot(b, scratch, s.state.totals, slot, width);
+            let totals = self.of_slot(b, scratch, s.lane_totals, slot, width);
             let slot4 = b.shl(slot, 2);
             let peak = b.load_splat(Mem::F32, at(scratch, slot4).plus(s.state.peak as i32), ty);
             let shrink = b.load_splat(Mem::F32, at(scratch, slot4).plus(s.shrink as i32), ty);

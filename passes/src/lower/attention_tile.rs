@@ -94,8 +94,10 @@ pub struct Scratch {
     pub q: u32,
     /// `[slots][32]f32`: scores of a block, then weights.
     pub scores: u32,
-    /// The running state.
+    /// The running state. Its totals are known at the end of a segment.
     pub state: StateArrays,
+    /// `[slots][lanes]f32`: sums of weights by lane.
+    pub lane_totals: u32,
     /// That of the segments before, where there may be several.
     pub merged: StateArrays,
     /// `[slots]f32` each: maximum of a block's scores, and the factor that old sums shrink by.
@@ -111,9 +113,8 @@ pub struct Scratch {
 pub struct StateArrays {
     /// `[slots][head_dim]f32`: weighted sums of values.
     pub sums: u32,
-    /// `[slots][lanes]f32`: sums of weights by lane.
-    pub totals: u32,
-    /// `[slots]f32`: maximum of scores.
+    /// `[slots]f32` each: sums of weights, and maximum of scores.
+    pub total: u32,
     pub peak: u32,
 }
 
@@ -143,7 +144,7 @@ impl Tile {
         let (q, scores) = (array(slots * kernel.head_dim), array(slots * KV_BLOCK));
         let mut states = || StateArrays {
             sums: array(slots * kernel.head_dim),
-            totals: array(slots * lanes),
+            total: array(padded),
             peak: array(padded),
         };
         let state = states();
@@ -152,6 +153,7 @@ impl Tile {
             scores,
             state,
             merged: if kernel.segments() > 1 { states() } else { state },
+            lane_totals: array(slots * lanes),
             block_peak: array(padded),
             shrink: array(padded),
             position: array(padded),
@@ -189,7 +191,6 @@ impl Tile {
         let end = b.add_const(span.last, 1);
         let Some(piece) = piece else {
             self.begin(b, bufs, scratch, place);
-            self.forget(b, scratch, self.scratch.state);
             self.walk(b, bufs, scratch, (place, span), (first, end));
             let zero = b.index(0);
             return self.finish(b, bufs.out, scratch, place, zero);
@@ -215,9 +216,8 @@ impl Tile {
                 let from = b.mul_const(segment, size);
                 let to = b.add_const(from, size);
                 let (from, to) = (b.max(from, first), b.min(to, end));
-                self.forget(b, scratch, self.scratch.state);
                 self.walk(b, bufs, scratch, (place, span), (from, to));
-                let merge = |b: &mut KernelBuilder| self.merge_walked(b, scratch, self.scratch);
+                let merge = |b: &mut KernelBuilder| self.merge_walked(b, scratch);
                 b.if_else(Cmp::Eq, several, one, merge, |_| {});
                 let store = |b: &mut KernelBuilder| self.store_parts(b, bufs, scratch, place, segment);
                 b.if_else(Cmp::Eq, others, one, store, |_| {});
@@ -229,7 +229,7 @@ impl Tile {
         b.if_else(Cmp::Le, zero, further, emit, |_| {});
     }
 
-    /// Walks blocks of positions from `lo` to before `hi`.
+    /// Walks blocks of positions from `lo` to before `hi`: the running states are what they leave.
     fn walk(
         &self,
         b: &mut KernelBuilder,
@@ -246,6 +246,8 @@ impl Tile {
             position: span.last,
             seq: span.seq,
         };
+        self.forget(b, scratch, self.scratch.state);
+        self.forget_lane_totals(b, scratch);
         b.for_loop(lo, hi, i64::from(KV_BLOCK), &[], |b, first, _| {
             let block = kv.block(b, bufs.tables, kernel.blocks_per_seq, first);
             let head = b.mul_const(block, i64::from(kernel.kv_heads));
@@ -263,6 +265,7 @@ impl Tile {
             self.block(b, scratch, place, span);
             Vec::new()
         });
+        self.add_lane_totals(b, scratch);
     }
 
     /// Calls `f` for each slot with the slot's number and row, and the number of its head among the heads of all rows.
@@ -315,16 +318,13 @@ impl Tile {
     /// by.
     pub fn finish(&self, b: &mut KernelBuilder, out: Buf, scratch: Buf, place: Place, merged: Val) {
         let (kernel, s) = (&self.kernel, self.scratch);
-        let total_bytes = i64::from(u32::from(kernel.lanes) * F32_BYTES);
         let apart = s.merged.sums - s.state.sums;
-        debug_assert_eq!(apart, s.merged.totals - s.state.totals);
+        debug_assert_eq!(apart, s.merged.total - s.state.total);
         let states = b.mul_const(merged, apart.into());
         self.for_slots(b, place, |b, slot, _, number| {
-            let total = b.mul_const(slot, total_bytes);
+            let total = b.shl(slot, 2);
             let total = b.add(states, total);
-            let total = at(scratch, total).plus(s.state.totals as i32);
-            let total = b.load(Mem::F32, total, Ty::f32(kernel.lanes));
-            let total = b.reduce_add(total);
+            let total = b.load(Mem::F32, at(scratch, total).plus(s.state.total as i32), Ty::F32);
             let one = b.fconst(1.0, 1);
             let inverse = b.div(one, total);
             let head_bytes = i64::from(kernel.head_dim * F32_BYTES);
