@@ -14,6 +14,7 @@ use lathe_ir::kernel::{Kernel, interp};
 use lathe_ir::layout::{KvType, KvTypes, PackedLayout, pack_rows};
 use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
 use lathe_ir::quant::quantize;
+use lathe_ir::types::Sym;
 use lathe_passes::lower::{LowerOptions, lower};
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ const LIMITS: Limits = Limits {
     tokens: 9,
     outputs: 9,
     seqs: 2,
-    ctx: 96,
+    ctx: 288,
 };
 
 fn plan(family: Family, dtype: DType, lanes: u8) -> Plan {
@@ -76,10 +77,10 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
             quantize(DType::F32, &floats(n, rng)).unwrap()
         }
         Arg::Input(Input::Tokens) => rows(&[3, 1, 4, 15, 9, 2, 6, 5, 35]),
-        Arg::Input(Input::Positions) => rows(&[33, 34, 35, 36, 37, 0, 1, 2, 64]),
+        Arg::Input(Input::Positions) => rows(&[254, 255, 256, 257, 258, 0, 1, 2, 287]),
         Arg::Input(Input::Seqs) => rows(&[0, 0, 0, 0, 0, 1, 1, 1, 1]),
         Arg::Input(Input::Outputs) => rows(&[8, 0, 3, 1, 1, 2, 7, 6, 5]),
-        Arg::Input(Input::BlockTables) => words(&[5, 0, 3, 1, 4, 2]),
+        Arg::Input(Input::BlockTables) => words(&(0..18).map(|i| (i * 5 + 3) % 18).collect::<Vec<_>>()),
         Arg::Buffer(id) => {
             let bytes = plan.buffers[id].bytes as usize;
             if !q8a {
@@ -118,8 +119,12 @@ impl Example<'_> {
             .map(|(decl, &arg)| contents(plan, arg, coded && decl.name == "x", rng))
             .collect();
         let mut want = bufs.clone();
-        let units = 0..call.units.at(|_| rows) as i64;
-        let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(|_| rows) as i64).collect();
+        let sizes = |sym| match sym {
+            Sym::Ctx => LIMITS.ctx.into(),
+            _ => rows,
+        };
+        let units = 0..call.units.at(sizes) as i64;
+        let scalars: Vec<i64> = call.scalars.iter().map(|c| c.at(sizes) as i64).collect();
         let mut slices: Vec<&mut [u8]> = want.iter_mut().map(Vec::as_mut_slice).collect();
         interp::run(kernel, &mut slices, &scalars, units.clone()).unwrap();
         Example {

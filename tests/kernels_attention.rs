@@ -232,3 +232,27 @@ fn machine_code_of_attention_equals_the_interpreter() {
         }
     }
 }
+
+/// Steps of few rows have units for each segment of the context; those of many rows and of short contexts have them for
+/// rows and heads only, and nothing to merge.
+#[test]
+fn few_rows_have_pieces_of_long_contexts() {
+    // Both have two units a row: for two KV heads, and for the halves of the heads of one.
+    for shape in [&SHAPES[0], &SHAPES[3]] {
+        let plan = shape.plan(8, KvTypes::default());
+        let calls = plan.steps.iter().flat_map(|s| &s.calls);
+        let is_attention = |c: &&Call| plan.kernels[c.kernel].name.starts_with("attention");
+        let units: Vec<_> = calls.filter(is_attention).map(|c| c.units).collect();
+        // (rows, context, pieces)
+        for (rows, context, pieces) in [(1, 256, 1), (1, 257, 2), (16, 352, 2), (17, 352, 1)] {
+            let sizes = |sym| if sym == Sym::Ctx { context } else { rows };
+            let merges = if pieces > 1 { rows * 2 } else { 0 };
+            let got: Vec<u64> = units.iter().map(|units| units.at(sizes)).collect();
+            assert_eq!(
+                got,
+                [rows * 2 * pieces, merges],
+                "{rows} rows, {context} positions"
+            );
+        }
+    }
+}

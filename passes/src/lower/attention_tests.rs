@@ -385,6 +385,23 @@ fn no_rows_are_no_work() {
     assert!(step.run(kernel, 0..0).is_empty());
 }
 
+/// A row sees as many segments as its window can touch.
+#[test]
+fn windows_bound_segments() {
+    for (window, segments) in [(0, 8), (1, 1), (2, 2), (257, 2), (258, 3), (512, 3), (4096, 8)] {
+        let kernel = AttentionKernel {
+            window,
+            blocks_per_seq: 64,
+            segment: 256,
+            ..kernel(1, 1, 64, 8)
+        };
+        assert_eq!(kernel.segments_of_row(), segments, "window {window}");
+        let touched = |position: u32| position / 256 - (position + 1 - window.min(position + 1)) / 256 + 1;
+        let most = (0..2048).filter(|_| window > 0).map(touched).max();
+        assert_eq!(most.unwrap_or(segments), segments, "window {window}");
+    }
+}
+
 #[test]
 fn tiles_fit_the_cache() {
     // (query heads of a KV head, elements of a head, rows)
