@@ -36,8 +36,8 @@ pub struct BuildOptions {
     pub verify: bool,
     /// Whether to use shapes that were tuned for this machine, where there are any.
     pub tuning: bool,
-    /// How keys and values are stored.
-    pub kv_types: KvTypes,
+    /// How keys and values are stored; `None` for f16, or what a compiled plan that is named has.
+    pub kv_types: Option<KvTypes>,
 }
 
 impl Default for BuildOptions {
@@ -51,7 +51,7 @@ impl Default for BuildOptions {
             cpu_features: "all".into(),
             verify: cfg!(debug_assertions),
             tuning: false,
-            kv_types: KvTypes::default(),
+            kv_types: None,
         }
     }
 }
@@ -182,7 +182,7 @@ pub(crate) fn tuned_options(
     let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
     let lowering = lower_options(limits, &features, options.threads)
         .with_tuning(tuning.map(Arc::new))
-        .with_kv_types(options.kv_types);
+        .with_kv_types(options.kv_types.unwrap_or_default());
     Ok((features, lowering))
 }
 

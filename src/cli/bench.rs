@@ -115,7 +115,7 @@ impl Bench {
             let object = json!({"pp_tps": pp_tps, "tg_tps": tg_tps, "bytes_per_token": bytes,
                 "stream_gbps": stream, "share_of_limit": share, "threads": threads,
                 "weight_bytes": executable.report().weight_bytes, "kv_bytes": executable.report().kv_bytes,
-                "arena_bytes": executable.report().arena_bytes, "kv_type": self.run.kv_types.to_string(),
+                "arena_bytes": executable.report().arena_bytes, "kv_type": self.run.kv_types.unwrap_or_default().to_string(),
                 "peak_bytes": peak,
                 "target": executable.report().target});
             outln!("{object}");

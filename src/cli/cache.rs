@@ -110,7 +110,7 @@ fn describe(cache: &Cache, entry: &Entry) -> String {
     if let Ok(data) = bundle.data::<PlanData>() {
         text.push_str(&format!(
             ", context {}, {} threads, KV {}",
-            data.context, data.threads, data.kv_type
+            data.context, data.threads, data.kv_types
         ));
     }
     if outdated(cache, entry) {

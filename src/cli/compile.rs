@@ -154,7 +154,7 @@ fn compiled_json(compiled: &Compiled, folder: &Path, seconds: f64) -> Value {
     json!({"plan": compiled.id, "folder": folder, "model": compiled.data.model, "seconds": seconds, "stages": stages,
         "kernels": compiled.data.entries.len(), "code_bytes": bytes_of(&compiled.plan, "code"),
         "weight_bytes": bytes_of(&compiled.weights, "packed"), "context": compiled.data.context,
-        "threads": compiled.data.threads, "features": compiled.data.features, "kv_type": compiled.data.kv_type})
+        "threads": compiled.data.threads, "features": compiled.data.features, "kv_type": compiled.data.kv_types})
 }
 
 fn tune_error(error: TuneError) -> CliError {

@@ -87,7 +87,7 @@ impl Job<'_> {
             source: path.to_owned(),
             features: cpu.features.to_string(),
             threads: options.threads,
-            kv_type: options.kv_type.to_string(),
+            kv_types: options.kv_types.unwrap_or_default().to_string(),
             chunk: plan.limits.tokens,
             context: plan.limits.ctx,
             weights,

@@ -25,8 +25,8 @@ pub struct PlanData {
     pub features: String,
     /// Threads that shapes of kernels were chosen for.
     pub threads: usize,
-    /// How keys and values are stored.
-    pub kv_type: String,
+    /// How keys and values are stored, as `--kv-type` names it.
+    pub kv_types: String,
     /// Most rows of a step.
     pub chunk: u32,
     /// Positions of the context.

@@ -7,7 +7,6 @@ use lathe_codegen_cpu::{Artifact, CpuExecutable, CpuFeatures, Error};
 use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::Tokenizer;
 use lathe_ir::backend::Executable;
-use lathe_ir::layout::KvType;
 use lathe_ir::plan::{Plan, parse};
 use lathe_runtime::cache::{Bundle, Cache, CacheError, Kind};
 use memmap2::Mmap;
@@ -194,8 +193,11 @@ pub(super) fn check_options(plan: &Bundle, options: &BuildOptions) -> Result<(),
     if let Some(context) = options.context.filter(|&context| context > data.context) {
         return other("a context of", &data.context, &context);
     }
-    if options.kv_type != KvType::default() && options.kv_type.to_string() != data.kv_type {
-        return other("KV type", &data.kv_type, &options.kv_type);
+    if let Some(types) = options
+        .kv_types
+        .filter(|types| types.to_string() != data.kv_types)
+    {
+        return other("keys and values as", &data.kv_types, &types);
     }
     let allowed = cpu_features(&options.cpu_features)?;
     let features: CpuFeatures = data.features.parse().map_err(|e| damaged(plan, "manifest", e))?;

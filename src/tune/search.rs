@@ -114,7 +114,8 @@ pub fn tune(
     bounds.outputs = bounds.outputs.min(bounds.tokens);
     let mut search = Search {
         graph: optimize(&model.graph, options.verify)?,
-        options: lower_options(bounds, &features, options.threads).with_kv_types(options.kv_types),
+        options: lower_options(bounds, &features, options.threads)
+            .with_kv_types(options.kv_types.unwrap_or_default()),
         setting: Setting {
             weights: &model.weights,
             features: &features,

@@ -1,5 +1,6 @@
 //! The memory map of a plan: when which bytes of the arena are in use, the KV cache, and the packed weights.
 
+use lathe_ir::graph::KvPart;
 use lathe_ir::layout::PackedLayout;
 use lathe_ir::plan::{Arg, Plan, SectionDecl, SectionForm};
 use serde_json::{Value as Json, json};
@@ -35,7 +36,7 @@ impl<'p> MemoryMap<'p> {
             plan,
             buffers: lives(plan),
             kv: kv
-                .map(|l| l.layout().part_bytes(blocks)?.checked_mul(2))
+                .map(|l| total(&[KvPart::K, KvPart::V].map(|part| l.layout(part).part_bytes(blocks))))
                 .collect(),
             sections: plan.sections.values().map(section_bytes).collect(),
         }
@@ -123,7 +124,7 @@ impl<'p> MemoryMap<'p> {
                 size(*bytes),
                 decl.kv_heads,
                 decl.head_dim,
-                decl.ty
+                decl.types
             );
         }
         let _ = writeln!(

@@ -79,13 +79,13 @@ pub fn code(
     })
 }
 
-/// `{name, limits: {tokens, outputs, seqs, ctx}, vocab, arena_bytes, logits, kv: [{layer, kv_heads, head_dim, type}],
+/// `{name, limits: {tokens, outputs, seqs, ctx}, vocab, arena_bytes, logits, kv: [{layer, kv_heads, head_dim, k, v}],
 /// sections, ropes, buffers: [{id, name, bytes, offset}], steps: [{label, calls: [{kernel, args, scalars, units,
 /// cost}]}]}`; sections, ropes, arguments and counts are as the text form writes them. Kernels are a stage of their own.
 pub fn plan_json(plan: &Plan) -> Json {
     let limits = plan.limits;
     let kv = plan.kv_layers.iter().enumerate().map(|(layer, kv)| {
-        json!({"layer": layer, "kv_heads": kv.kv_heads, "head_dim": kv.head_dim, "type": kv.ty.to_string()})
+        json!({"layer": layer, "kv_heads": kv.kv_heads, "head_dim": kv.head_dim, "k": kv.types.k.to_string(), "v": kv.types.v.to_string()})
     });
     let buffers = plan
         .buffers
