@@ -16,13 +16,20 @@ pub(crate) struct Pages {
 impl Pages {
     /// Maps `bytes` bytes. The system commits them when they are first touched.
     pub(crate) fn new(what: &'static str, bytes: u64) -> Result<Pages, Error> {
+        let pages = Pages::sparse(what, bytes)?;
+        if cfg!(target_os = "linux") && pages.map.len() >= HUGE {
+            advise_huge(&pages.map);
+        }
+        Ok(pages)
+    }
+
+    /// The same for memory of which little is touched, here and there: a huge page for each place would take more time and
+    /// memory than all that is stored.
+    pub(crate) fn sparse(what: &'static str, bytes: u64) -> Result<Pages, Error> {
         let error = |source| Error::Memory { what, bytes, source };
         let size = usize::try_from(bytes).map_err(|_| error(std::io::ErrorKind::OutOfMemory.into()))?;
         // The system does not map nothing.
         let map = MmapMut::map_anon(size.max(1)).map_err(error)?;
-        if cfg!(target_os = "linux") && size >= HUGE {
-            advise_huge(&map);
-        }
         Ok(Pages { map, bytes })
     }
 

@@ -87,7 +87,7 @@ impl Memory {
         let scratch_stride = scratch.next_multiple_of(4096);
         Ok(Memory {
             arena: Pages::new("the arena", plan.arena_bytes)?,
-            kv: Pages::new("the KV cache", kv.end)?,
+            kv: Pages::sparse("the KV cache", kv.end)?,
             inputs: Pages::new("inputs", inputs.end)?,
             ropes: Pages::new("rotations", ropes.end)?,
             scratch: Pages::new("scratch memory", scratch_stride.saturating_mul(threads as u64))?,
