@@ -1,11 +1,14 @@
 //! `lathe doctor`: what this machine offers, and what Lathe makes of it.
 
 use super::error::CliError;
+use super::plans::CacheArgs;
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_codegen_cpu::CpuFeatures;
 use lathe_codegen_cpu::topology::Topology;
+use lathe_runtime::cache::{CacheError, Entry};
 use serde_json::json;
+use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub struct Doctor {
@@ -33,11 +36,12 @@ impl Doctor {
             (_, problem) => format!("nothing: {}", problem.as_deref().unwrap_or("")),
         };
         let store = crate::store::Store::from_env().map(|s| s.root().to_path_buf());
+        let cache = CacheHealth::look(threads);
         if self.json {
             let object = json!({"arch": std::env::consts::ARCH, "features": features, "threads": threads,
                 "cpus": cpus, "cores": cores,
                 "numa_nodes": numa, "memory_bytes": memory, "free_bytes": free, "stream_gbps_1": one,
-                "stream_gbps": all, "choice": choice, "store": store.ok()});
+                "stream_gbps": all, "choice": choice, "store": store.ok(), "cache": cache.json()});
             outln!("{object}");
             return Ok(());
         }
@@ -65,7 +69,51 @@ impl Doctor {
             Ok(root) => outln!("models       {}", root.display()),
             Err(error) => outln!("models       {error}"),
         }
+        outln!("plans        {}", cache.text());
         problem.map_or(Ok(()), |p| Err(CliError::failed(p)))
+    }
+}
+
+/// The state of the plan cache; or why there is none.
+struct CacheHealth(Result<(PathBuf, Vec<Entry>), CacheError>);
+
+impl CacheHealth {
+    fn look(threads: usize) -> CacheHealth {
+        let look = || {
+            let cache = CacheArgs::default().require(threads)?;
+            Ok((cache.root().to_owned(), cache.list()?))
+        };
+        CacheHealth(look())
+    }
+
+    /// Entries, their bytes, and those that can't be used.
+    fn counts(entries: &[Entry]) -> (usize, u64, usize) {
+        let bad = entries.iter().filter(|e| e.bundle.is_err()).count();
+        (entries.len(), entries.iter().map(|e| e.bytes).sum(), bad)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match &self.0 {
+            Ok((root, entries)) => {
+                let (count, bytes, bad) = CacheHealth::counts(entries);
+                json!({"folder": root, "entries": count, "bytes": bytes, "unusable": bad})
+            }
+            Err(error) => json!({"error": error.to_string()}),
+        }
+    }
+
+    fn text(&self) -> String {
+        match &self.0 {
+            Ok((root, entries)) => {
+                let (count, bytes, bad) = CacheHealth::counts(entries);
+                let megabytes = bytes as f64 / 1e6;
+                format!(
+                    "{}: {count} entries, {megabytes:.1} MB, {bad} of them unusable",
+                    root.display()
+                )
+            }
+            Err(error) => error.to_string(),
+        }
     }
 }
 
