@@ -1,8 +1,7 @@
 //! Compiled plans on the disk: a model compiled for this machine once, and mapped from then on.
 //!
-//! [`load`] finds a model's plan in the cache, or compiles it there ([`compile`]), and opens it ([`open`]); [`portable`]
-//! copies one to a folder of its own. docs/plan.md describes the files. The cache itself, which knows nothing of plans,
-//! is [`lathe_runtime::cache`].
+//! [`Plans`] finds a model's plan in the cache, or compiles it there, and opens it; [`portable`] copies one to a folder of
+//! its own. docs/plan.md describes the files. The cache itself, which knows nothing of plans, is [`lathe_runtime::cache`].
 
 mod compile;
 mod format;
