@@ -417,7 +417,7 @@ fn a_plan_is_not_run_for_what_it_was_not_compiled_for() {
         assert_eq!(stderr.lines().count(), 1);
     };
     refused(&["--ctx", "128"], "a context of 64, not 128");
-    refused(&["--kv-type", "q8_0"], "KV type f16, not q8_0");
+    refused(&["--kv-type", "q8_0"], "keys and values as f16, not q8_0");
     refused(&["--cpu-features", "avx2"], "compile the model again");
     // The folder is taken.
     let out = fixture.run(&["compile", fixture.model(), "-o", folder]);
