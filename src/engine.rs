@@ -38,6 +38,12 @@ enum CacheChoice {
 pub struct Generation {
     /// Most tokens to make; `None` for as many as the context holds.
     pub max_tokens: Option<usize>,
+    /// Tokens to make before the model may end the text.
+    pub min_tokens: usize,
+    /// Never lets the model end the text.
+    pub ignore_end: bool,
+    /// Reports the log-probability of each token, and of so many of the most likely ones in its place.
+    pub logprobs: Option<usize>,
     /// How tokens are picked; the default picks the most likely one.
     pub sampling: SamplingParams,
     /// Strings that end the text; they are not part of it.
@@ -293,6 +299,9 @@ impl Engine {
             prompt,
             sampling: generation.sampling.clone(),
             max_tokens: generation.max_tokens,
+            min_tokens: generation.min_tokens,
+            ignore_stop_tokens: generation.ignore_end,
+            logprobs: generation.logprobs,
             stop: generation.stop.clone(),
             stop_tokens: session::stop_tokens(&self.text),
         };

@@ -4,7 +4,7 @@ use lathe::build::{BuildOptions, build};
 use lathe::session::ModelVocabulary;
 use lathe_frontend::testing::{Family, TinyModel};
 use lathe_ir::DType;
-use lathe_runtime::sampling::Sampler;
+use lathe_runtime::sampling::{Restriction, Sampler};
 use lathe_runtime::text::TextStream;
 use lathe_runtime::{Engine, SamplingParams, Vocabulary};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -79,7 +79,8 @@ fn decoding_allocates_nothing() {
             if i == 5 {
                 warm = ALLOCATIONS.load(Ordering::Relaxed);
             }
-            let token = sampler.sample(engine.forward().unwrap(), &history);
+            let token = sampler.sample(engine.forward().unwrap(), &history, Restriction::default());
+            let token = token.expect("logits are finite");
             history.push(token);
             engine.commit(token);
             text.push(vocabulary.token_bytes(token), &mut |piece| shown += piece.len());

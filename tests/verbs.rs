@@ -206,3 +206,73 @@ fn a_reader_that_goes_away_is_no_failure() {
         assert!(out.status.success() && stderr.is_empty(), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn tokens_are_picked_as_asked_and_reported() {
+    let tiny = Tiny::new(Family::Llama);
+    let run = |more: &[&str]| {
+        let args = [
+            "run",
+            tiny.model(),
+            "-p",
+            "the cat",
+            "-n",
+            "12",
+            "--ctx",
+            "64",
+            "--json",
+        ];
+        json(&[&args, more].concat())
+    };
+    let plain = run(&["--logprobs", "3", "--ignore-eos"]);
+    let tokens: Vec<u64> = plain["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t.as_u64().unwrap())
+        .collect();
+    assert_eq!(tokens.len(), 12);
+    let thoughts = plain["logprobs"].as_array().unwrap();
+    for (thought, token) in thoughts.iter().zip(&tokens) {
+        assert_eq!(
+            (&thought["token"], &thought["top"][0]["token"]),
+            (&(*token).into(), &(*token).into())
+        );
+        let sum: f64 = thought["top"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t["logprob"].as_f64().unwrap().exp())
+            .sum();
+        assert!(thought["logprob"].as_f64() < Some(0.0) && sum < 1.0);
+    }
+    assert_eq!(thoughts.len(), 12);
+    let first = format!("{}=-inf", tokens[0]);
+    let banned = run(&["--logit-bias", &first, "--ignore-eos"]);
+    assert!(
+        banned["tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|t| t.as_u64() != Some(tokens[0]))
+    );
+    let seeded = |seed: &str| {
+        run(&[
+            "--temp",
+            "2",
+            "--typical-p",
+            "0.9",
+            "--xtc-probability",
+            "0.5",
+            "--dry-multiplier",
+            "1",
+            "--seed",
+            seed,
+        ])["text"]
+            .clone()
+    };
+    assert_eq!(seeded("1"), seeded("1"));
+    assert_ne!(seeded("1"), seeded("2"));
+    let line = refusal(&["run", tiny.model(), "-p", "x", "--xtc-threshold", "2"], 2);
+    assert!(line.contains("xtc_threshold is 2"), "{line}");
+}

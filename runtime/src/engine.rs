@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::kv::BlockPool;
-use crate::sampling::{Sampler, SamplingParams};
+use crate::sampling::{Logprobs, Restriction, Sampler, SamplingParams, logprobs};
 use crate::text::TextStream;
 use lathe_ir::backend::{Batch, Executable};
 use std::time::{Duration, Instant};
@@ -25,6 +25,12 @@ pub struct Request {
     pub sampling: SamplingParams,
     /// Most tokens to make; `None` for as many as the context holds.
     pub max_tokens: Option<usize>,
+    /// Tokens to make before a stop token may be picked.
+    pub min_tokens: usize,
+    /// Never picks a stop token.
+    pub ignore_stop_tokens: bool,
+    /// Reports the log-probability of each token, and of so many of the most likely ones in its place.
+    pub logprobs: Option<usize>,
     /// Strings that end the text; they are not shown.
     pub stop: Vec<String>,
     /// Tokens that end the sequence.
@@ -47,6 +53,8 @@ pub enum Finish {
 pub struct Completion {
     /// Tokens made, the stop token included.
     pub tokens: Vec<u32>,
+    /// For each token, what the model thought of it, where the request asks for that; else empty.
+    pub logprobs: Vec<Logprobs>,
     /// Why it ended.
     pub finish: Finish,
     /// Tokens of the prompt.
@@ -235,6 +243,7 @@ impl Engine {
         let limit = request.max_tokens.unwrap_or(usize::MAX).min(room);
         let mut text = TextStream::new(&request.stop);
         let mut tokens = Vec::with_capacity(limit.min(self.context()));
+        let mut thoughts = Vec::new();
         let mut wanted = true;
         let mut first = None;
         let finish = loop {
@@ -242,9 +251,12 @@ impl Engine {
                 break Finish::Length;
             }
             self.forward()?;
-            let token = self.pick(&mut sampler);
+            let token = self.pick(&mut sampler, request, tokens.len())?;
             first.get_or_insert_with(Instant::now);
             tokens.push(token);
+            if let Some(top) = request.logprobs {
+                thoughts.push(logprobs(self.executable.logits(), token, top));
+            }
             if request.stop_tokens.contains(&token) {
                 break Finish::Stop;
             }
@@ -263,6 +275,7 @@ impl Engine {
         let (end, first) = (Instant::now(), first);
         Ok(Completion {
             tokens,
+            logprobs: thoughts,
             finish,
             prompt_tokens: request.prompt.len(),
             cached_tokens: cached,
@@ -271,8 +284,15 @@ impl Engine {
         })
     }
 
-    fn pick(&mut self, sampler: &mut Sampler) -> u32 {
+    /// The token after `made` new ones.
+    fn pick(&mut self, sampler: &mut Sampler, request: &Request, made: usize) -> Result<u32, Error> {
+        let no_stop = request.ignore_stop_tokens || made < request.min_tokens;
+        let restriction = Restriction {
+            banned: if no_stop { &request.stop_tokens } else { &[] },
+            ..Restriction::default()
+        };
         // The logits of the step that just ran are still in the executable.
-        sampler.sample(self.executable.logits(), &self.sequence.tokens)
+        let token = sampler.sample(self.executable.logits(), &self.sequence.tokens, restriction);
+        token.ok_or(Error::NoToken)
     }
 }

@@ -36,6 +36,11 @@ pub enum Error {
         /// Its range.
         bound: &'static str,
     },
+    /// No token may be picked.
+    #[error(
+        "no token may be picked here: all that the request allows are banned, or the model gives none a finite logit"
+    )]
+    NoToken,
     /// A step could not run: the engine broke a bound of its plan.
     #[error("a step failed: {0}")]
     Step(#[from] ExecError),

@@ -103,7 +103,7 @@ impl From<lathe_runtime::Error> for ApiError {
             },
             E::Parameter { name, .. } => ApiError::invalid(name, message),
             E::EmptyPrompt | E::TokenRange { .. } => ApiError::invalid("prompt", message),
-            E::Step(_) => ApiError::internal(message),
+            E::Step(_) | E::NoToken => ApiError::internal(message),
         }
     }
 }

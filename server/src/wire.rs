@@ -7,6 +7,7 @@ use crate::error::ApiError;
 use lathe_runtime::SamplingParams;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Fields that chat and text completions share.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -44,8 +45,20 @@ pub struct Common {
     pub n: Option<i64>,
     /// Log-probabilities: bool in chat, a number in completions.
     pub logprobs: Option<Value>,
-    /// Logit bias.
-    pub logit_bias: Option<Value>,
+    /// Added to the logits of tokens: an object of token ids and numbers between -100 and 100.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
+    /// Locally typical sampling (an extension).
+    pub typical_p: Option<f32>,
+    /// Truncation by standard deviations of logits (an extension).
+    pub top_n_sigma: Option<f32>,
+    /// How often top choices are excluded (an extension).
+    pub xtc_probability: Option<f32>,
+    /// What makes a top choice (an extension).
+    pub xtc_threshold: Option<f32>,
+    /// Tokens to make before the answer may end (an extension).
+    pub min_tokens: Option<u32>,
+    /// Whether the model may never end the answer (an extension).
+    pub ignore_eos: Option<bool>,
     /// Output format.
     pub response_format: Option<Value>,
     /// Tools.
@@ -129,7 +142,6 @@ impl Common {
             ("n", self.n.is_some_and(|n| n != 1), "more than one answer"),
             ("best_of", self.best_of.is_some_and(|n| n != 1), "best of several"),
             ("logprobs", present(&self.logprobs), "returning log-probabilities"),
-            ("logit_bias", present(&self.logit_bias), "a logit bias"),
             (
                 "response_format",
                 self.response_format
@@ -157,19 +169,41 @@ impl Common {
             )),
             v => Ok(v),
         };
+        let neutral = SamplingParams::default();
         let params = SamplingParams {
             temperature: range("temperature", self.temperature, 0.0, 2.0)?.unwrap_or(1.0),
             top_p: self.top_p.unwrap_or(1.0),
             top_k: self.top_k.unwrap_or(0),
             min_p: self.min_p.unwrap_or(0.0),
+            typical_p: self.typical_p.unwrap_or(neutral.typical_p),
+            top_n_sigma: self.top_n_sigma.unwrap_or(neutral.top_n_sigma),
+            xtc_probability: self.xtc_probability.unwrap_or(neutral.xtc_probability),
+            xtc_threshold: self.xtc_threshold.unwrap_or(neutral.xtc_threshold),
+            logit_bias: self.biases()?,
             repeat_penalty: self.repeat_penalty.unwrap_or(1.0),
             frequency_penalty: range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
             presence_penalty: range("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
             seed: self.seed.map_or_else(random_seed, |s| s as u64),
-            ..SamplingParams::default()
+            ..neutral
         };
         params.validate()?;
         Ok(params)
+    }
+
+    fn biases(&self) -> Result<Vec<(u32, f32)>, ApiError> {
+        let invalid = |what: String| ApiError::invalid("logit_bias", format!("`logit_bias` {what}"));
+        let biases = self.logit_bias.iter().flatten().map(|(token, &bias)| {
+            let token = token
+                .parse()
+                .map_err(|_| invalid(format!("has the key `{token}`, which is no token id")))?;
+            match (-100.0..=100.0).contains(&bias) {
+                true => Ok((token, bias)),
+                false => Err(invalid(format!(
+                    "of {token} is {bias}, but must be between -100 and 100"
+                ))),
+            }
+        });
+        biases.collect()
     }
 
     /// The bound on new tokens.
@@ -288,6 +322,20 @@ mod tests {
                 .limit()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn biases_are_checked() {
+        let biases = |value: Value| {
+            chat(json!({"messages": [], "logit_bias": value}))
+                .common
+                .sampling()
+        };
+        let found = biases(json!({"42": -1.5, "7": 100})).unwrap().logit_bias;
+        assert_eq!(found, [(42, -1.5), (7, 100.0)]);
+        for bad in [json!({"x": 1}), json!({"1": 101}), json!({"-1": 1})] {
+            assert_eq!(biases(bad).unwrap_err().param, Some("logit_bias"));
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod perplexity;
 mod plans;
 mod progress;
 mod run;
+mod sampling;
 mod serve;
 mod tokens;
 

@@ -2,11 +2,15 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::{CliError, read_text};
+use super::sampling::SamplingArgs;
 use crate::build::Built;
 use crate::machine::proc_bytes;
 use crate::session::{ModelVocabulary, stop_tokens};
 use clap::Args;
-use lathe_runtime::{Completion, Engine, Finish, Request, SamplingParams};
+use clap::builder::BoolishValueParser;
+use lathe_ir::backend::Executable;
+use lathe_runtime::sampling::TokenLogprob;
+use lathe_runtime::{Completion, Engine, Finish, Request};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -45,6 +49,15 @@ pub struct Run {
     stages: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Tokens to make before the model may end the text
+    #[arg(long, env = "LATHE_MIN_TOKENS", default_value_t = 0)]
+    min_tokens: usize,
+    /// Never let the model end the text
+    #[arg(long, env = "LATHE_IGNORE_EOS", value_parser = BoolishValueParser::new())]
+    ignore_eos: bool,
+    /// With --json: the log-probability of each token, and of so many of the most likely ones
+    #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u32).range(0..=100))]
+    logprobs: Option<u32>,
     /// A string that ends the text (may be given several times)
     #[arg(long)]
     stop: Vec<String>,
@@ -52,70 +65,10 @@ pub struct Run {
     run: RunArgs,
 }
 
-/// Sampling flags.
-#[derive(Args, Clone, Debug)]
-pub struct SamplingArgs {
-    /// Sampling temperature; 0 picks the most likely token
-    #[arg(long = "temp", env = "LATHE_TEMP", default_value_t = 0.0)]
-    temperature: f32,
-    /// Keep this many most likely tokens; 0 keeps all
-    #[arg(long, env = "LATHE_TOP_K", default_value_t = 0)]
-    top_k: u32,
-    /// Keep the most likely tokens that together have this probability
-    #[arg(long, env = "LATHE_TOP_P", default_value_t = 1.0)]
-    top_p: f32,
-    /// Drop tokens less likely than this times the most likely one
-    #[arg(long, env = "LATHE_MIN_P", default_value_t = 0.0)]
-    min_p: f32,
-    /// Seed of the random numbers
-    #[arg(long, env = "LATHE_SEED", default_value_t = 0)]
-    seed: u64,
-    /// Divide the logits of tokens seen lately by this
-    #[arg(long, env = "LATHE_REPEAT_PENALTY", default_value_t = 1.0)]
-    repeat_penalty: f32,
-    /// How many of the last tokens penalties look at
-    #[arg(long, env = "LATHE_REPEAT_LAST_N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
-    repeat_last_n: u32,
-    /// Subtracted from a token's logit for each time it was seen lately
-    #[arg(
-        long,
-        env = "LATHE_FREQUENCY_PENALTY",
-        default_value_t = 0.0,
-        allow_negative_numbers = true
-    )]
-    frequency_penalty: f32,
-    /// Subtracted from a token's logit if it was seen lately
-    #[arg(
-        long,
-        env = "LATHE_PRESENCE_PENALTY",
-        default_value_t = 0.0,
-        allow_negative_numbers = true
-    )]
-    presence_penalty: f32,
-}
-
-impl SamplingArgs {
-    /// As the engine wants them.
-    pub fn params(&self) -> SamplingParams {
-        SamplingParams {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            penalty_window: self.repeat_last_n,
-            frequency_penalty: self.frequency_penalty,
-            presence_penalty: self.presence_penalty,
-            seed: self.seed,
-        }
-    }
-}
-
 impl Run {
     pub fn run(&self) -> Result<(), CliError> {
         let start = Instant::now();
-        let params = self.sampling.params();
-        params.validate()?;
+        self.sampling.validate()?;
         let prompt = match (&self.prompt, &self.file) {
             (Some(prompt), _) => prompt.clone(),
             (None, Some(file)) => read_text(file)?,
@@ -127,8 +80,11 @@ impl Run {
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let request = Request {
             prompt: tokens,
-            sampling: params,
+            sampling: self.sampling.params(&vocabulary, built.executable.plan().vocab),
             max_tokens: Some(self.max_tokens),
+            min_tokens: self.min_tokens,
+            ignore_stop_tokens: self.ignore_eos,
+            logprobs: self.logprobs.map(|n| n as usize),
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.text),
         };
@@ -217,9 +173,23 @@ fn summary(c: &Completion) -> String {
 }
 
 fn summary_json(text: &str, c: &Completion) -> serde_json::Value {
-    json!({"text": text, "tokens": c.tokens, "finish": finish(c.finish), "prompt_tokens": c.prompt_tokens,
+    let entry = |t: &TokenLogprob| json!({"token": t.token, "logprob": finite(t.logprob)});
+    let logprobs = c.logprobs.iter().map(|l| {
+        let top: Vec<_> = l.top.iter().map(entry).collect();
+        json!({"token": l.picked.token, "logprob": finite(l.picked.logprob), "top": top})
+    });
+    let mut summary = json!({"text": text, "tokens": c.tokens, "finish": finish(c.finish), "prompt_tokens": c.prompt_tokens,
         "prefill_tps": prefill_rate(c), "decode_tps": decode_rate(c),
-        "prefill_seconds": c.prefill.as_secs_f64(), "decode_seconds": c.decode.as_secs_f64()})
+        "prefill_seconds": c.prefill.as_secs_f64(), "decode_seconds": c.decode.as_secs_f64()});
+    if !c.logprobs.is_empty() {
+        summary["logprobs"] = logprobs.collect();
+    }
+    summary
+}
+
+/// JSON has no infinity: what has no probability is null.
+fn finite(logprob: f32) -> Option<f32> {
+    logprob.is_finite().then_some(logprob)
 }
 
 fn finish(finish: Finish) -> &'static str {

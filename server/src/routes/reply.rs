@@ -128,6 +128,9 @@ pub async fn answer(
         prompt,
         sampling: common.sampling()?,
         max_tokens: common.limit()?,
+        min_tokens: common.min_tokens.unwrap_or(0) as usize,
+        ignore_stop_tokens: common.ignore_eos.unwrap_or(false),
+        logprobs: None,
         stop: common.stops()?,
         stop_tokens: served.prompter.stop_tokens().to_vec(),
     };
