@@ -5,6 +5,7 @@ pub mod engine;
 pub mod error;
 pub mod kv;
 pub mod sampling;
+pub mod schedule;
 pub mod text;
 
 pub use engine::{Completion, Engine, Finish, Request, Vocabulary};

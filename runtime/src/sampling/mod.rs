@@ -8,7 +8,7 @@ mod candidates;
 mod logprobs;
 mod params;
 mod penalties;
-mod rng;
+pub(crate) mod rng;
 #[cfg(test)]
 mod tests;
 
