@@ -128,6 +128,9 @@ fn collisions_are_told_apart() {
     let twice = [&a[..32], &a[..33]].concat();
     assert_eq!(find(&mut pool, 0, &twice), 32);
     assert_eq!(find(&mut pool, 1, &a), 0, "another namespace");
+    let mut apart = computed(&mut pool, 1, &a);
+    assert!(held.blocks().iter().all(|block| !apart.blocks().contains(block)));
+    pool.release(&mut apart);
     pool.release(&mut held);
     pool.release(&mut other);
 }

@@ -37,7 +37,11 @@ impl Scheduler {
 
     fn forget_step(&mut self) {
         for part in &self.step.sequences {
-            self.sequences[part.place].scheduled = false;
+            let sequence = &mut self.sequences[part.place];
+            sequence.scheduled = false;
+            if part.drafts > 0 {
+                self.pool.truncate(&mut sequence.table, sequence.tokens.len());
+            }
         }
         self.step.clear();
     }

@@ -4,8 +4,11 @@
 //! "model" reads them through the block table, as attention does: what it says next depends on every token before, so
 //! a wrong block shows up as a wrong token. What a request must give is worked out beside it, alone.
 
+mod model;
+
 use super::*;
 use crate::sampling::rng::Rng;
+use model::{accept, expected, fold};
 use std::collections::HashMap;
 
 /// A trace to play: how many requests of which form come how fast into which machine.
@@ -47,41 +50,6 @@ fn below(rng: &mut Rng, bound: u64) -> u64 {
     if bound == 0 { 0 } else { rng.next_u64() % bound }
 }
 
-/// The state of the model after a token; 0 before the first.
-fn fold(state: u64, token: u32) -> u64 {
-    let mixed = (state ^ u64::from(token)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 29)
-}
-
-/// What the model says after the tokens of `state`, and whether it stops there.
-fn say(state: u64, choice: u32, forced: bool) -> ([u32; 3], usize, bool) {
-    let seen = fold(state, choice.wrapping_add(77));
-    let token = |shift: u64| (seen >> shift) as u32 % 50;
-    let count = if forced && seen.is_multiple_of(7) { 3 } else { 1 };
-    (
-        [token(3), token(11), token(19)],
-        count,
-        (seen >> 33).is_multiple_of(40),
-    )
-}
-
-/// All that a choice says, alone.
-fn expected(prompt: &[u32], choice: u32, max_new: usize, forced: bool) -> (Vec<u32>, Reason) {
-    let mut state = prompt.iter().fold(0, |s, &t| fold(s, t));
-    let mut made = Vec::new();
-    while made.len() < max_new {
-        let (tokens, count, done) = say(state, choice, forced);
-        for &token in &tokens[..count.min(max_new - made.len())] {
-            made.push(token);
-            state = fold(state, token);
-        }
-        if done {
-            return (made, Reason::Stopped);
-        }
-    }
-    (made, Reason::Length)
-}
-
 struct Expected {
     prompt: Vec<u32>,
     max_new: usize,
@@ -96,8 +64,8 @@ struct Simulator {
     trace: Trace,
     rng: Rng,
     scheduler: Scheduler,
-    /// `(position, token)` of each place of each block.
-    kv: Vec<[(u32, u32); KV_BLOCK as usize]>,
+    /// Namespace, position and token of each place of each block.
+    kv: Vec<[(u64, u32, u32); KV_BLOCK as usize]>,
     requests: HashMap<RequestId, Expected>,
     /// What each choice was given.
     made: HashMap<ChoiceId, Vec<u32>>,
@@ -114,7 +82,7 @@ pub(super) fn play(trace: &Trace) -> Report {
     let mut sim = Simulator {
         rng: Rng::new(trace.seed),
         scheduler: Scheduler::new(trace.config.clone()),
-        kv: vec![[(u32::MAX, 0); KV_BLOCK as usize]; trace.config.blocks as usize],
+        kv: vec![[(0, u32::MAX, 0); KV_BLOCK as usize]; trace.config.blocks as usize],
         trace: trace.clone(),
         requests: HashMap::new(),
         made: HashMap::new(),
@@ -163,6 +131,7 @@ impl Simulator {
             below(&mut self.rng, self.trace.max_new + 1) as usize,
         );
         request.choices = 1 + below(&mut self.rng, self.trace.choices) as u32;
+        request.namespace = below(&mut self.rng, 2);
         request.priority = below(&mut self.rng, 5) as i32 - 2;
         let percent = |rng: &mut Rng, share| below(rng, 100) < share;
         let late = self.now() + Duration::from_millis(below(&mut self.rng, 60));
@@ -204,6 +173,7 @@ impl Simulator {
             // Else the step failed, and is made again.
             self.note_results();
             self.scheduler.commit(&self.results).expect("the results fit");
+            self.check_blocks();
         }
         self.check_ends();
         self.clock += 1;
@@ -264,6 +234,15 @@ impl Simulator {
         }
     }
 
+    /// Between steps nobody holds blocks for more than its tokens.
+    fn check_blocks(&self) {
+        let running = self.scheduler.running.iter();
+        for sequence in running.map(|&place| &self.scheduler.sequences[place]) {
+            assert!(sequence.table.blocks().len() <= sequence.tokens.len().div_ceil(32));
+            assert!(!sequence.scheduled && sequence.computed < sequence.tokens.len());
+        }
+    }
+
     /// Copies, writes, and reads: as an executor would, but that it looks at what it finds.
     fn run(&mut self) {
         self.results.clear();
@@ -279,9 +258,10 @@ impl Simulator {
             )
         };
         for part in step.sequences() {
-            let blocks = self.scheduler.sequences[part.place].table.blocks();
+            let sequence = &self.scheduler.sequences[part.place];
+            let (blocks, namespace) = (sequence.table.blocks(), sequence.namespace);
             let known = self.scheduler.tokens(part.id).expect("it lives");
-            assert_eq!(part.start, self.scheduler.sequences[part.place].computed);
+            assert_eq!(part.start, sequence.computed);
             for row in part.rows.clone() {
                 let p = batch.positions[row] as usize;
                 assert_eq!(
@@ -294,15 +274,15 @@ impl Simulator {
                     self.scheduler.pool.writable(blocks[p / 32]),
                     "another sees what is written"
                 );
-                self.kv[block][at] = (p as u32, batch.tokens[row]);
+                self.kv[block][at] = (namespace, p as u32, batch.tokens[row]);
             }
             let mut state = 0;
             let mut said = Vec::new();
             let first_output = part.rows.end - part.outputs.len();
             for p in 0..part.start + part.rows.len() {
                 let (block, at) = place(part.slot, p);
-                let (position, token) = self.kv[block][at];
-                assert_eq!(position as usize, p, "{:?}", part.id);
+                let (from, position, token) = self.kv[block][at];
+                assert_eq!((from, position as usize), (namespace, p), "{:?}", part.id);
                 assert!(
                     p >= known.len() || known[p] == token,
                     "{:?} reads a wrong token at {p}",
@@ -408,20 +388,4 @@ impl Simulator {
         self.report.filled = self.report.stats.rows as f64 / (self.report.stats.steps as f64 * budget);
         self.report
     }
-}
-
-/// The tokens that follow: accepted drafts, then what the model says instead of the first wrong one.
-fn accept(said: &[u64], drafts: &[u32], choice: u32, forced: bool) -> (Vec<u32>, bool) {
-    let mut tokens = Vec::new();
-    for (row, &state) in said.iter().enumerate() {
-        let (more, count, done) = say(state, choice, forced);
-        tokens.extend_from_slice(&more[..count]);
-        if done {
-            return (tokens, true);
-        }
-        if count > 1 || drafts.get(row) != Some(&more[0]) {
-            break;
-        }
-    }
-    (tokens, false)
 }
