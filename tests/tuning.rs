@@ -178,6 +178,7 @@ fn tuning_is_kept_used_and_refused_where_it_is_broken() {
     let out = with_cache(&cache, &tune);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let report = &report["tuning"];
     let products = report["products"].as_array().unwrap();
     assert!(products.len() > 4, "{report}");
     assert!(
@@ -227,7 +228,7 @@ fn tuning_is_kept_used_and_refused_where_it_is_broken() {
 
     let out = with_cache(&cache, &["compile", model]);
     assert_eq!(out.status.code(), Some(2));
-    assert!(text(&out.stderr).contains("--tune") && text(&out.stderr).lines().count() == 1);
+    assert!(text(&out.stderr).contains("--no-cache") && text(&out.stderr).lines().count() == 1);
 }
 
 struct Inspected {

@@ -42,14 +42,26 @@ pub struct Compile {
 impl Compile {
     pub fn run(&self) -> Result<(), CliError> {
         let options = self.run.build_options()?;
-        if self.tune {
-            self.tune(&options)?;
+        let tuning = match self.tune {
+            true => self.tune(&options)?,
+            false => Value::Null,
+        };
+        if !self.run.cache.no_cache {
+            return self.compile(&options, tuning);
         }
-        self.compile(&options)
+        if !self.tune {
+            return Err(CliError::input(
+                "--no-cache leaves nothing to do: a plan is compiled to be kept",
+            ));
+        }
+        if self.json {
+            outln!("{}", json!({"tuning": tuning}));
+        }
+        Ok(())
     }
 
     /// Compiles the model into the cache, and copies the plan to where it is wanted.
-    fn compile(&self, options: &BuildOptions) -> Result<(), CliError> {
+    fn compile(&self, options: &BuildOptions, tuning: Value) -> Result<(), CliError> {
         let start = Instant::now();
         let path = self.model.path()?;
         let cache = self.run.cache.require(options.threads)?;
@@ -62,7 +74,11 @@ impl Compile {
         let folder = self.output.as_deref().unwrap_or(compiled.plan.folder());
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
-            outln!("{}", compiled_json(&compiled, folder, seconds));
+            let mut object = compiled_json(&compiled, folder, seconds);
+            if self.tune {
+                object["tuning"] = tuning;
+            }
+            outln!("{object}");
             return Ok(());
         }
         for (stage, time) in &compiled.stages {
@@ -87,8 +103,8 @@ impl Compile {
         Ok(())
     }
 
-    /// Tries shapes of products, and keeps the best.
-    fn tune(&self, options: &BuildOptions) -> Result<(), CliError> {
+    /// Tries shapes of products, and keeps the best. Returns what it found, as JSON.
+    fn tune(&self, options: &BuildOptions) -> Result<Value, CliError> {
         let start = Instant::now();
         let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
         let Some(path) = file::path(&features, options.threads) else {
@@ -120,10 +136,7 @@ impl Compile {
         }
         if self.json {
             let products: Vec<Value> = results.iter().map(product_json).collect();
-            let object = json!({"file": path, "threads": options.threads, "seconds": start.elapsed().as_secs_f64(),
-                "products": products});
-            outln!("{object}");
-            return Ok(());
+            return Ok(json!({"file": path, "seconds": start.elapsed().as_secs_f64(), "products": products}));
         }
         for line in table(&results) {
             outln!("{line}");
@@ -134,7 +147,7 @@ impl Compile {
             path.display(),
             tuning.len()
         );
-        Ok(())
+        Ok(Value::Null)
     }
 }
 
