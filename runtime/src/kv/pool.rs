@@ -272,6 +272,16 @@ impl<S: BuildHasher> BlockPool<S> {
         self.truncate(table, 0);
     }
 
+    /// Forgets the content of all free blocks, so that the prefix cache finds none of them.
+    pub fn forget(&mut self) {
+        for block in (0..self.references.len() as u32).map(Block) {
+            if self.references(block) == 0 && self.cache.remove(block) {
+                self.free.remove(block);
+                self.free.push_first(block);
+            }
+        }
+    }
+
     /// A second holder of the blocks of the first `positions` positions. The last of them may be filled in part: whoever
     /// writes to it first gets a copy from [`BlockPool::reserve`].
     pub fn fork(&mut self, table: &BlockTable, positions: usize) -> BlockTable {

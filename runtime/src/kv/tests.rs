@@ -152,6 +152,25 @@ fn a_reused_block_is_no_longer_found_nor_what_followed_it() {
 }
 
 #[test]
+fn what_nobody_holds_is_forgotten_on_demand() {
+    let mut pool = weak(8);
+    let mut held = computed(&mut pool, 0, &ramp(0, 64));
+    let mut free = computed(&mut pool, 0, &ramp(0, 130));
+    pool.release(&mut free);
+    pool.forget();
+    assert_eq!((pool.cache().len(), find(&mut pool, 0, &ramp(0, 130))), (2, 64));
+    let mut again = computed(&mut pool, 0, &ramp(0, 130));
+    assert_eq!(
+        (find(&mut pool, 0, &ramp(0, 130)), pool.stats().evictions),
+        (128, 0)
+    );
+    pool.release(&mut held);
+    pool.release(&mut again);
+    pool.forget();
+    assert_eq!((pool.cache().is_empty(), pool.free()), (true, 8));
+}
+
+#[test]
 fn equal_blocks_become_one() {
     let mut pool = weak(8);
     let tokens = ramp(0, 70);

@@ -8,7 +8,7 @@ mod candidates;
 mod logprobs;
 mod params;
 mod penalties;
-pub(crate) mod rng;
+mod rng;
 #[cfg(test)]
 mod tests;
 

@@ -153,6 +153,11 @@ impl Scheduler {
         (self.waiting.len(), self.running.len())
     }
 
+    /// Forgets the prefixes that no running sequence has: what comes is computed whole.
+    pub fn forget_prefixes(&mut self) {
+        self.pool.forget();
+    }
+
     /// The blocks.
     pub fn pool(&self) -> &BlockPool {
         &self.pool

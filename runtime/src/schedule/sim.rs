@@ -7,7 +7,7 @@
 mod model;
 
 use super::*;
-use crate::sampling::rng::Rng;
+use crate::sampling::Rng;
 use model::{accept, expected, fold};
 use std::collections::HashMap;
 

@@ -199,6 +199,20 @@ fn decoding_goes_first_and_prompts_fill_the_rest_in_chunks() {
 }
 
 #[test]
+fn a_prefix_is_computed_once_until_it_is_forgotten() {
+    let mut s = scheduler(config(128, 8, 4, 128, 16));
+    for (forget, rows) in [(false, 100), (false, 4), (true, 100)] {
+        if forget {
+            s.forget_prefixes();
+        }
+        let request = s.submit(Request::new(prompt(100, 0), 1), at(0)).unwrap();
+        assert_eq!(round(&mut s, at(0)), [(request.0, rows)]);
+        let ended: Vec<_> = s.drain_ended().map(|e| e.cached_tokens).collect();
+        assert_eq!(ended, [100 - rows]);
+    }
+}
+
+#[test]
 fn scarce_outputs_go_around() {
     let mut s = scheduler(config(16, 2, 4, 128, 16));
     for i in 0..4 {
