@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Positions of the context where the caller names none and the model allows more.
 pub const DEFAULT_CONTEXT: u32 = 8192;
+/// Sequences of a step, and rows with logits, where the caller names no number: plans for one user and for several are the
+/// same.
+pub const DEFAULT_SEQS: u32 = 16;
 
 /// What to build.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,10 @@ pub struct BuildOptions {
     pub chunk: u32,
     /// Most rows with logits of a step.
     pub outputs: u32,
+    /// Most sequences of a step.
+    pub seqs: u32,
+    /// Positions that the KV pool holds, of all sequences together; `None` for one sequence's context.
+    pub kv_positions: Option<u32>,
     /// CPU features to use: `all`, or names separated by commas.
     pub cpu_features: String,
     /// Whether to verify the IR after every pass.
@@ -47,7 +54,9 @@ impl Default for BuildOptions {
             pin: false,
             context: None,
             chunk: 512,
-            outputs: 1,
+            outputs: DEFAULT_SEQS,
+            seqs: DEFAULT_SEQS,
+            kv_positions: None,
             cpu_features: "all".into(),
             verify: cfg!(debug_assertions),
             tuning: false,
@@ -147,7 +156,7 @@ pub fn limits(model: &Model, options: &BuildOptions) -> Result<Limits, BuildErro
     Ok(Limits {
         tokens: options.chunk.min(ctx),
         outputs: options.outputs.min(options.chunk).min(ctx),
-        seqs: 1,
+        seqs: options.seqs,
         ctx,
     })
 }
@@ -249,9 +258,17 @@ pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOpt
         threads: options.threads,
         pin: options.pin,
         features,
-        kv_blocks: plan.limits.blocks_per_seq() * plan.limits.seqs,
+        kv_blocks: kv_blocks(plan, options),
         opt_level: OptLevel::default(),
     }
+}
+
+/// Blocks of the KV pool: no more than all sequences can use, and no less than one can.
+fn kv_blocks(plan: &Plan, options: &BuildOptions) -> u32 {
+    let one = plan.limits.blocks_per_seq();
+    let all = one.saturating_mul(plan.limits.seqs);
+    let asked = options.kv_positions.map_or(one, |n| n.div_ceil(KV_BLOCK));
+    asked.clamp(one, all)
 }
 
 /// The features of this machine that `list` leaves: `all`, or names separated by commas.

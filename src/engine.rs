@@ -11,6 +11,7 @@ use lathe_runtime::{Completion, Request, SamplingParams};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How to load a model. The default is what `lathe run` does: a thread for each physical core, the model's context but at
 /// most 8192 positions, and the plan cache of this user.
@@ -145,10 +146,10 @@ impl Options {
         };
         let source = Source::find(model, cache.as_ref(), &mut Quiet)?;
         let built = source.load(&options, plans.as_ref())?;
+        let vocabulary = ModelVocabulary::new(&built.text).map_err(Error::Text)?;
         Ok(Engine {
-            vocabulary: ModelVocabulary::new(&built.text).map_err(Error::Text)?,
             text: built.text,
-            engine: lathe_runtime::Engine::new(Box::new(built.executable)),
+            engine: lathe_runtime::Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
         })
     }
 }
@@ -177,7 +178,6 @@ impl Options {
 pub struct Engine {
     engine: lathe_runtime::Engine,
     text: TextModel,
-    vocabulary: ModelVocabulary,
 }
 
 impl Engine {
@@ -304,10 +304,11 @@ impl Engine {
             logprobs: generation.logprobs,
             stop: generation.stop.clone(),
             stop_tokens: session::stop_tokens(&self.text),
+            ..Request::default()
         };
         request.sampling.validate()?;
         let mut text = String::new();
-        let completion = self.engine.generate(&request, &self.vocabulary, &mut |piece| {
+        let completion = self.engine.generate(&request, &mut |piece| {
             text.push_str(piece);
             receive(piece).is_continue()
         })?;

@@ -4,9 +4,9 @@ use lathe::build::{BuildOptions, build};
 use lathe::session::ModelVocabulary;
 use lathe_frontend::testing::{Family, TinyModel};
 use lathe_ir::DType;
-use lathe_runtime::sampling::{Restriction, Sampler};
+use lathe_runtime::sampling::{Candidates, Restriction, Sampler};
 use lathe_runtime::text::TextStream;
-use lathe_runtime::{Engine, SamplingParams, Vocabulary};
+use lathe_runtime::{Evaluator, SamplingParams, Vocabulary};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,7 +52,7 @@ fn decoding_allocates_nothing() {
     };
     let built = build(&path, &options).unwrap();
     let vocabulary = ModelVocabulary::new(&built.text).unwrap();
-    let mut engine = Engine::new(Box::new(built.executable));
+    let mut engine = Evaluator::new(Box::new(built.executable));
     for params in [
         SamplingParams::default(),
         SamplingParams {
@@ -65,13 +65,11 @@ fn decoding_allocates_nothing() {
             ..SamplingParams::default()
         },
     ] {
-        let vocab = engine.executable().plan().vocab as usize;
-        let mut sampler = Sampler::new(params, vocab).unwrap();
+        let mut sampler = Sampler::new(params).unwrap();
         let mut text = TextStream::new(&["never".to_owned()]);
-        let mut shown = 0;
+        let (mut shown, mut candidates) = (0, Candidates::default());
         let mut history: Vec<u32> = (5..40).collect();
         history.reserve(256);
-        engine.reset();
         engine.begin(&history).unwrap();
         let mut warm = 0;
         // 100 tokens cross several KV blocks and outlast the repetition window.
@@ -79,7 +77,12 @@ fn decoding_allocates_nothing() {
             if i == 5 {
                 warm = ALLOCATIONS.load(Ordering::Relaxed);
             }
-            let token = sampler.sample(engine.forward().unwrap(), &history, Restriction::default());
+            let token = sampler.sample(
+                engine.forward().unwrap(),
+                &history,
+                Restriction::default(),
+                &mut candidates,
+            );
             let token = token.expect("logits are finite");
             history.push(token);
             engine.commit(token);

@@ -64,6 +64,12 @@ pub trait Executable: Send {
     /// Where the batch breaks a bound of the plan; nothing is written then.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
 
+    /// Copies the keys and values of block `from` to block `to`, in all layers.
+    ///
+    /// # Errors
+    /// Where there is no such block; nothing is written then.
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError>;
+
     /// The logits that the last step returned; empty before the first.
     fn logits(&self) -> &[f32];
 

@@ -1,5 +1,6 @@
 //! Errors of the runtime.
 
+use crate::schedule::{CommitError, Refused};
 use lathe_ir::backend::ExecError;
 
 /// Why a request can't be served.
@@ -41,6 +42,15 @@ pub enum Error {
         "no token may be picked here: all that the request allows are banned, or the model gives none a finite logit"
     )]
     NoToken,
+    /// The request was not taken.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The engine and its scheduler disagree about what is under way: a fault of Lathe's.
+    #[error("the engine lost track of a request")]
+    Lost,
+    /// Results do not belong to their step: a fault of Lathe's.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// A step could not run: the engine broke a bound of its plan.
     #[error("a step failed: {0}")]
     Step(#[from] ExecError),

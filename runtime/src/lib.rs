@@ -1,13 +1,15 @@
-//! The engine: step loop, paged KV, sampling, streaming. It knows executables and tokens, not backends or models.
+//! The engine: scheduling, step loop, paged KV, sampling, streaming. It knows executables and tokens, not backends or models.
 
 pub mod cache;
 pub mod engine;
 pub mod error;
+pub mod evaluator;
 pub mod kv;
 pub mod sampling;
 pub mod schedule;
 pub mod text;
 
-pub use engine::{Completion, Engine, Finish, Request, Vocabulary};
+pub use engine::{Completion, Engine, Event, Finish, Request, RequestId, Vocabulary};
 pub use error::Error;
+pub use evaluator::Evaluator;
 pub use sampling::SamplingParams;

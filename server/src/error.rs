@@ -95,6 +95,7 @@ impl IntoResponse for ApiError {
 impl From<lathe_runtime::Error> for ApiError {
     fn from(error: lathe_runtime::Error) -> ApiError {
         use lathe_runtime::Error as E;
+        use lathe_runtime::schedule::Refused;
         let message = error.to_string();
         match error {
             E::PromptTooLong { .. } => ApiError {
@@ -103,7 +104,9 @@ impl From<lathe_runtime::Error> for ApiError {
             },
             E::Parameter { name, .. } => ApiError::invalid(name, message),
             E::EmptyPrompt | E::TokenRange { .. } => ApiError::invalid("prompt", message),
-            E::Step(_) | E::NoToken => ApiError::internal(message),
+            E::Refused(Refused::QueueFull { .. }) => ApiError::unavailable(message),
+            E::Refused(_) => ApiError::invalid("prompt", message),
+            E::Step(_) | E::NoToken | E::Lost | E::Commit(_) => ApiError::internal(message),
         }
     }
 }

@@ -1,30 +1,32 @@
-//! The engine's thread and the queue before it: requests run one at a time, in order of arrival.
+//! The engine's thread and the way to it. Requests run side by side, as the engine schedules them.
 //!
 //! A client that goes away is a cancel: its channel closes, and the engine stops at the next token.
 
 use crate::error::ApiError;
-use lathe_runtime::{Completion, Engine, Request, Vocabulary};
-use std::sync::Arc;
+use lathe_runtime::{Completion, Engine, Request, RequestId, engine};
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
-/// Requests that may wait.
+/// Requests that may wait for the engine to take them, which it does between two steps.
 const QUEUE: usize = 256;
 
 /// What a client's channel carries.
 #[derive(Debug)]
 pub enum Event {
-    /// More text.
-    Text(String),
-    /// The end.
-    Done(Result<Completion, ApiError>),
+    /// More text of a choice.
+    Text(u32, String),
+    /// The end of a choice.
+    Done(u32, Result<Completion, ApiError>),
 }
+
+/// Unbounded, so that a client that stops reading can't stop the engine; the context bounds what may wait.
+type Client = mpsc::UnboundedSender<Event>;
 
 struct Job {
     request: Request,
-    /// Unbounded, so that a client that stops reading can't stop the engine; the context bounds what may wait.
-    events: mpsc::UnboundedSender<Event>,
+    client: Client,
 }
 
 /// A handle to the engine's thread. When the last one is dropped the thread ends.
@@ -38,24 +40,26 @@ impl Queue {
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub fn start(
-        engine: Engine,
-        vocabulary: Arc<dyn Vocabulary>,
-    ) -> std::io::Result<(Queue, JoinHandle<()>)> {
+    pub fn start(engine: Engine) -> std::io::Result<(Queue, JoinHandle<()>)> {
         let (jobs, inbox) = sync_channel(QUEUE);
+        let worker = Worker {
+            engine,
+            inbox,
+            clients: HashMap::new(),
+        };
         let thread = std::thread::Builder::new()
             .name("lathe-engine".into())
-            .spawn(move || work(engine, vocabulary.as_ref(), &inbox))?;
+            .spawn(move || worker.work())?;
         Ok((Queue { jobs }, thread))
     }
 
-    /// Puts a request in the queue; its events come out of the channel.
+    /// Hands a request to the engine; its events come out of the channel.
     ///
     /// # Errors
     /// Where the queue is full or the engine is gone.
     pub fn submit(&self, request: Request) -> Result<mpsc::UnboundedReceiver<Event>, ApiError> {
-        let (events, receiver) = mpsc::unbounded_channel();
-        self.jobs.try_send(Job { request, events }).map_err(|e| match e {
+        let (client, receiver) = mpsc::unbounded_channel();
+        self.jobs.try_send(Job { request, client }).map_err(|e| match e {
             TrySendError::Full(_) => ApiError::unavailable(format!("{QUEUE} requests are waiting already")),
             TrySendError::Disconnected(_) => ApiError::unavailable("the engine has stopped"),
         })?;
@@ -63,16 +67,57 @@ impl Queue {
     }
 }
 
-fn work(mut engine: Engine, vocabulary: &dyn Vocabulary, inbox: &Receiver<Job>) {
-    while let Ok(job) = inbox.recv() {
-        if job.events.is_closed() {
-            continue;
+/// What the engine's thread has.
+struct Worker {
+    engine: Engine,
+    inbox: Receiver<Job>,
+    clients: HashMap<RequestId, Client>,
+}
+
+impl Worker {
+    fn work(mut self) {
+        loop {
+            if self.engine.is_idle() {
+                match self.inbox.recv() {
+                    Ok(job) => self.take(job),
+                    Err(_) => return,
+                }
+            }
+            while let Ok(job) = self.inbox.try_recv() {
+                self.take(job);
+            }
+            self.clients.retain(|&id, client| {
+                let gone = client.is_closed();
+                if gone {
+                    self.engine.cancel(id);
+                }
+                !gone
+            });
+            let clients = &self.clients;
+            self.engine.step(&mut |id, event| {
+                // A receiver that is gone wants no answer.
+                let Some(client) = clients.get(&id) else {
+                    return false;
+                };
+                let event = match event {
+                    engine::Event::Text { choice, text } => Event::Text(choice, text.to_owned()),
+                    engine::Event::Done { choice, result } => {
+                        Event::Done(choice, result.map_err(ApiError::from))
+                    }
+                };
+                client.send(event).is_ok()
+            });
         }
-        let mut show = |text: &str| job.events.send(Event::Text(text.to_owned())).is_ok();
-        let done = engine
-            .generate(&job.request, vocabulary, &mut show)
-            .map_err(ApiError::from);
-        // A receiver that is gone wants no answer.
-        let _ = job.events.send(Event::Done(done));
+    }
+
+    fn take(&mut self, job: Job) {
+        match self.engine.submit(job.request) {
+            Ok(id) => {
+                self.clients.insert(id, job.client);
+            }
+            Err(error) => {
+                let _ = job.client.send(Event::Done(0, Err(error.into())));
+            }
+        }
     }
 }

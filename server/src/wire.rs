@@ -139,7 +139,6 @@ impl Common {
         };
         let text_format = |v: &Value| v.get("type").and_then(Value::as_str) == Some("text");
         let checks = [
-            ("n", self.n.is_some_and(|n| n != 1), "more than one answer"),
             ("best_of", self.best_of.is_some_and(|n| n != 1), "best of several"),
             ("logprobs", present(&self.logprobs), "returning log-probabilities"),
             (
@@ -218,6 +217,18 @@ impl Common {
         }
     }
 
+    /// The number of answers, at most 128.
+    pub fn choices(&self) -> Result<u32, ApiError> {
+        match self.n {
+            None => Ok(1),
+            Some(n @ 1..=128) => Ok(n as u32),
+            Some(n) => Err(ApiError::invalid(
+                "n",
+                format!("`n` is {n}, but must be between 1 and 128"),
+            )),
+        }
+    }
+
     /// Stop strings, at most sixteen.
     pub fn stops(&self) -> Result<Vec<String>, ApiError> {
         let stops = match self.stop.clone() {
@@ -285,12 +296,12 @@ mod tests {
     #[test]
     fn neutral_values_pass_and_others_are_named() {
         let body = chat(
-            json!({"messages": [], "n": 1, "tools": [], "logprobs": false, "logit_bias": {},
+            json!({"messages": [], "n": 3, "tools": [], "logprobs": false, "logit_bias": {},
             "response_format": {"type": "text"}, "user": "x"}),
         );
         assert_eq!(body.common.refuse_unsupported(), Ok(()));
         for (field, value) in [
-            ("n", json!(2)),
+            ("best_of", json!(2)),
             ("tools", json!([{"type": "function"}])),
             ("logprobs", json!(true)),
             ("response_format", json!({"type": "json_object"})),

@@ -75,11 +75,11 @@ impl RunArgs {
             pin: self.pin,
             context: self.ctx,
             chunk: self.chunk,
-            outputs: 1,
             cpu_features: self.cpu_features.clone(),
             verify: self.verify,
             tuning: !self.no_tuning,
             kv_types: self.kv_types,
+            ..BuildOptions::default()
         })
     }
 

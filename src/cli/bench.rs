@@ -6,7 +6,7 @@ use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, build_model};
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_frontend::synthetic;
-use lathe_runtime::Engine;
+use lathe_runtime::Evaluator;
 use serde_json::json;
 use std::time::Instant;
 
@@ -58,14 +58,14 @@ impl Bench {
         let tokens: Vec<u32> = (0..wanted)
             .map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab)
             .collect();
-        let mut engine = Engine::new(Box::new(executable));
+        let mut evaluator = Evaluator::new(Box::new(executable));
         let (mut prefill, mut decode) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..REPEATS {
-            let (p, d) = self.measure(&mut engine, &tokens)?;
+            let (p, d) = self.measure(&mut evaluator, &tokens)?;
             (prefill, decode) = (prefill.min(p), decode.min(d));
         }
         self.report(
-            &engine,
+            &evaluator,
             f64::from(self.prompt) / prefill,
             f64::from(self.decode) / decode,
             options.threads,
@@ -87,23 +87,28 @@ impl Bench {
     }
 
     /// Seconds of the prompt and of the decoded tokens, from an empty cache.
-    fn measure(&self, engine: &mut Engine, tokens: &[u32]) -> Result<(f64, f64), CliError> {
+    fn measure(&self, evaluator: &mut Evaluator, tokens: &[u32]) -> Result<(f64, f64), CliError> {
         let (prompt, rest) = tokens.split_at(self.prompt as usize);
-        engine.reset();
         let start = Instant::now();
-        engine.begin(prompt)?;
-        engine.forward()?;
+        evaluator.begin(prompt)?;
+        evaluator.forward()?;
         let prefill = start.elapsed().as_secs_f64();
         let start = Instant::now();
         for &token in rest {
-            engine.commit(token);
-            engine.forward()?;
+            evaluator.commit(token);
+            evaluator.forward()?;
         }
         Ok((prefill, start.elapsed().as_secs_f64()))
     }
 
-    fn report(&self, engine: &Engine, pp_tps: f64, tg_tps: f64, threads: usize) -> Result<(), CliError> {
-        let executable = engine.executable();
+    fn report(
+        &self,
+        evaluator: &Evaluator,
+        pp_tps: f64,
+        tg_tps: f64,
+        threads: usize,
+    ) -> Result<(), CliError> {
+        let executable = evaluator.executable();
         let bytes = executable.plan().weight_bytes_per_step().unwrap_or(0);
         let peak = proc_bytes("/proc/self/status", "VmHWM");
         let stream = stream_bandwidth(threads);

@@ -5,7 +5,7 @@ use super::error::{CliError, read_text};
 use super::npy::NpyWriter;
 use crate::build::DEFAULT_CONTEXT;
 use clap::Args;
-use lathe_runtime::Engine;
+use lathe_runtime::Evaluator;
 use std::path::PathBuf;
 
 /// Rows whose logits are computed in one step.
@@ -45,10 +45,10 @@ impl Logits {
             options.context = Some(tokens.len() as u32);
         }
         let built = self.model.load(&self.run, &options)?;
-        let mut engine = Engine::new(Box::new(built.executable));
-        let columns = engine.executable().plan().vocab as usize;
+        let mut evaluator = Evaluator::new(Box::new(built.executable));
+        let columns = evaluator.executable().plan().vocab as usize;
         let mut writer = None;
-        for_each_row(&mut engine, &tokens, |_, rows| {
+        for_each_row(&mut evaluator, &tokens, |_, rows| {
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(NpyWriter::create(&self.output, tokens.len(), columns)?),
@@ -61,16 +61,15 @@ impl Logits {
 
 /// Runs `tokens` from the start and hands the logits of each chunk of rows to `take`, with the number of its first row.
 pub fn for_each_row(
-    engine: &mut Engine,
+    evaluator: &mut Evaluator,
     tokens: &[u32],
     mut take: impl FnMut(usize, &[f32]) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    engine.reset();
-    engine.begin(tokens)?;
-    let limits = engine.executable().plan().limits;
+    evaluator.begin(tokens)?;
+    let limits = evaluator.executable().plan().limits;
     let chunk = limits.tokens.min(limits.outputs) as usize;
     for (n, rows) in tokens.chunks(chunk).enumerate() {
-        let logits = engine.run_step(rows.len(), rows.len())?;
+        let logits = evaluator.run_step(rows.len(), rows.len())?;
         take(n * chunk, logits)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use super::error::{CliError, read_text};
 use super::logits::{ROWS, for_each_row};
 use super::npy::{self, Matrix};
 use clap::Args;
-use lathe_runtime::Engine;
+use lathe_runtime::Evaluator;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -52,8 +52,8 @@ impl Perplexity {
                 self.file.display()
             )));
         }
-        let mut engine = Engine::new(Box::new(built.executable));
-        let vocab = engine.executable().plan().vocab as usize;
+        let mut evaluator = Evaluator::new(Box::new(built.executable));
+        let vocab = evaluator.executable().plan().vocab as usize;
         if let Some(Matrix { columns, rows, .. }) = &reference
             && (*columns != vocab || *rows > tokens.len())
         {
@@ -64,10 +64,10 @@ impl Perplexity {
             return Err(CliError::input(what));
         }
         let mut sums = Sums::default();
-        let window = engine.context();
+        let window = evaluator.context();
         for (n, part) in tokens.chunks(window).enumerate() {
             let reference = reference.as_ref().filter(|_| n == 0);
-            for_each_row(&mut engine, part, |first, rows| {
+            for_each_row(&mut evaluator, part, |first, rows| {
                 for (i, logits) in rows.chunks_exact(vocab).enumerate() {
                     sums.add(logits, part.get(first + i + 1).copied(), reference, first + i);
                 }

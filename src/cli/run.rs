@@ -14,6 +14,7 @@ use lathe_runtime::{Completion, Engine, Finish, Request};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Args, Debug)]
@@ -87,6 +88,7 @@ impl Run {
             logprobs: self.logprobs.map(|n| n as usize),
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.text),
+            ..Request::default()
         };
         let Built {
             text: model,
@@ -95,12 +97,12 @@ impl Run {
         } = built;
         // Its metadata and the mapped file are of no more use, and tokens of large vocabularies fill megabytes.
         drop(model);
-        let mut engine = Engine::new(Box::new(executable));
+        let mut engine = Engine::new(Box::new(executable), Arc::new(vocabulary));
         let mut text = String::new();
         let mut broken = None;
         let mut out = std::io::stdout().lock();
         let mut first_text = None;
-        let completion = engine.generate(&request, &vocabulary, &mut |piece| {
+        let completion = engine.generate(&request, &mut |piece| {
             first_text.get_or_insert_with(|| start.elapsed());
             if self.json {
                 text.push_str(piece);
@@ -197,5 +199,6 @@ fn finish(finish: Finish) -> &'static str {
         Finish::Stop => "stop",
         Finish::Length => "length",
         Finish::Cancelled => "cancelled",
+        Finish::Expired => "expired",
     }
 }

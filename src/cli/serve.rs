@@ -2,9 +2,12 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
+use crate::build::{BuildOptions, DEFAULT_SEQS};
 use crate::session::ModelPrompter;
 use clap::Args;
+use lathe_ir::backend::Executable;
 use lathe_runtime::Engine;
+use lathe_runtime::schedule::Config;
 use lathe_server::Served;
 use lathe_server::queue::Queue;
 use std::sync::Arc;
@@ -23,9 +26,19 @@ pub struct Serve {
     /// The name that clients call the model by [default: MODEL, or its file's name]
     #[arg(long, env = "LATHE_ALIAS")]
     alias: Option<String>,
+    /// Most sequences that run side by side
+    #[arg(long, env = "LATHE_MAX_SEQS", default_value_t = DEFAULT_SEQS, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    max_seqs: u32,
+    /// Positions that the KV cache holds, of all sequences together [default: one context, and at least 32768 where
+    /// --max-seqs contexts are as many]; memory is taken as it is used
+    #[arg(long, env = "LATHE_KV_POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    kv_positions: Option<u32>,
     #[command(flatten)]
     run: RunArgs,
 }
+
+/// Positions of the KV cache where nothing is said.
+const KV_POSITIONS: u32 = 32768;
 
 impl Serve {
     pub fn run(&self) -> Result<(), CliError> {
@@ -39,9 +52,10 @@ impl Serve {
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(&address))
             .map_err(|e| CliError::input(format!("can't listen on {address}: {e}")))?;
-        let built = self.model.load(&self.run, &self.run.build_options()?)?;
-        let engine = Engine::new(Box::new(built.executable));
-        let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()).map_err(CliError::input)?);
+        let built = self.model.load(&self.run, &self.options()?)?;
+        let context = Config::new(built.executable.plan().limits, built.executable.kv_blocks()).context();
+        let prompter = Arc::new(ModelPrompter::new(built.text, context).map_err(CliError::input)?);
+        let engine = Engine::new(Box::new(built.executable), prompter.clone());
         let path = std::path::Path::new(&self.model.model);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let is_path = path.exists();
@@ -50,13 +64,25 @@ impl Serve {
             .clone()
             .or(stem.filter(|_| is_path))
             .unwrap_or_else(|| self.model.model.clone());
-        let (queue, _thread) = Queue::start(engine, prompter.clone()).map_err(CliError::failed)?;
+        let (queue, _thread) = Queue::start(engine).map_err(CliError::failed)?;
         let served = Arc::new(Served::new(&name, prompter, queue));
         let local = listener.local_addr().map_err(CliError::failed)?;
         eprintln!("lathe: serving {name} on http://{local}/v1");
         runtime
             .block_on(lathe_server::serve(listener, served, stop_signal()))
             .map_err(|e| CliError::failed(format!("the server stopped: {e}")))
+    }
+}
+
+impl Serve {
+    fn options(&self) -> Result<BuildOptions, CliError> {
+        let options = self.run.build_options()?;
+        Ok(BuildOptions {
+            outputs: options.outputs.max(self.max_seqs),
+            seqs: self.max_seqs,
+            kv_positions: Some(self.kv_positions.unwrap_or(KV_POSITIONS)),
+            ..options
+        })
     }
 }
 

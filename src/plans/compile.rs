@@ -89,6 +89,8 @@ impl Job<'_> {
             threads: options.threads,
             kv_types: options.kv_types.unwrap_or_default().to_string(),
             chunk: plan.limits.tokens,
+            outputs: plan.limits.outputs,
+            seqs: plan.limits.seqs,
             context: plan.limits.ctx,
             weights,
             entries: entries.to_vec(),

@@ -29,6 +29,10 @@ pub struct PlanData {
     pub kv_types: String,
     /// Most rows of a step.
     pub chunk: u32,
+    /// Most rows with logits of a step.
+    pub outputs: u32,
+    /// Most sequences of a step.
+    pub seqs: u32,
     /// Positions of the context.
     pub context: u32,
     /// The id of the packed weights.

@@ -32,7 +32,7 @@ impl Key {
         let asked = Limits {
             tokens: options.chunk,
             outputs: options.outputs,
-            seqs: 1,
+            seqs: options.seqs,
             ctx: options.context.unwrap_or(0),
         };
         let (features, lowering) = tuned_options(asked, options)?;

@@ -193,6 +193,9 @@ pub(super) fn check_options(plan: &Bundle, options: &BuildOptions) -> Result<(),
     if let Some(context) = options.context.filter(|&context| context > data.context) {
         return other("a context of", &data.context, &context);
     }
+    if options.seqs > data.seqs {
+        return other("at most", &format!("{} sequences", data.seqs), &options.seqs);
+    }
     if let Some(types) = options
         .kv_types
         .filter(|types| types.to_string() != data.kv_types)

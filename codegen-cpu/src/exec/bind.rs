@@ -99,6 +99,19 @@ impl Memory {
         })
     }
 
+    /// Copies a block of keys and values in all layers; both blocks are in the pool.
+    pub(super) fn copy_block(&mut self, plan: &Plan, from: u32, to: u32) {
+        for (layer, &(k, v)) in plan.kv_layers.iter().zip(&self.kv_offsets) {
+            for (part, start) in [(KvPart::K, k), (KvPart::V, v)] {
+                // The pool has many such blocks, and its size fits.
+                let bytes = layer.layout(part).block_bytes().unwrap_or(0);
+                let at = |block: u32| (start + u64::from(block) * bytes) as usize;
+                let kv = self.kv.slice_mut();
+                kv.copy_within(at(from)..at(from) + bytes as usize, at(to));
+            }
+        }
+    }
+
     /// The bytes of an input.
     pub(super) fn input_mut(&mut self, plan: &Plan, input: Input) -> &mut [u8] {
         let start = self.input_offset(input) as usize;

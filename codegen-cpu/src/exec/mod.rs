@@ -269,6 +269,21 @@ impl Executable for CpuExecutable {
         Ok(self.logits())
     }
 
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
+        for (row, block) in [from, to].into_iter().enumerate() {
+            if block >= self.kv_blocks {
+                return Err(ExecError::Range {
+                    what: "the KV block",
+                    row,
+                    got: block.into(),
+                    limit: self.kv_blocks.into(),
+                });
+            }
+        }
+        self.memory.copy_block(&self.plan, from, to);
+        Ok(())
+    }
+
     fn logits(&self) -> &[f32] {
         self.logits_of(self.outputs)
     }

@@ -6,9 +6,6 @@
 mod free;
 pub mod pool;
 pub mod prefix;
-mod single;
-
-pub use single::BlockPool;
 
 #[cfg(test)]
 mod tests;

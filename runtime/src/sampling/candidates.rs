@@ -18,7 +18,7 @@ impl Candidate {
 
 /// The candidates of one token. Which ones are kept never depends on their order in memory; each step says what it leaves.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Candidates {
+pub struct Candidates {
     list: Vec<Candidate>,
     /// Room for the typical set: distance from the expected surprise.
     distances: Vec<(f64, Candidate)>,
@@ -27,13 +27,6 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    pub(super) fn with_capacity(vocab: usize) -> Candidates {
-        Candidates {
-            list: Vec::with_capacity(vocab),
-            ..Candidates::default()
-        }
-    }
-
     /// All tokens with a finite logit that `allowed` keeps, in order of token.
     pub(super) fn fill(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) {
         self.list.clear();

@@ -13,7 +13,7 @@ mod rng;
 mod tests;
 
 use crate::error::Error;
-use candidates::Candidates;
+pub use candidates::Candidates;
 pub use logprobs::{Logprobs, TokenLogprob, logprobs};
 pub use params::{Dry, Mirostat, SamplingParams};
 use penalties::Penalties;
@@ -50,52 +50,56 @@ impl Restriction<'_> {
 pub struct Sampler {
     params: SamplingParams,
     rng: Rng,
-    candidates: Candidates,
     penalties: Penalties,
     /// The bound of Mirostat on the surprise of a token, in bits.
     bound: f64,
 }
 
 impl Sampler {
-    /// A sampler over `vocab` tokens.
+    /// A sampler at the start of its random sequence.
     ///
     /// # Errors
     /// As [`SamplingParams::validate`].
-    pub fn new(params: SamplingParams, vocab: usize) -> Result<Sampler, Error> {
+    pub fn new(params: SamplingParams) -> Result<Sampler, Error> {
         params.validate()?;
         Ok(Sampler {
             rng: Rng::new(params.seed),
-            candidates: Candidates::with_capacity(vocab),
             penalties: Penalties::new(&params),
             bound: params.mirostat.map_or(0.0, |m| 2.0 * f64::from(m.tau)),
             params,
         })
     }
 
-    /// Picks a token from one row of logits, given all tokens of the sequence so far. `None` where no token that may be
-    /// picked has a finite logit.
-    pub fn sample(&mut self, logits: &[f32], history: &[u32], restriction: Restriction) -> Option<u32> {
+    /// Picks a token from one row of logits, given all tokens of the sequence so far; `candidates` is room to work in, which
+    /// samplers can share. `None` where no token that may be picked has a finite logit.
+    pub fn sample(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        restriction: Restriction,
+        candidates: &mut Candidates,
+    ) -> Option<u32> {
         if self.params.is_plain_greedy() && restriction.is_none() {
             return argmax(logits);
         }
-        self.candidates.fill(logits, |token| restriction.allows(token));
-        self.adjust(history);
-        if self.params.temperature == 0.0 || self.candidates.list().is_empty() {
-            return self.candidates.best();
+        candidates.fill(logits, |token| restriction.allows(token));
+        self.adjust(history, candidates);
+        if self.params.temperature == 0.0 || candidates.list().is_empty() {
+            return candidates.best();
         }
-        self.candidates.soften(self.params.temperature);
+        candidates.soften(self.params.temperature);
         match self.params.mirostat {
-            Some(mirostat) => Some(self.draw_surprise(mirostat)),
+            Some(mirostat) => Some(self.draw_surprise(mirostat, candidates)),
             None => {
-                self.truncate();
-                Some(self.candidates.at(self.rng.unit()).0)
+                self.truncate(candidates);
+                Some(candidates.at(self.rng.unit()).0)
             }
         }
     }
 
     /// Bias, penalties and DRY.
-    fn adjust(&mut self, history: &[u32]) {
-        let (params, candidates) = (&self.params, &mut self.candidates);
+    fn adjust(&mut self, history: &[u32], candidates: &mut Candidates) {
+        let params = &self.params;
         let mut banned = false;
         for &(token, bias) in &params.logit_bias {
             if let Some(logit) = candidates.logit_of(token) {
@@ -114,8 +118,8 @@ impl Sampler {
         }
     }
 
-    fn truncate(&mut self) {
-        let (params, candidates) = (&self.params, &mut self.candidates);
+    fn truncate(&mut self, candidates: &mut Candidates) {
+        let params = &self.params;
         if params.top_n_sigma > 0.0 {
             candidates.top_n_sigma(params.top_n_sigma);
         }
@@ -138,9 +142,9 @@ impl Sampler {
     }
 
     /// A draw from the tokens within the bound on surprise, which then moves toward the surprise aimed at.
-    fn draw_surprise(&mut self, mirostat: Mirostat) -> u32 {
-        self.candidates.within_surprise(self.bound);
-        let (token, probability) = self.candidates.at(self.rng.unit());
+    fn draw_surprise(&mut self, mirostat: Mirostat, candidates: &mut Candidates) -> u32 {
+        candidates.within_surprise(self.bound);
+        let (token, probability) = candidates.at(self.rng.unit());
         let error = -probability.log2() - f64::from(mirostat.tau);
         self.bound -= f64::from(mirostat.eta) * error;
         token

@@ -3,10 +3,12 @@
 use super::*;
 
 fn counts(params: SamplingParams, logits: &[f32], draws: usize) -> Vec<usize> {
-    let mut sampler = Sampler::new(params, logits.len()).unwrap();
+    let mut sampler = Sampler::new(params).unwrap();
     let mut counts = vec![0; logits.len()];
     for _ in 0..draws {
-        let token = sampler.sample(logits, &[], Restriction::default()).unwrap();
+        let token = sampler
+            .sample(logits, &[], Restriction::default(), &mut Candidates::default())
+            .unwrap();
         counts[token as usize] += 1;
     }
     counts
@@ -14,8 +16,8 @@ fn counts(params: SamplingParams, logits: &[f32], draws: usize) -> Vec<usize> {
 
 #[test]
 fn greedy_picks_the_first_largest_and_skips_nan() {
-    let mut s = Sampler::new(SamplingParams::default(), 4).unwrap();
-    let mut pick = |logits: &[f32]| s.sample(logits, &[], Restriction::default());
+    let mut s = Sampler::new(SamplingParams::default()).unwrap();
+    let mut pick = |logits: &[f32]| s.sample(logits, &[], Restriction::default(), &mut Candidates::default());
     assert_eq!(pick(&[1.0, 3.0, 3.0, f32::NAN]), Some(1));
     assert_eq!(pick(&[1.0, f32::INFINITY]), Some(0));
     assert_eq!(pick(&[f32::NAN, f32::NEG_INFINITY]), None);
@@ -101,9 +103,14 @@ fn truncations_keep_what_they_say() {
 fn penalties_turn_away_from_the_window() {
     let logits = [2.0, 1.9, -1.0];
     let greedy = |params: SamplingParams, history: &[u32]| {
-        Sampler::new(params, 3)
+        Sampler::new(params)
             .unwrap()
-            .sample(&logits, history, Restriction::default())
+            .sample(
+                &logits,
+                history,
+                Restriction::default(),
+                &mut Candidates::default(),
+            )
             .unwrap()
     };
     let repeat = SamplingParams {
@@ -135,9 +142,12 @@ fn the_seed_decides() {
             seed,
             ..Default::default()
         };
-        let mut s = Sampler::new(params, 100).unwrap();
+        let mut s = Sampler::new(params).unwrap();
         (0..50)
-            .map(|_| s.sample(&logits, &[], Restriction::default()).unwrap())
+            .map(|_| {
+                s.sample(&logits, &[], Restriction::default(), &mut Candidates::default())
+                    .unwrap()
+            })
             .collect::<Vec<_>>()
     };
     assert_eq!(run(3), run(3));
@@ -150,7 +160,7 @@ fn bad_parameters_are_named() {
         top_p: 1.5,
         ..Default::default()
     };
-    let message = Sampler::new(bad, 1).unwrap_err().to_string();
+    let message = Sampler::new(bad).unwrap_err().to_string();
     assert_eq!(message, "top_p is 1.5, but must be between 0 and 1");
     assert!(
         SamplingParams {
@@ -240,8 +250,13 @@ fn bias_moves_and_bans() {
         ..Default::default()
     };
     let greedy = |params| {
-        let mut sampler = Sampler::new(params, 3).unwrap();
-        sampler.sample(&[1.0, 2.0, 0.0], &[], Restriction::default())
+        let mut sampler = Sampler::new(params).unwrap();
+        sampler.sample(
+            &[1.0, 2.0, 0.0],
+            &[],
+            Restriction::default(),
+            &mut Candidates::default(),
+        )
     };
     assert_eq!(greedy(biased(vec![(2, 2.5)])), Some(2));
     assert_eq!(greedy(biased(vec![(1, f32::NEG_INFINITY), (7, 9.0)])), Some(0));
@@ -258,9 +273,15 @@ fn restrictions_hold_whatever_is_likely() {
             temperature,
             ..Default::default()
         };
-        let mut sampler = Sampler::new(params, 4).unwrap();
-        let mut pick =
-            |allowed, banned: &[u32]| sampler.sample(&logits, &[], Restriction { allowed, banned });
+        let mut sampler = Sampler::new(params).unwrap();
+        let mut pick = |allowed, banned: &[u32]| {
+            sampler.sample(
+                &logits,
+                &[],
+                Restriction { allowed, banned },
+                &mut Candidates::default(),
+            )
+        };
         for _ in 0..200 {
             assert_eq!(pick(Some(&[0b0110]), &[1]), Some(2));
             assert!(pick(None, &[0, 1]) >= Some(2));
@@ -280,8 +301,15 @@ fn dry_turns_away_from_what_was_said() {
         },
         ..Default::default()
     };
-    let mut sampler = Sampler::new(params, 4).unwrap();
-    let mut pick = |history: &[u32]| sampler.sample(&[0.0, 1.0, 2.0, 0.5], history, Restriction::default());
+    let mut sampler = Sampler::new(params).unwrap();
+    let mut pick = |history: &[u32]| {
+        sampler.sample(
+            &[0.0, 1.0, 2.0, 0.5],
+            history,
+            Restriction::default(),
+            &mut Candidates::default(),
+        )
+    };
     assert_eq!(pick(&[0, 1, 2, 0, 1]), Some(2), "0.8 less is not enough");
     assert_eq!(
         pick(&[1, 0, 1, 2, 1, 0, 1]),
@@ -304,10 +332,12 @@ fn mirostat_keeps_to_its_surprise() {
             seed: 5,
             ..Default::default()
         };
-        let mut sampler = Sampler::new(params, logits.len()).unwrap();
+        let mut sampler = Sampler::new(params).unwrap();
         let mut surprise = 0.0;
         for _ in 0..2000 {
-            let token = sampler.sample(&logits, &[], Restriction::default()).unwrap();
+            let token = sampler
+                .sample(&logits, &[], Restriction::default(), &mut Candidates::default())
+                .unwrap();
             surprise -= (weights[token as usize] / total).log2() / 2000.0;
         }
         // That of the whole distribution is a little larger than that of what is left of it.
@@ -324,7 +354,7 @@ proptest::proptest! {
     ) {
         let mut rng = Rng::new(seed);
         let logits: Vec<f32> = (0..n).map(|_| (rng.unit() as f32 - 0.5) * spread).collect();
-        let mut found = Candidates::with_capacity(n);
+        let mut found = Candidates::default();
         found.fill(&logits, |_| true);
         found.soften(1.0);
         let mut sorted: Vec<_> = found.list().to_vec();

@@ -60,7 +60,7 @@ impl Header {
         value
     }
 
-    fn chunk(&self, text: Option<&str>, role: bool, finish: Option<Finish>) -> Value {
+    fn chunk(&self, index: u32, text: Option<&str>, role: bool, finish: Option<Finish>) -> Value {
         let finish = finish.map(finish_reason);
         let choice = match self.kind {
             Kind::Chat => {
@@ -71,39 +71,60 @@ impl Header {
                 if let Some(text) = text {
                     delta["content"] = text.into();
                 }
-                json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish})
+                json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish})
             }
             Kind::Text => {
-                json!({"index": 0, "text": text.unwrap_or(""), "logprobs": null, "finish_reason": finish})
+                json!({"index": index, "text": text.unwrap_or(""), "logprobs": null, "finish_reason": finish})
             }
         };
         self.object(true, json!([choice]), Value::Null)
     }
 
-    fn whole(&self, text: &str, completion: &Completion) -> Value {
-        let finish = finish_reason(completion.finish);
-        let choice = match self.kind {
-            Kind::Chat => {
-                json!({"index": 0, "message": {"role": "assistant", "content": text, "refusal": null},
-                "logprobs": null, "finish_reason": finish})
+    fn whole(&self, answers: &[Answer]) -> Value {
+        let choices = answers.iter().enumerate().map(|(index, answer)| {
+            let finish = answer.completion.as_ref().map(|c| finish_reason(c.finish));
+            let text = &answer.text;
+            match self.kind {
+                Kind::Chat => {
+                    json!({"index": index, "message": {"role": "assistant", "content": text, "refusal": null},
+                    "logprobs": null, "finish_reason": finish})
+                }
+                Kind::Text => {
+                    json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
+                }
             }
-            Kind::Text => json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish}),
-        };
-        self.object(false, json!([choice]), usage(completion))
+        });
+        self.object(false, choices.collect(), usage(answers))
     }
+}
+
+/// One choice of an answer, as far as it is there.
+#[derive(Default)]
+struct Answer {
+    text: String,
+    completion: Option<Completion>,
+}
+
+fn answers(count: u32) -> Vec<Answer> {
+    (0..count).map(|_| Answer::default()).collect()
 }
 
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop => "stop",
-        Finish::Length | Finish::Cancelled => "length",
+        Finish::Length | Finish::Cancelled | Finish::Expired => "length",
     }
 }
 
-fn usage(completion: &Completion) -> Value {
-    let (prompt, made) = (completion.prompt_tokens, completion.tokens.len());
+/// The prompt counts once, whatever the number of choices.
+fn usage(answers: &[Answer]) -> Value {
+    let done = || answers.iter().filter_map(|a| a.completion.as_ref());
+    let made: usize = done().map(|c| c.tokens.len()).sum();
+    let (prompt, cached) = done()
+        .next()
+        .map_or((0, 0), |c| (c.prompt_tokens, c.cached_tokens));
     json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made,
-        "prompt_tokens_details": {"cached_tokens": completion.cached_tokens}})
+        "prompt_tokens_details": {"cached_tokens": cached}})
 }
 
 /// Runs a prompt and answers in the form that the request asks for.
@@ -130,19 +151,21 @@ pub async fn answer(
         max_tokens: common.limit()?,
         min_tokens: common.min_tokens.unwrap_or(0) as usize,
         ignore_stop_tokens: common.ignore_eos.unwrap_or(false),
-        logprobs: None,
+        choices: common.choices()?,
         stop: common.stops()?,
         stop_tokens: served.prompter.stop_tokens().to_vec(),
+        ..Request::default()
     };
+    let answers = answers(request.choices);
     let events = served.queue.submit(request)?;
     let header = Header::new(kind, &served.model);
     if common.stream == Some(true) {
         let with_usage = common
             .stream_options
             .is_some_and(|o| o.include_usage == Some(true));
-        stream(events, header, with_usage).await
+        stream(events, header, answers, with_usage).await
     } else {
-        whole(events, &header).await
+        whole(events, &header, answers).await
     }
 }
 
@@ -155,12 +178,20 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     done.map_err(|_| ApiError::internal("the prompt could not be prepared"))
 }
 
-async fn whole(mut events: UnboundedReceiver<Event>, header: &Header) -> Result<Response, ApiError> {
-    let mut text = String::new();
+async fn whole(
+    mut events: UnboundedReceiver<Event>,
+    header: &Header,
+    mut answers: Vec<Answer>,
+) -> Result<Response, ApiError> {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Text(piece) => text.push_str(&piece),
-            Event::Done(done) => return Ok(Json(header.whole(&text, &done?)).into_response()),
+            Event::Text(choice, piece) => answers[choice as usize].text.push_str(&piece),
+            Event::Done(choice, done) => {
+                answers[choice as usize].completion = Some(done?);
+                if answers.iter().all(|a| a.completion.is_some()) {
+                    return Ok(Json(header.whole(&answers)).into_response());
+                }
+            }
         }
     }
     Err(ApiError::internal(
@@ -172,17 +203,19 @@ async fn whole(mut events: UnboundedReceiver<Event>, header: &Header) -> Result<
 async fn stream(
     mut events: UnboundedReceiver<Event>,
     header: Header,
+    answers: Vec<Answer>,
     with_usage: bool,
 ) -> Result<Response, ApiError> {
     let first = events.recv().await;
     let first = match first {
-        Some(Event::Done(Err(error))) => return Err(error),
+        Some(Event::Done(_, Err(error))) => return Err(error),
         None => return Err(ApiError::internal("the engine stopped before the answer began")),
         Some(first) => first,
     };
     let state = StreamState {
         events,
         header,
+        answers,
         with_usage,
         next: Some(first),
         queue: Vec::new(),
@@ -201,6 +234,7 @@ async fn stream(
 struct StreamState {
     events: UnboundedReceiver<Event>,
     header: Header,
+    answers: Vec<Answer>,
     with_usage: bool,
     next: Option<Event>,
     /// Chunks to send, last first.
@@ -221,8 +255,9 @@ impl StreamState {
             if !self.started {
                 self.started = true;
                 if self.header.kind == Kind::Chat {
-                    self.queue
-                        .push(self.header.chunk(Some(""), true, None).to_string());
+                    let openings = (0..self.answers.len() as u32).rev();
+                    let openings = openings.map(|i| self.header.chunk(i, Some(""), true, None).to_string());
+                    self.queue.extend(openings);
                     continue;
                 }
             }
@@ -236,26 +271,25 @@ impl StreamState {
 
     fn take(&mut self, event: Option<Event>) {
         match event {
-            Some(Event::Text(text)) => self
-                .queue
-                .push(self.header.chunk(Some(&text), false, None).to_string()),
-            Some(Event::Done(Ok(completion))) => {
-                self.ended = true;
-                self.queue.push("[DONE]".into());
-                if self.with_usage {
-                    self.queue.push(
-                        self.header
-                            .object(true, json!([]), usage(&completion))
-                            .to_string(),
-                    );
-                }
-                self.queue.push(
-                    self.header
-                        .chunk(None, false, Some(completion.finish))
-                        .to_string(),
-                );
+            Some(Event::Text(choice, text)) => {
+                let chunk = self.header.chunk(choice, Some(&text), false, None);
+                self.queue.push(chunk.to_string());
             }
-            Some(Event::Done(Err(error))) => {
+            Some(Event::Done(choice, Ok(completion))) => {
+                let last = self.header.chunk(choice, None, false, Some(completion.finish));
+                self.answers[choice as usize].completion = Some(completion);
+                self.ended = self.answers.iter().all(|a| a.completion.is_some());
+                if self.ended {
+                    self.queue.push("[DONE]".into());
+                    if self.with_usage {
+                        let usage = usage(&self.answers);
+                        self.queue
+                            .push(self.header.object(true, json!([]), usage).to_string());
+                    }
+                }
+                self.queue.push(last.to_string());
+            }
+            Some(Event::Done(_, Err(error))) => {
                 self.ended = true;
                 self.queue.push(error.to_json().to_string());
             }

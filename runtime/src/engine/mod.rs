@@ -1,0 +1,242 @@
+//! The engine: schedules, runs and commits steps of many sequences, and turns what is picked into text.
+//!
+//! A step is `schedule → run → commit`. What is computed for a token depends on the tokens before it alone, so a request
+//! gets the same tokens whatever else is under way, and blocks of a common prefix serve other requests as they are.
+
+mod choice;
+mod lookup;
+mod request;
+
+pub use crate::schedule::RequestId;
+pub use request::{Completion, Event, Finish, Request, Vocabulary};
+
+use crate::error::Error;
+use crate::evaluator::{check_tokens, context};
+use crate::sampling::Candidates;
+use crate::schedule::{self, ChoiceId, Config, Results, ScheduleStats, Scheduler};
+use choice::{Choice, Means};
+use lathe_ir::backend::Executable;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One model and the requests under way.
+pub struct Engine {
+    executable: Box<dyn Executable>,
+    vocabulary: Arc<dyn Vocabulary>,
+    scheduler: Scheduler,
+    /// The origin of the scheduler's times.
+    origin: Instant,
+    active: BTreeMap<RequestId, Active>,
+    results: Results,
+    candidates: Candidates,
+    guesses: Vec<(ChoiceId, Vec<u32>)>,
+}
+
+/// A request under way.
+struct Active {
+    request: Request,
+    /// Those under way.
+    choices: Vec<Option<Choice>>,
+}
+
+/// Who is told what happens; returns whether more text of the choice is wanted.
+pub type Show<'a> = dyn FnMut(RequestId, Event) -> bool + 'a;
+
+impl Engine {
+    /// An engine over an executable. Prompts are cut into chunks of the plan's largest step.
+    pub fn new(executable: Box<dyn Executable>, vocabulary: Arc<dyn Vocabulary>) -> Engine {
+        let config = Config::new(executable.plan().limits, executable.kv_blocks());
+        Engine::with_config(executable, vocabulary, config)
+    }
+
+    /// An engine with bounds of the caller's; those of the plan and the pool stay.
+    pub fn with_config(
+        executable: Box<dyn Executable>,
+        vocabulary: Arc<dyn Vocabulary>,
+        config: Config,
+    ) -> Engine {
+        Engine {
+            candidates: Candidates::default(),
+            executable,
+            vocabulary,
+            scheduler: Scheduler::new(config),
+            origin: Instant::now(),
+            active: BTreeMap::new(),
+            results: Results::default(),
+            guesses: Vec::new(),
+        }
+    }
+
+    /// The compiled model.
+    pub fn executable(&self) -> &dyn Executable {
+        self.executable.as_ref()
+    }
+
+    /// Most positions of a sequence: the plan's context, or what the pool holds if that is less.
+    pub fn context(&self) -> usize {
+        context(self.executable.as_ref())
+    }
+
+    /// What the scheduler did so far.
+    pub fn stats(&self) -> ScheduleStats {
+        self.scheduler.stats()
+    }
+
+    /// Sequences that wait and that run.
+    pub fn load(&self) -> (usize, usize) {
+        self.scheduler.load()
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
+    }
+
+    /// Forgets prefixes that nobody uses, so that nothing of past sequences is found again.
+    pub fn reset(&mut self) {
+        self.scheduler.forget_prefixes();
+    }
+
+    /// Takes a request; the steps after that work on it.
+    ///
+    /// # Errors
+    /// A bad prompt, bad parameters or a full queue.
+    pub fn submit(&mut self, request: Request) -> Result<RequestId, Error> {
+        check_tokens(self.executable.as_ref(), &request.prompt)?;
+        request.sampling.validate()?;
+        let (start, now) = (Instant::now(), self.origin.elapsed());
+        let numbers = 0..request.choices;
+        let choices = numbers.map(|number| Choice::new(&request, number, start).map(Some));
+        let choices = choices.collect::<Result<Vec<_>, Error>>()?;
+        let id = self.scheduler.submit(
+            schedule::Request {
+                prompt: request.prompt.clone(),
+                max_new: request.max_tokens.unwrap_or(usize::MAX),
+                choices: request.choices,
+                priority: request.priority,
+                deadline: request.timeout.map(|timeout| now.saturating_add(timeout)),
+                namespace: 0,
+            },
+            now,
+        )?;
+        self.active.insert(id, Active { request, choices });
+        Ok(id)
+    }
+
+    /// Ends a request at the next step.
+    pub fn cancel(&mut self, id: RequestId) {
+        self.scheduler.cancel(id);
+    }
+
+    /// Runs one step and tells what happened. Returns whether anything is left to do. A step that fails ends all requests
+    /// with its error.
+    pub fn step(&mut self, show: &mut Show) -> bool {
+        for (id, guess) in self.guesses.drain(..) {
+            self.scheduler.set_draft(id, &guess);
+        }
+        self.scheduler.schedule(self.origin.elapsed());
+        self.close(show);
+        if !self.scheduler.step().is_empty() {
+            match self.run(show) {
+                Ok(()) => self.close(show),
+                Err(error) => self.fail(&error, show),
+            }
+        }
+        !self.scheduler.is_idle()
+    }
+
+    /// Ends everything with an error.
+    fn fail(&mut self, error: &Error, show: &mut Show) {
+        self.guesses.clear();
+        for (id, active) in std::mem::take(&mut self.active) {
+            self.scheduler.cancel(id);
+            for (choice, _) in (0..).zip(active.choices.iter()).filter(|(_, c)| c.is_some()) {
+                let result = Err(error.clone());
+                show(id, Event::Done { choice, result });
+            }
+        }
+    }
+
+    fn run(&mut self, show: &mut Show) -> Result<(), Error> {
+        let step = self.scheduler.step();
+        for copy in step.copies() {
+            self.executable.copy_block(copy.from.number(), copy.to.number())?;
+        }
+        let batch = step.batch();
+        self.executable.run(&batch)?;
+        let (logits, vocab) = (self.executable.logits(), self.executable.plan().vocab as usize);
+        self.results.clear();
+        for part in step.sequences().iter().filter(|part| part.lists > 0) {
+            let active = self.active.get_mut(&part.id.request).ok_or(Error::Lost)?;
+            let draft = &batch.tokens[part.rows.end - part.drafts..part.rows.end];
+            for choice in (0..part.lists).map(|list| part.id.choice + list) {
+                let id = ChoiceId { choice, ..part.id };
+                let rows = part.outputs.clone().map(|row| &logits[row * vocab..][..vocab]);
+                let mut means = Means {
+                    request: &active.request,
+                    vocabulary: self.vocabulary.as_ref(),
+                    candidates: &mut self.candidates,
+                    show: &mut |text| show(id.request, Event::Text { choice, text }),
+                };
+                let choice = active.choices[choice as usize].as_mut().ok_or(Error::Lost)?;
+                let made = choice.made().len();
+                let done = choice.take(rows, draft, &mut means);
+                self.results.push(&choice.made()[made..], done);
+                if !done && active.request.lookup > 0 {
+                    self.guesses
+                        .push((id, choice.guess(active.request.lookup).to_vec()));
+                }
+            }
+        }
+        Ok(self.scheduler.commit(&self.results)?)
+    }
+
+    /// Tells of the choices that ended.
+    fn close(&mut self, show: &mut Show) {
+        for ended in self.scheduler.drain_ended() {
+            let (id, choice) = (ended.id.request, ended.id.choice);
+            let Some(active) = self.active.get_mut(&id) else {
+                continue;
+            };
+            if let Some(under_way) = active.choices[choice as usize].take() {
+                let result = under_way.end(&ended, &mut |text| {
+                    show(id, Event::Text { choice, text });
+                });
+                show(id, Event::Done { choice, result });
+            }
+            if active.choices.iter().all(Option::is_none) {
+                self.active.remove(&id);
+            }
+        }
+    }
+
+    /// Makes one completion, handing text to `show` as it comes; `show` returns whether it wants more. Of several choices,
+    /// the first.
+    ///
+    /// # Errors
+    /// A bad prompt or bad parameters; nothing was shown then.
+    pub fn generate(
+        &mut self,
+        request: &Request,
+        show: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Completion, Error> {
+        let wanted = self.submit(request.clone())?;
+        let mut done = None;
+        loop {
+            let more = self.step(&mut |id, event| match event {
+                Event::Text { choice: 0, text } if id == wanted => show(text),
+                Event::Done { choice: 0, result } if id == wanted => {
+                    done = Some(result);
+                    true
+                }
+                _ => true,
+            });
+            match done.take() {
+                Some(result) => return result,
+                None if !more => return Err(Error::Lost),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! One sequence, step by step, for those who want logits themselves: evaluation, benchmarks. Text is made by the
+//! [engine](crate::engine).
+
+use crate::error::Error;
+use lathe_ir::backend::{Batch, Executable};
+use lathe_ir::plan::{KV_BLOCK, Limits};
+
+/// An executable and one sequence of tokens, of which some are computed.
+pub struct Evaluator {
+    executable: Box<dyn Executable>,
+    tokens: Vec<u32>,
+    /// Tokens from the start whose keys and values are in the cache.
+    computed: usize,
+    step: StepBuffers,
+}
+
+/// Inputs of a step, reused.
+struct StepBuffers {
+    positions: Vec<u32>,
+    seqs: Vec<u32>,
+    outputs: Vec<u32>,
+    /// Block `i` of the pool holds the sequence's positions `32·i ..`.
+    table: Vec<u32>,
+}
+
+/// Most positions of a sequence: the plan's context, or what the pool holds if that is less.
+pub(crate) fn context(executable: &dyn Executable) -> usize {
+    let pool = executable.kv_blocks().saturating_mul(KV_BLOCK);
+    pool.min(executable.plan().limits.ctx) as usize
+}
+
+/// Checks the tokens of a prompt.
+pub(crate) fn check_tokens(executable: &dyn Executable, prompt: &[u32]) -> Result<(), Error> {
+    let (vocab, context) = (executable.plan().vocab, context(executable));
+    if prompt.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    if prompt.len() > context {
+        return Err(Error::PromptTooLong {
+            prompt: prompt.len(),
+            context,
+        });
+    }
+    let bad = prompt.iter().position(|&t| t >= vocab);
+    bad.map_or(Ok(()), |index| {
+        Err(Error::TokenRange {
+            index,
+            token: prompt[index],
+            vocab,
+        })
+    })
+}
+
+impl Evaluator {
+    /// An evaluator of an executable, without a sequence.
+    pub fn new(executable: Box<dyn Executable>) -> Evaluator {
+        let Limits { tokens, outputs, .. } = executable.plan().limits;
+        let blocks = context(executable.as_ref()).div_ceil(KV_BLOCK as usize);
+        let limits = executable.plan().limits;
+        let mut table: Vec<u32> = (0..blocks as u32).collect();
+        table.resize(limits.blocks_per_seq() as usize * limits.seqs as usize, 0);
+        let step = StepBuffers {
+            positions: Vec::with_capacity(tokens as usize),
+            seqs: vec![0; tokens as usize],
+            outputs: Vec::with_capacity(outputs as usize),
+            table,
+        };
+        Evaluator {
+            tokens: Vec::with_capacity(context(executable.as_ref()) + 1),
+            computed: 0,
+            executable,
+            step,
+        }
+    }
+
+    /// The compiled model.
+    pub fn executable(&self) -> &dyn Executable {
+        self.executable.as_ref()
+    }
+
+    /// Most positions of the sequence.
+    pub fn context(&self) -> usize {
+        context(self.executable.as_ref())
+    }
+
+    /// Starts a new sequence with `prompt`; nothing of it is computed.
+    ///
+    /// # Errors
+    /// An empty or too long prompt, or a token out of range.
+    pub fn begin(&mut self, prompt: &[u32]) -> Result<(), Error> {
+        check_tokens(self.executable(), prompt)?;
+        self.tokens.clear();
+        self.tokens.extend_from_slice(prompt);
+        self.computed = 0;
+        Ok(())
+    }
+
+    /// Computes the tokens that are not computed yet, in steps as large as the plan allows; returns the logits of the last
+    /// one.
+    ///
+    /// # Errors
+    /// Where a step breaks a bound of the plan.
+    pub fn forward(&mut self) -> Result<&[f32], Error> {
+        let chunk = self.executable.plan().limits.tokens as usize;
+        while self.tokens.len() - self.computed > chunk {
+            self.run_step(chunk, 0)?;
+        }
+        let rest = self.tokens.len() - self.computed;
+        self.run_step(rest, 1)
+    }
+
+    /// Runs the next `rows` tokens with logits for the last `outputs` of them.
+    ///
+    /// # Errors
+    /// Where the step breaks a bound of the plan, or the sequence is at the end of the context.
+    pub fn run_step(&mut self, rows: usize, outputs: usize) -> Result<&[f32], Error> {
+        let (context, end) = (self.context(), self.computed + rows);
+        if end > context {
+            return Err(Error::PromptTooLong { prompt: end, context });
+        }
+        let step = &mut self.step;
+        step.positions.clear();
+        step.positions.extend((self.computed..end).map(|p| p as u32));
+        step.outputs.clear();
+        step.outputs.extend((rows - outputs..rows).map(|r| r as u32));
+        let batch = Batch {
+            tokens: &self.tokens[self.computed..end],
+            positions: &step.positions,
+            seqs: &step.seqs[..rows],
+            outputs: &step.outputs,
+            block_tables: &step.table,
+        };
+        let logits = self.executable.run(&batch)?;
+        self.computed = end;
+        Ok(logits)
+    }
+
+    /// Adds a token to the sequence: the next [`Evaluator::forward`] computes it.
+    pub fn commit(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+}

@@ -1,0 +1,286 @@
+//! What a request gets does not depend on what else is under way: random traces of requests, cancels, preemptions, prefix
+//! hits, choices and guesses, against each request alone.
+
+use lathe::build::{BuildOptions, build};
+use lathe::session::ModelVocabulary;
+use lathe_frontend::testing::{Family, Rng, TinyModel};
+use lathe_runtime::sampling::Logprobs;
+use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Traces of one run, over all families and machines.
+const TRACES: usize = 1000;
+/// Different requests of a family.
+const REQUESTS: usize = 60;
+
+struct Model {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Model {
+    fn new(family: Family) -> Model {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        TinyModel::new(family).write(&path).unwrap();
+        Model {
+            _folder: folder,
+            path,
+        }
+    }
+}
+
+/// Bounds of an engine.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    seqs: u32,
+    chunk: u32,
+    outputs: u32,
+    kv_positions: u32,
+    threads: usize,
+}
+
+fn engine(path: &Path, machine: Machine) -> Engine {
+    let options = BuildOptions {
+        threads: machine.threads,
+        context: Some(128),
+        chunk: machine.chunk,
+        outputs: machine.outputs,
+        seqs: machine.seqs,
+        kv_positions: Some(machine.kv_positions),
+        ..BuildOptions::default()
+    };
+    let built = build(path, &options).unwrap();
+    let vocabulary = ModelVocabulary::new(&built.text).unwrap();
+    Engine::new(Box::new(built.executable), Arc::new(vocabulary))
+}
+
+const ALONE: Machine = Machine {
+    seqs: 1,
+    chunk: 512,
+    outputs: 1,
+    kv_positions: 128,
+    threads: 1,
+};
+
+const MACHINES: [Machine; 5] = [
+    Machine {
+        seqs: 1,
+        chunk: 7,
+        outputs: 1,
+        kv_positions: 128,
+        threads: 2,
+    },
+    Machine {
+        seqs: 2,
+        chunk: 16,
+        outputs: 2,
+        kv_positions: 128,
+        threads: 1,
+    },
+    Machine {
+        seqs: 8,
+        chunk: 24,
+        outputs: 12,
+        kv_positions: 192,
+        threads: 2,
+    },
+    Machine {
+        seqs: 32,
+        chunk: 64,
+        outputs: 48,
+        kv_positions: 2048,
+        threads: 1,
+    },
+    // Fewer rows and outputs than sequences.
+    Machine {
+        seqs: 32,
+        chunk: 5,
+        outputs: 3,
+        kv_positions: 256,
+        threads: 1,
+    },
+];
+
+fn below(rng: &mut Rng, n: u64) -> u64 {
+    rng.next_u64() % n
+}
+
+/// Requests that share prefixes, greedy and sampled, with one choice and several.
+fn requests(rng: &mut Rng) -> Vec<Request> {
+    let mut make = |number: u64| {
+        let shared = [0, 31, 32, 33, 64, 80][below(rng, 6) as usize];
+        let own = 1 + below(rng, 20) as u32;
+        let mut prompt: Vec<u32> = (0..shared).map(|i| 10 + i * 7 % 200).collect();
+        prompt.extend((0..own).map(|i| 20 + (i * 31 + number as u32 * 17) % 250));
+        let sampled = below(rng, 2) == 0;
+        Request {
+            prompt,
+            max_tokens: Some(1 + below(rng, 24) as usize),
+            sampling: SamplingParams {
+                temperature: if sampled { 0.9 } else { 0.0 },
+                top_p: 0.95,
+                repeat_penalty: if number % 5 == 0 { 1.2 } else { 1.0 },
+                seed: number,
+                ..SamplingParams::default()
+            },
+            choices: [1, 1, 1, 3][below(rng, 4) as usize],
+            logprobs: Some(2),
+            lookup: [0, 0, 4][below(rng, 3) as usize],
+            ..Request::default()
+        }
+    };
+    (0..REQUESTS as u64).map(&mut make).collect()
+}
+
+/// Tokens and what the model thought of them.
+type Made = (Vec<u32>, Vec<Logprobs>);
+
+/// What each choice of a request makes alone, without guesses, from nothing.
+fn alone(engine: &mut Engine, request: &Request) -> Vec<Made> {
+    let choice = |number: u32| {
+        engine.reset();
+        let mut alone = request.clone();
+        alone.choices = 1;
+        alone.lookup = 0;
+        alone.sampling.seed += u64::from(number);
+        let completion = engine.generate(&alone, &mut |_| true).unwrap();
+        assert_eq!(completion.cached_tokens, 0);
+        (completion.tokens, completion.logprobs)
+    };
+    (0..request.choices).map(choice).collect()
+}
+
+struct Tally {
+    requests: usize,
+    cancelled: usize,
+    cached: usize,
+    right: usize,
+}
+
+/// Plays one trace; everything that was submitted ends.
+fn play(engine: &mut Engine, all: &[Request], want: &[Vec<Made>], rng: &mut Rng, tally: &mut Tally) {
+    let mut arrivals: Vec<(u64, usize)> = (0..1 + below(rng, 10))
+        .map(|_| (below(rng, 30), below(rng, REQUESTS as u64) as usize))
+        .collect();
+    arrivals.sort_unstable();
+    arrivals.reverse();
+    let mut live: BTreeMap<RequestId, usize> = BTreeMap::new();
+    let mut done: HashMap<(RequestId, u32), Completion> = HashMap::new();
+    let mut asked = 0;
+    for step in 0.. {
+        assert!(step < 20_000, "the trace does not end");
+        while arrivals.last().is_some_and(|&(at, _)| at <= step) {
+            let (_, which) = arrivals.pop().unwrap();
+            let mut request = all[which].clone();
+            request.priority = below(rng, 3) as i32;
+            live.insert(engine.submit(request).unwrap(), which);
+            asked += all[which].choices as usize;
+        }
+        if below(rng, 25) == 0 && !live.is_empty() {
+            let at = below(rng, live.len() as u64) as usize;
+            engine.cancel(*live.keys().nth(at).unwrap());
+        }
+        let more = engine.step(&mut |id, event| {
+            if let Event::Done { choice, result } = event {
+                assert!(
+                    done.insert((id, choice), result.unwrap()).is_none(),
+                    "a choice ends once"
+                );
+            }
+            true
+        });
+        if !more && arrivals.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(done.len(), asked);
+    tally.requests += live.len();
+    for ((id, choice), completion) in done {
+        let which = live[&id];
+        let (tokens, logprobs) = &want[which][choice as usize];
+        let made = completion.tokens.len();
+        tally.cached += completion.cached_tokens;
+        tally.right += completion.drafts.1;
+        if completion.finish == Finish::Cancelled {
+            tally.cancelled += 1;
+        } else {
+            assert_eq!(made, tokens.len(), "request {which}, choice {choice}");
+        }
+        assert_eq!(
+            completion.tokens,
+            tokens[..made],
+            "request {which}, choice {choice}"
+        );
+        assert!(
+            completion.logprobs == logprobs[..made],
+            "request {which}, choice {choice}"
+        );
+    }
+}
+
+#[test]
+fn requests_get_what_they_get_alone() {
+    let families = Family::ALL;
+    let (mut preemptions, mut forks) = (0, 0);
+    let mut tally = Tally {
+        requests: 0,
+        cancelled: 0,
+        cached: 0,
+        right: 0,
+    };
+    for (n, family) in families.into_iter().enumerate() {
+        let model = Model::new(family);
+        let mut rng = Rng::new(41 + n as u64);
+        let all = requests(&mut rng);
+        let mut single = engine(&model.path, ALONE);
+        let want: Vec<Vec<Made>> = all.iter().map(|request| alone(&mut single, request)).collect();
+        for machine in MACHINES {
+            let mut engine = engine(&model.path, machine);
+            for _ in 0..TRACES.div_ceil(families.len() * MACHINES.len()) {
+                play(&mut engine, &all, &want, &mut rng, &mut tally);
+                assert!(engine.is_idle());
+            }
+            preemptions += engine.stats().preemptions;
+            forks += engine.stats().forks;
+        }
+    }
+    let Tally {
+        requests,
+        cancelled,
+        cached,
+        right,
+    } = tally;
+    eprintln!(
+        "{requests} requests: {cancelled} choices cancelled, {preemptions} preemptions, {forks} forks, {cached} cached \
+         tokens, {right} right guesses"
+    );
+    assert!([cancelled, cached, right].iter().all(|&n| n > 100) && preemptions > 100 && forks > 100);
+}
+
+#[test]
+fn time_runs_out_for_those_that_wait() {
+    let model = Model::new(Family::Llama);
+    let mut engine = engine(&model.path, ALONE);
+    let request = |timeout| Request {
+        prompt: (10..40).collect(),
+        max_tokens: Some(60),
+        timeout,
+        ..Request::default()
+    };
+    let long = engine.submit(request(None)).unwrap();
+    let late = engine.submit(request(Some(Duration::ZERO))).unwrap();
+    let mut ends = HashMap::new();
+    while engine.step(&mut |id, event| {
+        if let Event::Done { result, .. } = event {
+            let completion = result.unwrap();
+            ends.insert(id, (completion.finish, completion.tokens.len()));
+        }
+        true
+    }) {}
+    assert_eq!(ends[&long], (Finish::Length, 60));
+    assert_eq!(ends[&late], (Finish::Expired, 0));
+}
