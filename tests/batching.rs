@@ -123,7 +123,7 @@ fn requests(rng: &mut Rng) -> Vec<Request> {
             sampling: SamplingParams {
                 temperature: if sampled { 0.9 } else { 0.0 },
                 top_p: 0.95,
-                repeat_penalty: if number % 5 == 0 { 1.2 } else { 1.0 },
+                repeat_penalty: if number.is_multiple_of(5) { 1.2 } else { 1.0 },
                 seed: number,
                 ..SamplingParams::default()
             },

@@ -6,8 +6,11 @@ use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, build_model};
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_frontend::synthetic;
-use lathe_runtime::Evaluator;
+use lathe_ir::backend::Executable;
+use lathe_ir::plan::KV_BLOCK;
+use lathe_runtime::{Engine, Evaluator, Event, Request, Vocabulary};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Runs whose best is reported: the machine may be shared.
@@ -15,7 +18,7 @@ const REPEATS: usize = 3;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example: lathe bench smollm2-135m -p 512 -n 64 -t 2 --json\n         lathe bench --synthetic llama-3.1-8b:q4_0 -p 128 -n 16"
+    after_help = "Example: lathe bench smollm2-135m -p 512 -n 64 -t 2 --json\n         lathe bench smollm2-135m -p 128 -n 64 -b 8\n         lathe bench --synthetic llama-3.1-8b:q4_0 -p 128 -n 16"
 )]
 pub struct Bench {
     /// A built-in name, a path to a .gguf file, or hf:OWNER/REPO[:FILE]
@@ -34,6 +37,9 @@ pub struct Bench {
     /// Tokens to decode after the prompt
     #[arg(short = 'n', long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     decode: u32,
+    /// Sequences side by side: rates are those of all together
+    #[arg(short = 'b', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -44,6 +50,25 @@ pub struct Bench {
     run: RunArgs,
 }
 
+/// A vocabulary without text.
+struct Silent;
+
+impl Vocabulary for Silent {
+    fn token_bytes(&self, _token: u32) -> &[u8] {
+        &[]
+    }
+}
+
+/// The least prefill and the least decode of several rounds.
+fn best(mut round: impl FnMut() -> Result<(f64, f64), CliError>) -> Result<(f64, f64), CliError> {
+    let mut best = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..REPEATS {
+        let (prefill, decode) = round()?;
+        best = (best.0.min(prefill), best.1.min(decode));
+    }
+    Ok(best)
+}
+
 impl Bench {
     pub fn run(&self) -> Result<(), CliError> {
         let mut options = self.run.build_options()?;
@@ -52,24 +77,27 @@ impl Bench {
         if wanted > options.context.unwrap_or(DEFAULT_CONTEXT) {
             options.context = Some(wanted);
         }
+        if self.batch > 1 {
+            options.seqs = options.seqs.max(self.batch);
+            options.outputs = options.outputs.max(self.batch);
+            options.kv_positions = Some((wanted + 1).next_multiple_of(KV_BLOCK).saturating_mul(self.batch));
+        }
         let Built { mut executable, .. } = self.build(&options)?;
         executable.set_profiling(self.profile);
-        let vocab = lathe_ir::backend::Executable::plan(&executable).vocab;
+        let vocab = executable.plan().vocab;
         let tokens: Vec<u32> = (0..wanted)
             .map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab)
             .collect();
-        let mut evaluator = Evaluator::new(Box::new(executable));
-        let (mut prefill, mut decode) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..REPEATS {
-            let (p, d) = self.measure(&mut evaluator, &tokens)?;
-            (prefill, decode) = (prefill.min(p), decode.min(d));
+        // One sequence is timed without the engine: what the kernels do.
+        if self.batch == 1 {
+            let mut evaluator = Evaluator::new(Box::new(executable));
+            let best = best(|| self.measure(&mut evaluator, &tokens))?;
+            self.report(evaluator.executable(), best, options.threads)
+        } else {
+            let mut engine = Engine::new(Box::new(executable), Arc::new(Silent));
+            let best = best(|| self.measure_batch(&mut engine, &tokens))?;
+            self.report(engine.executable(), best, options.threads)
         }
-        self.report(
-            &evaluator,
-            f64::from(self.prompt) / prefill,
-            f64::from(self.decode) / decode,
-            options.threads,
-        )
     }
 
     /// Builds the file's model or the synthetic one.
@@ -101,24 +129,60 @@ impl Bench {
         Ok((prefill, start.elapsed().as_secs_f64()))
     }
 
+    /// The same of several sequences together: prompts that differ from their first token on, and greedy sampling.
+    fn measure_batch(&self, engine: &mut Engine, tokens: &[u32]) -> Result<(f64, f64), CliError> {
+        let prefill = self.run_batch(engine, tokens, 1)?;
+        // The first token comes with the prompt.
+        let whole = self.run_batch(engine, tokens, self.decode as usize + 1)?;
+        Ok((prefill, whole - prefill))
+    }
+
+    /// Seconds until all sequences have `made` tokens, without prefixes of past ones.
+    fn run_batch(&self, engine: &mut Engine, tokens: &[u32], made: usize) -> Result<f64, CliError> {
+        engine.reset();
+        let start = Instant::now();
+        for number in 0..self.batch as usize {
+            let mut prompt = tokens[..self.prompt as usize].to_vec();
+            let len = prompt.len();
+            prompt.rotate_left(number % len);
+            engine.submit(Request {
+                prompt,
+                max_tokens: Some(made),
+                ..Request::default()
+            })?;
+        }
+        let mut failed = None;
+        while engine.step(&mut |_, event| {
+            if let Event::Done {
+                result: Err(error), ..
+            } = event
+            {
+                failed = Some(error);
+            }
+            true
+        }) {}
+        failed.map_or(Ok(start.elapsed().as_secs_f64()), |error| Err(error.into()))
+    }
+
     fn report(
         &self,
-        evaluator: &Evaluator,
-        pp_tps: f64,
-        tg_tps: f64,
+        executable: &dyn Executable,
+        (prefill, decode): (f64, f64),
         threads: usize,
     ) -> Result<(), CliError> {
-        let executable = evaluator.executable();
+        let rate = |tokens: u32, seconds: f64| f64::from(tokens) * f64::from(self.batch) / seconds;
+        let (pp_tps, tg_tps) = (rate(self.prompt, prefill), rate(self.decode, decode));
         let bytes = executable.plan().weight_bytes_per_step().unwrap_or(0);
         let peak = proc_bytes("/proc/self/status", "VmHWM");
         let stream = stream_bandwidth(threads);
-        let share = bytes as f64 * tg_tps / 1e9 / stream;
+        // Every step reads the weights once, for all sequences.
+        let share = bytes as f64 * tg_tps / f64::from(self.batch) / 1e9 / stream;
         if self.profile {
             eprint!("{}", executable.profile_text());
         }
         if self.json {
             let object = json!({"pp_tps": pp_tps, "tg_tps": tg_tps, "bytes_per_token": bytes,
-                "stream_gbps": stream, "share_of_limit": share, "threads": threads,
+                "stream_gbps": stream, "share_of_limit": share, "threads": threads, "batch": self.batch,
                 "weight_bytes": executable.report().weight_bytes, "kv_bytes": executable.report().kv_bytes,
                 "arena_bytes": executable.report().arena_bytes, "kv_type": self.run.kv_types.unwrap_or_default().to_string(),
                 "peak_bytes": peak,
@@ -129,7 +193,7 @@ impl Bench {
             outln!("prefill {:>5} tokens {pp_tps:10.1} tok/s", self.prompt);
             outln!("decode  {:>5} tokens {tg_tps:10.1} tok/s", self.decode);
             outln!(
-                "decode reads {:.1} MB a token: {:.0} % of the {stream:.1} GB/s that {threads} threads can read",
+                "decode reads {:.1} MB a step: {:.0} % of the {stream:.1} GB/s that {threads} threads can read",
                 bytes as f64 / 1e6,
                 100.0 * share
             );
