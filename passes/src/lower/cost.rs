@@ -7,7 +7,7 @@
 //! figures are rough; what matters is the order of shapes.
 
 use super::dot::Codes;
-use super::linear::{PanelGeometry, PanelKind, Tile};
+use super::linear::{PanelGeometry, PanelKind, Size, Tile, sizes};
 use super::matrix::MATRIX_ROWS;
 use super::tuning::{Shape, registers};
 use lathe_ir::layout::{BLOCK, PANEL_ROWS};
@@ -421,18 +421,16 @@ impl Unit<'_> {
         let most = if matrix { MATRIX_ROWS } else { self.tile.rows };
         let wants = self.tile.expand || matrix;
         let expands = wants && most > 1 && codes.is_some_and(Codes::needs_unpacking);
-        let mut sizes = vec![most, self.tile.rows, 2, 1];
-        sizes.dedup();
         let (mut left, mut cycles, mut first) = (rows, 0.0, None);
-        for size in sizes {
-            let tiles = left / size.max(1);
-            left -= tiles * size;
+        for size in sizes(&self.tile, self.product.lanes, codes.is_some(), matrix) {
+            let tiles = size.tiles(left);
+            left -= tiles * size.rows;
             if tiles > 0 {
-                let expanded = expands && size == most;
+                let expanded = expands && size.rows == most;
                 if expanded {
                     cycles += self.expanding();
                 }
-                let tile = self.tile_cycles(size, matrix && size == MATRIX_ROWS, expanded);
+                let tile = self.tile_cycles(size, matrix && size.rows == MATRIX_ROWS, expanded);
                 first.get_or_insert(tile);
                 cycles += f64::from(tiles) * tile;
             }
@@ -458,15 +456,11 @@ impl Unit<'_> {
         vectors * self.product.blocks() * work.cycles(self.machine)
     }
 
-    /// Cycles for one tile of `rows` rows over all panels of the unit.
-    fn tile_cycles(&self, rows: u32, matrix: bool, expanded: bool) -> f64 {
-        let (p, m) = (self.product, self.machine);
+    /// Cycles for one tile of a size over all panels of the unit.
+    fn tile_cycles(&self, size: Size, matrix: bool, expanded: bool) -> f64 {
+        let (p, m, rows) = (self.product, self.machine, size.rows);
         let vectors = p.panel_vectors();
-        let groups = if rows == 1 || matrix {
-            vectors
-        } else {
-            self.tile.groups
-        };
+        let groups = if rows == 1 || matrix { vectors } else { size.groups };
         let at_once = (groups / vectors).clamp(1, self.panels);
         let mut compute = 0.0;
         let mut passes = 0.0;

@@ -67,19 +67,76 @@ pub struct Tile {
     pub prefetch: u32,
 }
 
+/// Rows that are left to tiles for few rows.
+const FEW: u32 = 16;
+
+/// Bytes ahead that tiles of a few rows prefetch weights, which come from memory then; hardware does not prefetch across
+/// pages.
+const AHEAD: u32 = 2048;
+
+/// One size of tile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Size {
+    /// Rows of a tile.
+    pub rows: u32,
+    /// Weight vectors held at once.
+    pub groups: u32,
+    /// Rows that this size leaves over at least, where there are as many.
+    pub leaves: u32,
+    /// Bytes ahead that weights are prefetched.
+    pub prefetch: u32,
+}
+
+impl Size {
+    /// Tiles of this size for the last `rows` rows.
+    pub(super) fn tiles(&self, rows: u32) -> u32 {
+        match self.leaves {
+            0 => rows / self.rows,
+            leaves => rows.saturating_sub(leaves).div_ceil(self.rows),
+        }
+    }
+}
+
+/// Sizes of tiles in their order: what one leaves over goes to the next. A product of codes that are unpacked on the way
+/// with 512-bit vectors has tiles of its own for few rows, as in decoding of several sequences: they unpack a vector of
+/// codes for eight rows, where larger tiles hold more vectors for fewer.
+pub(super) fn sizes(tile: &Tile, lanes: u8, codes: bool, matrix: bool) -> Vec<Size> {
+    let size = |rows, groups, prefetch| Size {
+        rows,
+        groups,
+        leaves: 0,
+        prefetch,
+    };
+    let (main, one) = (
+        size(tile.rows, tile.groups, 0),
+        size(1, tile.groups, tile.prefetch),
+    );
+    let mut sizes = Vec::new();
+    if lanes == 16 && codes && !matrix && !tile.expand && tile.rows > 1 {
+        sizes.push(Size { leaves: FEW, ..main });
+        sizes.extend([
+            size(8, 1, AHEAD),
+            size(4, 2, AHEAD),
+            size(2, tile.groups, AHEAD),
+            one,
+        ]);
+        return sizes;
+    }
+    sizes.extend(matrix.then_some(size(MATRIX_ROWS, 0, 0)));
+    sizes.push(if tile.rows == 1 { one } else { main });
+    let smaller = [size(2, tile.groups, 0), one].into_iter();
+    sizes.extend(smaller.filter(|s| s.rows < tile.rows));
+    sizes
+}
+
 impl LinearKernel {
-    /// Rows of tiles, largest first: what one size leaves over goes to the next.
-    fn sizes(&self) -> Vec<u32> {
-        let rows = self.tile.rows;
-        let mut sizes = Vec::new();
-        sizes.extend(self.matrix.then_some(MATRIX_ROWS));
-        sizes.push(rows);
-        sizes.extend([2, 1].into_iter().filter(|&n| n < rows));
-        sizes
+    fn sizes(&self) -> Vec<Size> {
+        let codes = matches!(self.kind, PanelKind::Codes(_));
+        sizes(&self.tile, self.lanes, codes, self.matrix)
     }
 
     fn most_rows(&self) -> u32 {
-        self.sizes()[0]
+        self.sizes().iter().map(|size| size.rows).max().unwrap_or(1)
     }
 
     /// Panels of each weight in a unit.
@@ -138,16 +195,22 @@ impl LinearKernel {
         let first = b.mul_const(unit, i64::from(self.panels() * self.panel.stride));
         let mut done = b.index(0);
         for size in self.sizes() {
-            let whole = match size {
+            let whole = match size.rows {
                 1 => rows,
-                _ => {
-                    let left = b.sub(rows, done);
-                    let tiles = b.div_const(left, i64::from(size));
-                    let whole = b.mul_const(tiles, i64::from(size));
+                n => {
+                    let mut left = b.sub(rows, done);
+                    if size.leaves > 0 {
+                        // Rounded up: no more are left than that.
+                        let most = b.add_const(left, i64::from(n - 1) - i64::from(size.leaves));
+                        let none = b.index(0);
+                        left = b.max(most, none);
+                    }
+                    let tiles = b.div_const(left, i64::from(n));
+                    let whole = b.mul_const(tiles, i64::from(n));
                     b.add(done, whole)
                 }
             };
-            if self.expands() && size == self.most_rows() && size > 1 {
+            if self.expands() && size.rows == self.most_rows() && size.rows > 1 {
                 let from = done;
                 b.if_else(
                     Cmp::Lt,
@@ -170,14 +233,14 @@ impl LinearKernel {
         &self,
         b: &mut KernelBuilder,
         (lo, hi): (Val, Val),
-        tile: u32,
+        size: Size,
         first: Val,
         scratch: Buf,
         expanded: bool,
     ) {
-        b.for_loop(lo, hi, i64::from(tile), &[], |b, row, _| {
-            self.tile(b, row, tile, first, scratch, expanded);
-            let rows = b.index(i64::from(tile));
+        b.for_loop(lo, hi, i64::from(size.rows), &[], |b, row, _| {
+            self.tile(b, row, size, first, scratch, expanded);
+            let rows = b.index(i64::from(size.rows));
             let (zero, unit) = (b.index(0), b.unit());
             b.for_loop(zero, rows, 1, &[], |b, m, _| {
                 let sums = b.mul_const(m, i64::from(self.sums_bytes()));
@@ -189,17 +252,17 @@ impl LinearKernel {
         });
     }
 
-    /// Sums of `tile` rows from `row` on, for all panels of the unit.
-    fn tile(&self, b: &mut KernelBuilder, row: Val, tile: u32, first: Val, scratch: Buf, expanded: bool) {
+    /// Sums of a tile of rows from `row` on, for all panels of the unit.
+    fn tile(&self, b: &mut KernelBuilder, row: Val, size: Size, first: Val, scratch: Buf, expanded: bool) {
         let a = b.mul_const(row, i64::from(self.row_bytes()));
         let a = at(self.input, a);
         let vectors = PANEL_ROWS as u32 / u32::from(self.lanes);
         // A single row streams a panel at a time; tiles of rows share their activations among as many as are held.
-        let matrix = self.matrix && tile == MATRIX_ROWS;
-        let groups = if tile == 1 || matrix {
+        let matrix = self.matrix && size.rows == MATRIX_ROWS;
+        let groups = if size.rows == 1 || matrix {
             vectors
         } else {
-            self.tile.groups
+            size.groups
         };
         let at_once = (groups / vectors).clamp(1, self.panels());
         let whole = self.panels() / at_once * at_once;
@@ -208,11 +271,11 @@ impl LinearKernel {
                 if lo < hi {
                     let shape = TileShape {
                         lanes: self.lanes,
-                        rows: tile,
+                        rows: size.rows,
                         panels,
                         groups,
                         k: self.k,
-                        prefetch: if tile == 1 { self.tile.prefetch } else { 0 },
+                        prefetch: size.prefetch,
                     };
                     let (lo, hi) = (b.index(i64::from(lo)), b.index(i64::from(hi)));
                     b.for_loop(lo, hi, i64::from(panels), &[], |b, p, _| {

@@ -153,11 +153,18 @@ impl Sampler {
 
 /// The first of the largest logits; `None` where none is finite.
 pub fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best = (None, f32::NEG_INFINITY);
-    for (i, &logit) in logits.iter().enumerate() {
-        if logit > best.1 && logit < f32::INFINITY {
-            best = (Some(i as u32), logit);
+    let larger = |a: f32, b: f32| if b > a && b < f32::INFINITY { b } else { a };
+    // Several maxima side by side, so that a vector instruction compares many.
+    let mut best = [f32::NEG_INFINITY; 32];
+    let (chunks, rest) = logits.as_chunks::<32>();
+    for chunk in chunks {
+        for (best, &logit) in best.iter_mut().zip(chunk) {
+            *best = larger(*best, logit);
         }
     }
-    best.0
+    let peak = best.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
+    let place = logits
+        .iter()
+        .position(|&logit| logit == peak && logit.is_finite());
+    place.map(|token| token as u32)
 }

@@ -30,7 +30,8 @@ pub struct MemoryMap<'p> {
 impl<'p> MemoryMap<'p> {
     /// The map of a plan; buffers are sorted by offset, then by the start of their lives.
     pub fn new(plan: &'p Plan) -> MemoryMap<'p> {
-        let blocks = u64::from(plan.limits.blocks_per_seq()) * u64::from(plan.limits.seqs);
+        // A pool of one context, which sequences share.
+        let blocks = u64::from(plan.limits.blocks_per_seq());
         let kv = plan.kv_layers.iter();
         MemoryMap {
             plan,
@@ -110,7 +111,7 @@ impl<'p> MemoryMap<'p> {
         let limits = &self.plan.limits;
         let _ = writeln!(
             out,
-            "kv: {} for {} layers of {} positions, {} sequences",
+            "kv: {} for {} layers of {} positions, which up to {} sequences share",
             size(total(&self.kv)),
             self.kv.len(),
             limits.ctx,
