@@ -1,5 +1,6 @@
 """Chats with a running server through OpenAI's own client, streamed and whole. Usage: openai.py BASE_URL MODEL"""
 
+import concurrent.futures
 import sys
 
 # The script's own folder must not shadow the package of the same name.
@@ -41,6 +42,28 @@ assert "".join(p.choices[0].text for p in pieces) == completion.choices[0].text
 sampled = [client.completions.create(model=model, prompt="Once", max_tokens=12, seed=s).choices[0].text for s in (5, 5, 6)]
 assert sampled[0] == sampled[1] != sampled[2], sampled
 
+# Choices are those of the seeds that follow, and come side by side in a stream.
+once = dict(model=model, prompt="Once", max_tokens=12, seed=5)
+choices = client.completions.create(**once, n=3).choices
+assert [c.index for c in choices] == [0, 1, 2]
+assert [c.text for c in choices[:2]] == [sampled[0], sampled[2]], (choices, sampled)
+parts = ["", "", ""]
+for chunk in client.completions.create(**once, n=3, stream=True):
+    for c in chunk.choices:
+        parts[c.index] += c.text
+assert parts == [c.text for c in choices], parts
+
+# Many at once get what each gets alone; the prompt that they share is computed once.
+def colour(number):
+    story = "Once upon a time there was a fox who lived in a forest. " * 6
+    return client.completions.create(model=model, prompt=f"{story} Its name was {number}", max_tokens=10, temperature=0)
+
+alone = [colour(n).choices[0].text for n in range(12)]
+with concurrent.futures.ThreadPoolExecutor(12) as pool:
+    together = list(pool.map(colour, range(12)))
+assert [c.choices[0].text for c in together] == alone
+assert all(c.usage.prompt_tokens_details.cached_tokens >= 64 for c in together)
+
 
 def refused(status, **changes):
     try:
@@ -53,7 +76,8 @@ def refused(status, **changes):
 
 
 assert refused(404, model="other")["code"] == "model_not_found"
-assert refused(400, n=2)["param"] == "n"
+assert refused(400, n=0)["param"] == "n"
+assert refused(400, tools=[{"type": "function", "function": {"name": "f"}}])["param"] == "tools"
 assert refused(400, temperature=9)["param"] == "temperature"
 assert refused(400, response_format={"type": "json_object"})["param"] == "response_format"
 assert refused(400, messages=[])["param"] == "messages"

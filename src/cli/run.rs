@@ -59,6 +59,9 @@ pub struct Run {
     /// With --json: the log-probability of each token, and of so many of the most likely ones
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u32).range(0..=100))]
     logprobs: Option<u32>,
+    /// Guess so many tokens ahead where the text repeats what came before, and check them in one step; the text stays the same
+    #[arg(long, env = "LATHE_LOOKUP", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15))]
+    lookup: u32,
     /// A string that ends the text (may be given several times)
     #[arg(long)]
     stop: Vec<String>,
@@ -86,6 +89,7 @@ impl Run {
             min_tokens: self.min_tokens,
             ignore_stop_tokens: self.ignore_eos,
             logprobs: self.logprobs.map(|n| n as usize),
+            lookup: self.lookup as usize,
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.text),
             ..Request::default()
@@ -164,8 +168,12 @@ fn prefill_rate(c: &Completion) -> f64 {
 fn summary(c: &Completion) -> String {
     let memory =
         proc_bytes("/proc/self/status", "VmHWM").map_or(String::new(), |b| format!(", {} MiB", b >> 20));
+    let guesses = match c.drafts {
+        (0, _) => String::new(),
+        (made, right) => format!(", {right} of {made} guesses right"),
+    };
     format!(
-        "[{} prompt tokens at {:.1} tok/s, {} tokens at {:.1} tok/s{memory}, {}]",
+        "[{} prompt tokens at {:.1} tok/s, {} tokens at {:.1} tok/s{guesses}{memory}, {}]",
         c.prompt_tokens,
         prefill_rate(c),
         c.tokens.len(),
@@ -181,7 +189,7 @@ fn summary_json(text: &str, c: &Completion) -> serde_json::Value {
         json!({"token": l.picked.token, "logprob": finite(l.picked.logprob), "top": top})
     });
     let mut summary = json!({"text": text, "tokens": c.tokens, "finish": finish(c.finish), "prompt_tokens": c.prompt_tokens,
-        "prefill_tps": prefill_rate(c), "decode_tps": decode_rate(c),
+        "guesses": c.drafts.0, "right_guesses": c.drafts.1, "prefill_tps": prefill_rate(c), "decode_tps": decode_rate(c),
         "prefill_seconds": c.prefill.as_secs_f64(), "decode_seconds": c.decode.as_secs_f64()});
     if !c.logprobs.is_empty() {
         summary["logprobs"] = logprobs.collect();
