@@ -1,6 +1,8 @@
 //! What a request gets does not depend on what else is under way: random traces of requests, cancels, preemptions, prefix
 //! hits, choices and guesses, against each request alone.
 
+mod support;
+
 use lathe::build::{BuildOptions, build};
 use lathe::session::ModelVocabulary;
 use lathe_frontend::testing::{Family, Rng, TinyModel};
@@ -283,4 +285,70 @@ fn time_runs_out_for_those_that_wait() {
     }) {}
     assert_eq!(ends[&long], (Finish::Length, 60));
     assert_eq!(ends[&late], (Finish::Expired, 0));
+}
+
+/// Resident memory of this process in bytes, where the system says it.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+#[test]
+fn a_hundred_thousand_requests_leave_nothing_behind() {
+    if !support::slow("a_hundred_thousand_requests_leave_nothing_behind") {
+        return;
+    }
+    let model = Model::new(Family::Qwen2);
+    let machine = Machine {
+        seqs: 32,
+        chunk: 128,
+        outputs: 32,
+        kv_positions: 1024,
+        threads: 1,
+    };
+    let mut engine = engine(&model.path, machine);
+    let mut rng = Rng::new(7);
+    let (mut submitted, mut ended, mut cancelled, mut before) = (0, 0, 0, None);
+    let mut last = Vec::new();
+    while ended < 100_000 {
+        while submitted < 100_000 && engine.load().0 < 32 {
+            let shared = 32 * below(&mut rng, 3) as u32;
+            let own = 1 + below(&mut rng, 12) as u32;
+            let prompt = (0..shared)
+                .chain((0..own).map(|i| (submitted * 7 + i) % 300))
+                .collect();
+            let id = engine.submit(Request {
+                prompt,
+                max_tokens: Some(1 + below(&mut rng, 6) as usize),
+                ..Request::default()
+            });
+            last.push(id.unwrap());
+            submitted += 1;
+        }
+        if below(&mut rng, 2) == 0 {
+            engine.cancel(last[below(&mut rng, last.len() as u64) as usize]);
+        }
+        if last.len() > 64 {
+            last.drain(..32);
+        }
+        engine.step(&mut |_, event| {
+            if let Event::Done { result, .. } = event {
+                ended += 1;
+                cancelled += usize::from(result.unwrap().finish == Finish::Cancelled);
+            }
+            true
+        });
+        if ended > 20_000 && before.is_none() {
+            before = Some(resident());
+        }
+    }
+    let (free, all) = engine.blocks();
+    assert_eq!((free, engine.is_idle()), (all, true), "blocks are held by nobody");
+    assert!(cancelled > 5_000, "{cancelled} cancelled");
+    if let (Some(Some(before)), Some(after)) = (before, resident()) {
+        eprintln!("{cancelled} cancelled; resident {before} bytes after 20,000 requests, {after} after all");
+        assert!(after < before + (2 << 20), "{before} bytes grew to {after}");
+    }
 }

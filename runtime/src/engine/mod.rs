@@ -88,6 +88,12 @@ impl Engine {
         self.scheduler.load()
     }
 
+    /// KV blocks that nobody holds, and all of them.
+    pub fn blocks(&self) -> (usize, usize) {
+        let pool = self.scheduler.pool();
+        (pool.free(), pool.blocks())
+    }
+
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.scheduler.is_idle()
