@@ -70,6 +70,11 @@ impl Layer<'_> {
                 let mut sums = vec![0f64; d];
                 let weights = &p.floats()[(row * heads + head) * ctx..][..ctx];
                 for (position, &weight) in weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+                    // Where scores overflow, weights of positions that the mask hides are not numbers either.
+                    if weight.is_nan() {
+                        sums.fill(f64::NAN);
+                        continue;
+                    }
                     let value = self.head(KvPart::V, seq, position, head, heads, d);
                     let value = value.ok_or(EvalError::NotCached {
                         layer: self.layer,

@@ -40,7 +40,7 @@ fn two_sequences() -> Inputs {
 
 proptest! {
     #[test]
-    fn random_graphs_evaluate_and_the_dead_do_not_matter(seed: u64) {
+    fn random_graphs_evaluate_and_the_dead_do_not_matter(seed in prop_oneof![Just(10617824619948834728u64), any::<u64>()]) {
         let graph = random_graph(seed);
         let weights = MemoryWeights::random(&graph, seed).unwrap();
         let inputs = two_sequences();
@@ -48,7 +48,8 @@ proptest! {
         let outputs = eval(&graph, &weights, &inputs, &mut cache)
             .map_err(|e| TestCaseError::fail(format!("{e} in\n{graph}")))?;
         let dense = eval(&graph.compact(), &weights, &inputs, &mut dense_cache).unwrap();
-        prop_assert_eq!(&outputs, &dense);
+        // As text, since what is not a number is not equal to itself; random factors do overflow.
+        prop_assert_eq!(format!("{outputs:?}"), format!("{dense:?}"));
         prop_assert_eq!(cache, dense_cache);
         prop_assert_eq!(outputs.len(), graph.outputs.len());
         for (tensor, &value) in outputs.iter().zip(&graph.outputs) {
