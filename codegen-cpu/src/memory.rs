@@ -17,10 +17,15 @@ impl Pages {
     /// Maps `bytes` bytes. The system commits them when they are first touched.
     pub(crate) fn new(what: &'static str, bytes: u64) -> Result<Pages, Error> {
         let pages = Pages::sparse(what, bytes)?;
-        if cfg!(target_os = "linux") && pages.map.len() >= HUGE {
-            advise_huge(&pages.map);
-        }
+        pages.fill_up();
         Ok(pages)
+    }
+
+    /// Says that most of it will be touched: what is not there yet comes in huge pages.
+    pub(crate) fn fill_up(&self) {
+        if cfg!(target_os = "linux") && self.map.len() >= HUGE {
+            advise_huge(&self.map);
+        }
     }
 
     /// The same for memory of which little is touched, here and there: a huge page for each place would take more time and

@@ -86,7 +86,7 @@ impl Memory {
             .unwrap_or(0);
         let scratch_stride = scratch.next_multiple_of(4096);
         Ok(Memory {
-            arena: Pages::new("the arena", plan.arena_bytes)?,
+            arena: Pages::sparse("the arena", plan.arena_bytes)?,
             kv: Pages::sparse("the KV cache", kv.end)?,
             inputs: Pages::new("inputs", inputs.end)?,
             ropes: Pages::new("rotations", ropes.end)?,

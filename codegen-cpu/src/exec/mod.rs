@@ -40,6 +40,10 @@ pub struct CpuOptions {
     pub opt_level: OptLevel,
 }
 
+/// Rows of a step that touch little of the arena: each buffer is made for the rows of the largest step, and huge pages for
+/// the first few of each would take longer to make than the step.
+const FEW_ROWS: usize = 32;
+
 /// A compiled model on the CPU.
 pub struct CpuExecutable {
     plan: Plan,
@@ -47,6 +51,8 @@ pub struct CpuExecutable {
     kernels: CompiledKernels,
     bound: Bound,
     memory: Memory,
+    /// Whether a step had many rows.
+    filled: bool,
     ropes: Vec<RopeAngles>,
     check: BatchCheck,
     /// Rows of logits of the last step.
@@ -177,6 +183,7 @@ impl CpuExecutable {
             kernels,
             bound,
             memory,
+            filled: false,
             ropes,
             check,
             outputs: 0,
@@ -257,6 +264,10 @@ impl Executable for CpuExecutable {
         self.outputs = batch.outputs.len();
         if batch.tokens.is_empty() {
             return Ok(self.logits());
+        }
+        if batch.tokens.len() > FEW_ROWS && !self.filled {
+            self.memory.arena.fill_up();
+            self.filled = true;
         }
         self.copy_inputs(batch);
         let last = batch.positions.iter().max().copied().unwrap_or(0);
