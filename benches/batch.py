@@ -33,7 +33,8 @@ import numpy as np
 import llama_cpp as L
 path, threads, count, prompt, decode = sys.argv[1], *map(int, sys.argv[2:])
 L.llama_backend_init()
-L.llama_log_set(L.llama_log_callback(lambda *_: None), None)
+silent = L.llama_log_callback(lambda *_: None)
+L.llama_log_set(silent, None)
 model = L.llama_model_load_from_file(path.encode(), L.llama_model_default_params())
 params = L.llama_context_default_params()
 params.n_ctx = count * (prompt + decode + 32)
@@ -87,7 +88,7 @@ def llama_rate(args, path, count):
     if "No module named" in out.stderr:
         return None
     if out.returncode != 0:
-        sys.exit(out.stderr)
+        sys.exit(f"llama.cpp ended with {out.returncode}: {out.stderr}")
     return float(out.stdout.split()[-1])
 
 

@@ -4,7 +4,8 @@
     python3 benches/start.py [--rounds 7] [--threads 2] [--lathe target/release/lathe] [--json FILE] [MODEL …]
 
 MODEL is a name of the local store or a path to a GGUF file; without one, smollm2-135m and qwen2.5-coder-1.5b. Lathe is
-timed as users see it: the whole process of `lathe run MODEL -p Hi -n 1`, until its text is read and until it is gone.
+timed as users see it: the process of `lathe run MODEL -p Hi -n 1`, from its start until its text is read, and until it is
+gone.
 llama.cpp (the Python package llama-cpp-python; left out where it is not installed) is timed inside its process, without
 starting Python and reading the library: loading the model, and one token. Both read files that are in the page cache, in
 turns; medians of all rounds. Memory is the most resident of the process (what it maps of files included), less what
@@ -118,7 +119,7 @@ def row(result):
     lathe, llama = result["lathe"], result["llama.cpp"]
     cells = [result["model"], f"{lathe['first'] * 1e3:.0f}", f"{lathe['end'] * 1e3:.0f}"]
     if llama:
-        cells += [f"{llama['first'] * 1e3:.0f}", f"{llama['first'] / lathe['end']:.1f}"]
+        cells += [f"{llama['first'] * 1e3:.0f}", f"{llama['first'] / lathe['first']:.1f}"]
     else:
         cells += ["–", "–"]
     cells.append(f"{lathe['peak'] / 1e6:.0f}")
