@@ -6,7 +6,7 @@
 
 use super::attention_tile::Span;
 use super::attention_tile::Tile;
-use super::emit::{F32_BYTES, at};
+use super::emit::{F32_BYTES, at, shift};
 use super::epilogue::softcap;
 use lathe_ir::graph::KvPart;
 use lathe_ir::kernel::builder::Addr;
@@ -90,9 +90,9 @@ impl Products {
             |b, step4, sums| {
                 let row_bytes = self.matrix.1 * self.ty.element_bytes();
                 let row = quarter_of(b, step4, row_bytes);
-                let row = moved(b, self.matrix.0, row);
+                let row = shift(b, self.matrix.0, row);
                 let scales = self.scales_at(b, step4);
-                let factors = moved(b, self.factors.0, step4);
+                let factors = shift(b, self.factors.0, step4);
                 let mut sums = sums.to_vec();
                 for step in 0..unroll {
                     let row = row.plus((step * row_bytes) as i32);
@@ -117,9 +117,9 @@ impl Products {
             Scales::Vectors(first) => {
                 let group = b.div_const(step4, i64::from(KvLayout::GROUP * F32_BYTES));
                 let group = b.mul_const(group, i64::from(SCALES));
-                Scales::Vectors(moved(b, first, group))
+                Scales::Vectors(shift(b, first, group))
             }
-            Scales::Splats(first) => Scales::Splats(moved(b, first, step4)),
+            Scales::Splats(first) => Scales::Splats(shift(b, first, step4)),
         }
     }
 
@@ -185,14 +185,6 @@ fn quarter_of(b: &mut KernelBuilder, v4: Val, factor: u32) -> Val {
     b.sar(product, 2)
 }
 
-/// The address `by` bytes further on.
-fn moved(b: &mut KernelBuilder, from: Addr, by: Val) -> Addr {
-    Addr {
-        index: b.add(from.index, by),
-        ..from
-    }
-}
-
 impl Tile {
     /// Lets the tile's slots see a block. Positions after the last row's are left out where that saves work: they are
     /// masked, and their weights are +0.
@@ -236,7 +228,7 @@ impl Tile {
             let scales = match layout.ty.has_scales() {
                 true => {
                     let first = keys.plus(layout.code_bytes() as i32);
-                    Scales::Vectors(moved(b, first, position4))
+                    Scales::Vectors(shift(b, first, position4))
                 }
                 false => Scales::None,
             };
@@ -246,14 +238,14 @@ impl Tile {
                 lanes: kernel.lanes,
                 steps: kernel.head_dim,
                 end,
-                matrix: (moved(b, keys, position), KV_BLOCK),
+                matrix: (shift(b, keys, position), KV_BLOCK),
                 ty: layout.ty,
                 scales,
                 factors: (q, q_bytes),
             };
             let zero = b.fconst(0.0, kernel.lanes);
             let dots = products.emit(b, &vec![zero; (slots * vectors) as usize]);
-            let scores = moved(b, scores, position4);
+            let scores = shift(b, scores, position4);
             for (n, &dot) in dots.iter().enumerate() {
                 let (slot, v) = (n as u32 / vectors, n as u32 % vectors);
                 b.store(Mem::F32, scores.plus((slot * ROW + v * width) as i32), dot);
@@ -438,11 +430,11 @@ impl Tile {
                     let first = values.plus(layout.code_bytes() as i32);
                     let group = b.div_const(d4, i64::from(KvLayout::GROUP * F32_BYTES));
                     let group = b.mul_const(group, i64::from(SCALES));
-                    Scales::Splats(moved(b, first, group))
+                    Scales::Splats(shift(b, first, group))
                 }
                 false => Scales::None,
             };
-            let sums = moved(b, sums, d4);
+            let sums = shift(b, sums, d4);
             let part = |slot: u32, v: u32| sums.plus((slot * row_bytes + v * width) as i32);
             let mut init = Vec::new();
             for slot in 0..slots {
@@ -459,7 +451,7 @@ impl Tile {
                 lanes,
                 steps: KV_BLOCK,
                 end: seen,
-                matrix: (moved(b, values, d), self.kernel.head_dim),
+                matrix: (shift(b, values, d), self.kernel.head_dim),
                 ty: layout.ty,
                 scales,
                 factors: (weights, ROW),

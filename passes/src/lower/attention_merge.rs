@@ -8,7 +8,7 @@
 use super::attention::AttentionKernel;
 use super::attention_block::FLOOR;
 use super::attention_tile::{Buffers, Place, StateArrays, Tile};
-use super::emit::{F32_BYTES, at, for_lanes};
+use super::emit::{F32_BYTES, at, for_lanes, shift};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Access, Buf, Kernel, KernelBuilder, Mem, Ty, Val, math};
 
@@ -145,7 +145,7 @@ impl Tile {
     /// `into = into · shrink + from · weight`, for the elements of a head.
     fn merge_sums(&self, b: &mut KernelBuilder, from: Addr, into: Addr, (shrink, weight): (Val, Val)) {
         for_lanes(b, self.kernel.head_dim, self.kernel.lanes, |b, i, lanes| {
-            let (from, into) = (moved(b, from, i), moved(b, into, i));
+            let (from, into) = (shift(b, from, i), shift(b, into, i));
             let (old, new) = (
                 b.load(Mem::F32, into, Ty::f32(lanes)),
                 b.load(Mem::F32, from, Ty::f32(lanes)),
@@ -174,7 +174,7 @@ impl Tile {
             let to = layout.at(b, kernel, parts, number, segment);
             let sums = self.of_slot(b, scratch, state.sums, slot, row_bytes);
             for_lanes(b, kernel.head_dim, kernel.lanes, |b, i, lanes| {
-                let (from, to) = (moved(b, sums, i), moved(b, to, i));
+                let (from, to) = (shift(b, sums, i), shift(b, to, i));
                 let x = b.load(Mem::F32, from, Ty::f32(lanes));
                 b.store(Mem::F32, to, x);
             });
@@ -210,14 +210,6 @@ impl Tile {
             let total = self.of_slot(b, scratch, merged.total, slot, F32_BYTES);
             b.store(Mem::F32, total, found[1]);
         });
-    }
-}
-
-/// The address `by` bytes further on.
-fn moved(b: &mut KernelBuilder, from: Addr, by: Val) -> Addr {
-    Addr {
-        index: b.add(from.index, by),
-        ..from
     }
 }
 

@@ -3,7 +3,7 @@
 //! For each output, every tile does the same float operations in the same order, whatever its number of rows: that is
 //! what makes results independent of how rows are grouped.
 
-use super::emit::{F32_BYTES, Q8aRow};
+use super::emit::{F32_BYTES, Q8aRow, shift};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{KernelBuilder, Mem, Ty, Val};
 use lathe_ir::layout::{BLOCK, PANEL_ROWS};
@@ -156,14 +156,6 @@ pub fn codes_tile(
         for (slot, &sum) in slots.iter().zip(&sums) {
             b.store(Mem::F32, slot_addr(*slot), sum);
         }
-    }
-}
-
-/// The address `by` bytes further on.
-pub(super) fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
-    Addr {
-        index: b.add(base.index, by),
-        ..base
     }
 }
 
@@ -393,14 +385,7 @@ pub fn float_tile(
                     i,
                     i64::from(mem.bytes()) * PANEL_ROWS as i64 / i64::from(F32_BYTES),
                 );
-                let w = Addr {
-                    index: b.add(panel.index, scaled),
-                    ..panel
-                };
-                let x = Addr {
-                    index: b.add(a.index, i),
-                    ..a
-                };
+                let (w, x) = (shift(b, panel, scaled), shift(b, a, i));
                 for step in 0..unroll {
                     let weights: Vec<Val> = groups
                         .clone()
@@ -437,10 +422,7 @@ pub fn expand_codes(b: &mut KernelBuilder, codes: &Codes, shape: TileShape, from
     b.for_loop(lo, hi, i64::from(BLOCK_LEN), &[], |b, i, _| {
         let block = Block::new(b, codes, shape, q8a, from, from.codes, i);
         let offset = b.shl(i, 4);
-        let to = Addr {
-            index: b.add(to.index, offset),
-            ..to
-        };
+        let to = shift(b, to, offset);
         for chunk in 0..BLOCK_LEN / 4 {
             for g in 0..shape.panel_vectors() {
                 let code = block.chunk(b, chunk, g);

@@ -1,7 +1,7 @@
 //! Embedding lookup: decodes single rows straight from the packed panels that the LM head multiplies with.
 
 use super::dot::{Codes, gather_codes};
-use super::emit::{F32_BYTES, at};
+use super::emit::{F32_BYTES, at, shift};
 use super::linear::{PanelGeometry, PanelKind};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{Access, Kernel, KernelBuilder, Mem, Ty, Val};
@@ -87,10 +87,7 @@ impl Source<'_> {
                 ..self.w
             };
             let offset = b.mul_const(block, 32 * i64::from(F32_BYTES));
-            let to = Addr {
-                index: b.add(out.index, offset),
-                ..out
-            };
+            let to = shift(b, out, offset);
             for group in 0..groups {
                 let disp = |base: u32| (base + group * 2 * PANEL) as i32;
                 let scale = b.load(Mem::F16, scale_at.plus(disp(self.panel.scales)), Ty::F32);

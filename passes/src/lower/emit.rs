@@ -12,6 +12,14 @@ pub fn at(buf: Buf, index: Val) -> Addr {
     Addr { buf, index, disp: 0 }
 }
 
+/// The address `by` bytes further on.
+pub fn shift(b: &mut KernelBuilder, base: Addr, by: Val) -> Addr {
+    Addr {
+        index: b.add(base.index, by),
+        ..base
+    }
+}
+
 /// Splits `0..n` into vectors of `lanes` and single elements for the rest, and calls `f` with the byte offset of an f32
 /// array and the number of lanes; `f` is called once for each of the two loops that are not empty.
 pub fn for_lanes(b: &mut KernelBuilder, n: u32, lanes: u8, mut f: impl FnMut(&mut KernelBuilder, Val, u8)) {

@@ -2,7 +2,7 @@
 //! 32 elements. What is stored of a row depends on that row alone.
 
 use super::attention_block::kv_mem;
-use super::emit::{F32_BYTES, at, for_lanes};
+use super::emit::{F32_BYTES, at, for_lanes, shift};
 use super::epilogue::{KvAddress, Place, Sink, UnitEpilogue};
 use lathe_ir::graph::KvPart;
 use lathe_ir::kernel::builder::Addr;
@@ -105,10 +105,7 @@ impl Head {
         let element = b.mul_const(d, i64::from(by_element));
         let position = b.mul_const(self.position, i64::from(by_position));
         let offset = b.add(element, position);
-        Addr {
-            index: b.add(self.block.index, offset),
-            ..self.block
-        }
+        shift(b, self.block, offset)
     }
 
     /// `lanes` elements from byte `i` of the row on, within `most` of zero, so that no infinity or NaN gets into a block:
@@ -168,10 +165,7 @@ impl Head {
         let row = b.mul_const(group, i64::from(KV_BLOCK));
         let number = b.add(row, self.position);
         let offset = b.shl(number, 2);
-        let to = Addr {
-            index: b.add(self.block.index, offset),
-            ..self.block
-        };
+        let to = shift(b, self.block, offset);
         b.store(Mem::F32, to.plus(self.layout.code_bytes() as i32), scale);
     }
 

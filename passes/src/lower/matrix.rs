@@ -4,8 +4,8 @@
 //! to reach other instructions than ordinary stores, and the next block's products can run meanwhile. Float operations
 //! are those of the other tiles, in the same order.
 
-use super::dot::{BLOCK_LEN, Block, Codes, PanelAddr, TileShape, shift};
-use super::emit::{F32_BYTES, Q8aRow};
+use super::dot::{BLOCK_LEN, Block, Codes, PanelAddr, TileShape};
+use super::emit::{F32_BYTES, Q8aRow, shift};
 use lathe_ir::kernel::builder::Addr;
 use lathe_ir::kernel::{KernelBuilder, Mem, Ty, Val};
 use lathe_ir::layout::PANEL_ROWS;
