@@ -154,8 +154,8 @@ impl Options {
     }
 }
 
-/// A model that is ready to make text, one sequence at a time. The keys and values of the last sequence are kept, so that
-/// a prompt that begins as the last one did is not computed again.
+/// A model that is ready to make text, one sequence at a time. Keys and values of past sequences are kept while there is room,
+/// so that what a prompt shares with one of them from the start is not computed again, up to whole blocks of 32 tokens.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;

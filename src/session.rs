@@ -89,24 +89,18 @@ fn shown_bytes(tokenizer: &Tokenizer, token: u32) -> &[u8] {
 /// A model as the server sees it.
 pub struct ModelPrompter {
     model: TextModel,
-    vocabulary: ModelVocabulary,
     stop: Vec<u32>,
     context: usize,
 }
 
 impl ModelPrompter {
     /// Of a model whose engine has `context` positions.
-    ///
-    /// # Errors
-    /// Where the model has no tokenizer that works.
-    pub fn new(model: TextModel, context: usize) -> Result<ModelPrompter, String> {
-        let vocabulary = ModelVocabulary::new(&model)?;
-        Ok(ModelPrompter {
+    pub fn new(model: TextModel, context: usize) -> ModelPrompter {
+        ModelPrompter {
             stop: stop_tokens(&model),
-            vocabulary,
             model,
             context,
-        })
+        }
     }
 }
 
@@ -125,11 +119,5 @@ impl Prompter for ModelPrompter {
 
     fn context(&self) -> usize {
         self.context
-    }
-}
-
-impl Vocabulary for ModelPrompter {
-    fn token_bytes(&self, token: u32) -> &[u8] {
-        self.vocabulary.token_bytes(token)
     }
 }

@@ -21,13 +21,6 @@ impl Pages {
         Ok(pages)
     }
 
-    /// Says that most of it will be touched: what is not there yet comes in huge pages.
-    pub(crate) fn fill_up(&self) {
-        if cfg!(target_os = "linux") && self.map.len() >= HUGE {
-            advise_huge(&self.map);
-        }
-    }
-
     /// The same for memory of which little is touched, here and there: a huge page for each place would take more time and
     /// memory than all that is stored.
     pub(crate) fn sparse(what: &'static str, bytes: u64) -> Result<Pages, Error> {
@@ -36,6 +29,13 @@ impl Pages {
         // The system does not map nothing.
         let map = MmapMut::map_anon(size.max(1)).map_err(error)?;
         Ok(Pages { map, bytes })
+    }
+
+    /// Says that most of it will be touched: what is not there yet comes in huge pages.
+    pub(crate) fn fill_up(&self) {
+        if cfg!(target_os = "linux") && self.map.len() >= HUGE {
+            advise_huge(&self.map);
+        }
     }
 
     /// Its size.

@@ -2,8 +2,9 @@
 //! [engine](crate::engine).
 
 use crate::error::Error;
+use crate::schedule::context;
 use lathe_ir::backend::{Batch, Executable};
-use lathe_ir::plan::{KV_BLOCK, Limits};
+use lathe_ir::plan::KV_BLOCK;
 
 /// An executable and one sequence of tokens, of which some are computed.
 pub struct Evaluator {
@@ -23,15 +24,8 @@ struct StepBuffers {
     table: Vec<u32>,
 }
 
-/// Most positions of a sequence: the plan's context, or what the pool holds if that is less.
-pub(crate) fn context(executable: &dyn Executable) -> usize {
-    let pool = executable.kv_blocks().saturating_mul(KV_BLOCK);
-    pool.min(executable.plan().limits.ctx) as usize
-}
-
 /// Checks the tokens of a prompt.
-pub(crate) fn check_tokens(executable: &dyn Executable, prompt: &[u32]) -> Result<(), Error> {
-    let (vocab, context) = (executable.plan().vocab, context(executable));
+pub(crate) fn check_tokens(prompt: &[u32], vocab: u32, context: usize) -> Result<(), Error> {
     if prompt.is_empty() {
         return Err(Error::EmptyPrompt);
     }
@@ -54,19 +48,19 @@ pub(crate) fn check_tokens(executable: &dyn Executable, prompt: &[u32]) -> Resul
 impl Evaluator {
     /// An evaluator of an executable, without a sequence.
     pub fn new(executable: Box<dyn Executable>) -> Evaluator {
-        let Limits { tokens, outputs, .. } = executable.plan().limits;
-        let blocks = context(executable.as_ref()).div_ceil(KV_BLOCK as usize);
         let limits = executable.plan().limits;
+        let context = context(limits, executable.kv_blocks());
+        let blocks = context.div_ceil(KV_BLOCK as usize);
         let mut table: Vec<u32> = (0..blocks as u32).collect();
         table.resize(limits.blocks_per_seq() as usize * limits.seqs as usize, 0);
         let step = StepBuffers {
-            positions: Vec::with_capacity(tokens as usize),
-            seqs: vec![0; tokens as usize],
-            outputs: Vec::with_capacity(outputs as usize),
+            positions: Vec::with_capacity(limits.tokens as usize),
+            seqs: vec![0; limits.tokens as usize],
+            outputs: Vec::with_capacity(limits.outputs as usize),
             table,
         };
         Evaluator {
-            tokens: Vec::with_capacity(context(executable.as_ref()) + 1),
+            tokens: Vec::with_capacity(context + 1),
             computed: 0,
             executable,
             step,
@@ -80,7 +74,7 @@ impl Evaluator {
 
     /// Most positions of the sequence.
     pub fn context(&self) -> usize {
-        context(self.executable.as_ref())
+        context(self.executable.plan().limits, self.executable.kv_blocks())
     }
 
     /// Starts a new sequence with `prompt`; nothing of it is computed.
@@ -88,7 +82,7 @@ impl Evaluator {
     /// # Errors
     /// An empty or too long prompt, or a token out of range.
     pub fn begin(&mut self, prompt: &[u32]) -> Result<(), Error> {
-        check_tokens(self.executable(), prompt)?;
+        check_tokens(prompt, self.executable.plan().vocab, self.context())?;
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt);
         self.computed = 0;

@@ -3,6 +3,7 @@
 use super::args::{ModelArg, parse_tokens};
 use super::error::{CliError, read_text};
 use clap::Args;
+use lathe_frontend::model::Model;
 use lathe_ir::backend::WeightSource;
 use lathe_ir::graph::interp::{Inputs, KvCache, MemoryWeights, Tensor, eval};
 use lathe_ir::graph::{Graph, parse, print, verify};
@@ -123,7 +124,7 @@ impl Opt {
         match &self.weights {
             Some(model) => {
                 let model = ModelArg { model: model.clone() };
-                run(&super::inspect::load(&model)?.weights)
+                run(&Model::load(model.path()?)?.weights)
             }
             None => run(&self.random_weights(graph)?),
         }

@@ -3,11 +3,9 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, DEFAULT_SEQS};
-use crate::session::ModelPrompter;
+use crate::session::{ModelPrompter, ModelVocabulary};
 use clap::Args;
-use lathe_ir::backend::Executable;
 use lathe_runtime::Engine;
-use lathe_runtime::schedule::Config;
 use lathe_server::Served;
 use lathe_server::queue::Queue;
 use std::sync::Arc;
@@ -53,9 +51,9 @@ impl Serve {
             .block_on(tokio::net::TcpListener::bind(&address))
             .map_err(|e| CliError::input(format!("can't listen on {address}: {e}")))?;
         let built = self.model.load(&self.run, &self.options()?)?;
-        let context = Config::new(built.executable.plan().limits, built.executable.kv_blocks()).context();
-        let prompter = Arc::new(ModelPrompter::new(built.text, context).map_err(CliError::input)?);
-        let engine = Engine::new(Box::new(built.executable), prompter.clone());
+        let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
+        let engine = Engine::new(Box::new(built.executable), Arc::new(vocabulary));
+        let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()));
         let path = std::path::Path::new(&self.model.model);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let is_path = path.exists();
@@ -72,9 +70,7 @@ impl Serve {
             .block_on(lathe_server::serve(listener, served, stop_signal()))
             .map_err(|e| CliError::failed(format!("the server stopped: {e}")))
     }
-}
 
-impl Serve {
     fn options(&self) -> Result<BuildOptions, CliError> {
         let options = self.run.build_options()?;
         Ok(BuildOptions {

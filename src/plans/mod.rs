@@ -81,8 +81,7 @@ impl Plans<'_> {
     /// # Errors
     /// Where there is none, it is damaged or outdated, or `options` ask for what it was not compiled for.
     pub fn load_id(&self, id: &str, options: &BuildOptions) -> Result<Built, BuildError> {
-        let plan = self.cache.get(Kind::Plan, id)?;
-        let plan = plan.ok_or_else(|| BuildError::NoPlan(id.to_owned()))?;
+        let plan = open::plan_of_id(self.cache, id)?;
         open::check_options(&plan, options)?;
         open::open_cached(self.cache, &plan, options).map_err(|fault| match fault {
             Fault::Bundle(_, error) => error.into(),

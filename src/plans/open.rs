@@ -149,6 +149,12 @@ fn damaged(bundle: &Bundle, name: &str, what: impl std::fmt::Display) -> CacheEr
     }
 }
 
+/// The plan of this id in the cache.
+pub(super) fn plan_of_id(cache: &Cache, id: &str) -> Result<Bundle, BuildError> {
+    let plan = cache.get(Kind::Plan, id)?;
+    plan.ok_or_else(|| BuildError::NoPlan(id.to_owned()))
+}
+
 /// The tokenizer and chat template of the plan in a folder.
 pub(super) fn text_of_folder(folder: &Path, cache: Option<&Cache>) -> Result<TextModel, BuildError> {
     let weights = Bundle::open(&folder.join("weights"), Kind::Weights)?;
@@ -160,8 +166,7 @@ pub(super) fn text_of_folder(folder: &Path, cache: Option<&Cache>) -> Result<Tex
 
 /// The tokenizer and chat template of the plan of this id.
 pub(super) fn text_of_entry(cache: &Cache, id: &str) -> Result<TextModel, BuildError> {
-    let plan = cache.get(Kind::Plan, id)?;
-    let plan = plan.ok_or_else(|| BuildError::NoPlan(id.to_owned()))?;
+    let plan = plan_of_id(cache, id)?;
     let data: PlanData = plan.data()?;
     let weights = cache.get(Kind::Weights, &data.weights)?;
     let weights = weights.ok_or_else(|| no_weights(&plan))?;

@@ -88,29 +88,19 @@ impl Source {
         }
     }
 
-    /// The bundle of a compiled plan; `None` for a model's file.
-    fn bundle(&self, cache: Option<&Cache>) -> Result<Option<Bundle>, BuildError> {
-        match self {
-            Source::File(_) => Ok(None),
-            Source::Folder(folder) => Ok(Some(Bundle::open(folder, Kind::Plan)?)),
-            Source::Cached(id) => {
-                let bundle = cache
-                    .map(|cache| cache.get(Kind::Plan, id))
-                    .transpose()?
-                    .flatten();
-                bundle.ok_or_else(|| BuildError::NoPlan(id.clone())).map(Some)
-            }
-        }
-    }
-
-    /// A compiled plan for people to read, with the bodies of its kernels and the features that its code uses; `None` for a
-    /// model's file. It may be of another build or for another processor.
+    /// A compiled plan for people to read, with the bodies of its kernels and the features that its code uses. It may be of
+    /// another build or for another processor.
     ///
     /// # Errors
-    /// Where there is no such plan, or it is damaged.
-    pub fn plan(&self, cache: Option<&Cache>) -> Result<Option<(Plan, CpuFeatures)>, BuildError> {
-        let bundle = self.bundle(cache)?;
-        Ok(bundle.map(|bundle| open::full_plan(&bundle)).transpose()?)
+    /// Where there is no such plan, or it is damaged. A model's file is no plan.
+    pub fn plan(&self, cache: Option<&Cache>) -> Result<(Plan, CpuFeatures), BuildError> {
+        let bundle = match (self, cache) {
+            (Source::File(path), _) => return Err(BuildError::NoPlan(path.display().to_string())),
+            (Source::Folder(folder), _) => Bundle::open(folder, Kind::Plan)?,
+            (Source::Cached(id), Some(cache)) => open::plan_of_id(cache, id)?,
+            (Source::Cached(id), None) => return Err(BuildError::NoPlan(id.clone())),
+        };
+        Ok(open::full_plan(&bundle)?)
     }
 
     /// The model, ready to run: by its compiled plan, or compiled in memory where there are no `plans`.

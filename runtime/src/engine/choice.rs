@@ -35,11 +35,9 @@ pub(super) struct Means<'a> {
 }
 
 impl Choice {
-    pub(super) fn new(request: &Request, number: u32, start: Instant) -> Result<Choice, Error> {
-        let mut params = request.sampling.clone();
-        params.seed = params.seed.wrapping_add(number.into());
-        Ok(Choice {
-            sampler: Sampler::new(params)?,
+    pub(super) fn new(request: &Request, sampler: Sampler, start: Instant) -> Choice {
+        Choice {
+            sampler,
             text: TextStream::new(&request.stop),
             history: request.prompt.clone(),
             prompt: request.prompt.len(),
@@ -50,7 +48,7 @@ impl Choice {
             start,
             first: None,
             last: None,
-        })
+        }
     }
 
     /// Tokens made so far.

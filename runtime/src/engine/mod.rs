@@ -11,8 +11,8 @@ pub use crate::schedule::RequestId;
 pub use request::{Completion, Event, Finish, Request, Vocabulary};
 
 use crate::error::Error;
-use crate::evaluator::{check_tokens, context};
-use crate::sampling::Candidates;
+use crate::evaluator::check_tokens;
+use crate::sampling::{Candidates, Sampler};
 use crate::schedule::{self, ChoiceId, Config, Results, ScheduleStats, Scheduler};
 use choice::{Choice, Means};
 use lathe_ir::backend::Executable;
@@ -47,15 +47,6 @@ impl Engine {
     /// An engine over an executable. Prompts are cut into chunks of the plan's largest step.
     pub fn new(executable: Box<dyn Executable>, vocabulary: Arc<dyn Vocabulary>) -> Engine {
         let config = Config::new(executable.plan().limits, executable.kv_blocks());
-        Engine::with_config(executable, vocabulary, config)
-    }
-
-    /// An engine with bounds of the caller's; those of the plan and the pool stay.
-    pub fn with_config(
-        executable: Box<dyn Executable>,
-        vocabulary: Arc<dyn Vocabulary>,
-        config: Config,
-    ) -> Engine {
         Engine {
             candidates: Candidates::default(),
             executable,
@@ -75,7 +66,7 @@ impl Engine {
 
     /// Most positions of a sequence: the plan's context, or what the pool holds if that is less.
     pub fn context(&self) -> usize {
-        context(self.executable.as_ref())
+        self.scheduler.config().context()
     }
 
     /// What the scheduler did so far.
@@ -109,12 +100,9 @@ impl Engine {
     /// # Errors
     /// A bad prompt, bad parameters or a full queue.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, Error> {
-        check_tokens(self.executable.as_ref(), &request.prompt)?;
-        request.sampling.validate()?;
+        check_tokens(&request.prompt, self.executable.plan().vocab, self.context())?;
+        let sampler = Sampler::new(request.sampling.clone())?;
         let (start, now) = (Instant::now(), self.origin.elapsed());
-        let numbers = 0..request.choices;
-        let choices = numbers.map(|number| Choice::new(&request, number, start).map(Some));
-        let choices = choices.collect::<Result<Vec<_>, Error>>()?;
         let id = self.scheduler.submit(
             schedule::Request {
                 prompt: request.prompt.clone(),
@@ -126,6 +114,10 @@ impl Engine {
             },
             now,
         )?;
+        let choices = (0..request.choices)
+            .map(|number| Choice::new(&request, sampler.of_choice(number), start))
+            .map(Some)
+            .collect();
         self.active.insert(id, Active { request, choices });
         Ok(id)
     }

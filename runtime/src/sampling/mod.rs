@@ -70,6 +70,15 @@ impl Sampler {
         })
     }
 
+    /// A sampler that did not pick yet, for choice `number` of its request: at the start of a random sequence of its own.
+    pub fn of_choice(&self, number: u32) -> Sampler {
+        let seed = self.params.seed.wrapping_add(number.into());
+        Sampler {
+            rng: Rng::new(seed),
+            ..self.clone()
+        }
+    }
+
     /// Picks a token from one row of logits, given all tokens of the sequence so far; `candidates` is room to work in, which
     /// samplers can share. `None` where no token that may be picked has a finite logit.
     pub fn sample(

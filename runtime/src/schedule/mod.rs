@@ -31,6 +31,11 @@ pub use step::{CommitError, Results, Step, StepSequence};
 use lathe_ir::plan::{KV_BLOCK, Limits};
 use std::time::Duration;
 
+/// Most positions of a sequence: the plan's context, or what a pool of `blocks` blocks holds if that is less.
+pub fn context(limits: Limits, blocks: u32) -> usize {
+    limits.ctx.min(blocks.saturating_mul(KV_BLOCK)) as usize
+}
+
 /// What bounds the work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -64,20 +69,17 @@ impl Config {
         }
     }
 
-    /// Most positions of a sequence: the plan's context, or what the pool holds if that is less; 0 where a bound lets
-    /// nothing run.
+    /// Most positions of a sequence, as [`context`]; 0 where a bound lets nothing run.
     pub fn context(&self) -> usize {
         let Limits {
             tokens,
             outputs,
             seqs,
-            ctx,
+            ..
         } = self.limits;
-        let some = tokens.min(outputs).min(seqs).min(self.budget) > 0;
-        if some {
-            ctx.min(self.blocks.saturating_mul(KV_BLOCK)) as usize
-        } else {
-            0
+        match tokens.min(outputs).min(seqs).min(self.budget) {
+            0 => 0,
+            _ => context(self.limits, self.blocks),
         }
     }
 }

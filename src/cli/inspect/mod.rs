@@ -15,12 +15,14 @@ mod view;
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, cpu_features, plan, plan_with_products};
+use crate::plans::Source;
 use clap::{Args, ValueEnum};
 use lathe_codegen_cpu::CpuFeatures;
 use lathe_frontend::gguf::GgufFile;
 use lathe_frontend::model::Model;
 use lathe_ir::plan::Plan;
 use std::io::Write;
+use std::path::Path;
 
 #[derive(Args, Debug)]
 #[command(
@@ -91,11 +93,6 @@ enum Format {
     Svg,
 }
 
-/// The model that the command line names.
-pub fn load(model: &ModelArg) -> Result<Model, CliError> {
-    Ok(Model::load(model.path()?)?)
-}
-
 /// JSON with a line end.
 fn pretty(value: &serde_json::Value) -> String {
     format!("{value:#}\n")
@@ -107,11 +104,12 @@ impl Inspect {
         let options = self.run.build_options()?;
         let cache = self.run.cache.open(options.threads)?;
         let source = self.model.source(cache.as_ref())?;
-        let compiled = source.plan(cache.as_ref())?;
-        let text = match (compiled, self.stage) {
-            (Some((plan, features)), _) => self.compiled(&plan, &features)?,
-            (None, Stage::Gguf) => self.gguf()?,
-            (None, _) => self.text(&load(&self.model)?, &options)?,
+        let text = match &source {
+            Source::File(path) => self.text(path, &options)?,
+            Source::Folder(_) | Source::Cached(_) => {
+                let (plan, features) = source.plan(cache.as_ref())?;
+                self.compiled(&plan, &features)?
+            }
         };
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
@@ -133,33 +131,40 @@ impl Inspect {
     }
 
     /// The file as it is, whether a model can be made of it or not.
-    fn gguf(&self) -> Result<String, CliError> {
-        let file = GgufFile::open(self.model.path()?)?;
+    fn gguf(&self, path: &Path) -> Result<String, CliError> {
+        let file = GgufFile::open(path)?;
         Ok(match self.format {
             Format::Json => pretty(&gguf::json(&file)),
             _ => gguf::text(&file),
         })
     }
 
-    fn text(&self, model: &Model, options: &BuildOptions) -> Result<String, CliError> {
+    /// Stages of a model's file, which is read as far as they need.
+    fn text(&self, path: &Path, options: &BuildOptions) -> Result<String, CliError> {
         let (format, layer, name) = (self.format, self.layer, self.kernel.as_deref());
+        let model = || Model::load(path);
         if let Some(range) = &self.diff {
-            return graphs::difference(&model.graph, range, layer, options.verify, format);
+            return graphs::difference(&model()?.graph, range, layer, options.verify, format);
         }
-        let graph_at =
-            |point| graphs::formatted(&graphs::at(&model.graph, point, options.verify)?, layer, format);
+        let graph_at = |point| {
+            graphs::formatted(
+                &graphs::at(&model()?.graph, point, options.verify)?,
+                layer,
+                format,
+            )
+        };
         match self.stage {
-            Stage::Gguf => self.gguf(),
+            Stage::Gguf => self.gguf(path),
             Stage::Graph => graph_at(self.after.as_deref().unwrap_or("graph")),
             Stage::Optimized => graph_at("optimized"),
-            Stage::Passes => graphs::passes(&model.graph, format),
+            Stage::Passes => graphs::passes(&model()?.graph, format),
             Stage::Kernels => {
-                let lowered = plan_with_products(model, options)?;
+                let lowered = plan_with_products(&model()?, options)?;
                 plans::kernels(&lowered.plan, &lowered.products, name, format)
             }
             Stage::Plan | Stage::Memory | Stage::Clif | Stage::Asm => {
                 let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
-                self.of_plan(&plan(model, options)?, &features)
+                self.of_plan(&plan(&model()?, options)?, &features)
             }
         }
     }
