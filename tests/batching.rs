@@ -5,34 +5,24 @@ mod support;
 
 use lathe::build::{BuildOptions, build};
 use lathe::session::ModelVocabulary;
-use lathe_frontend::testing::{Family, Rng, TinyModel};
+use lathe_frontend::testing::{Family, Rng};
+use lathe_ir::DType;
 use lathe_runtime::sampling::Logprobs;
 use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use support::TinyFile;
 
 /// Traces of one run, over all families and machines.
 const TRACES: usize = 1000;
 /// Different requests of a family.
 const REQUESTS: usize = 60;
 
-struct Model {
-    _folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Model {
-    fn new(family: Family) -> Model {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.gguf");
-        TinyModel::new(family).write(&path).unwrap();
-        Model {
-            _folder: folder,
-            path,
-        }
-    }
+/// A tiny model of f32 matrices.
+fn tiny(family: Family) -> TinyFile {
+    TinyFile::new(family, DType::F32)
 }
 
 /// Bounds of an engine.
@@ -235,7 +225,7 @@ fn requests_get_what_they_get_alone() {
         right: 0,
     };
     for (n, family) in families.into_iter().enumerate() {
-        let model = Model::new(family);
+        let model = tiny(family);
         let mut rng = Rng::new(41 + n as u64);
         let all = requests(&mut rng);
         let mut single = engine(&model.path, ALONE);
@@ -265,7 +255,7 @@ fn requests_get_what_they_get_alone() {
 
 #[test]
 fn time_runs_out_for_those_that_wait() {
-    let model = Model::new(Family::Llama);
+    let model = tiny(Family::Llama);
     let mut engine = engine(&model.path, ALONE);
     let request = |timeout| Request {
         prompt: (10..40).collect(),
@@ -300,7 +290,7 @@ fn a_hundred_thousand_requests_leave_nothing_behind() {
     if !support::slow("a_hundred_thousand_requests_leave_nothing_behind") {
         return;
     }
-    let model = Model::new(Family::Qwen2);
+    let model = tiny(Family::Qwen2);
     let machine = Machine {
         seqs: 32,
         chunk: 128,

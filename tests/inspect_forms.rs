@@ -2,30 +2,20 @@
 
 mod support;
 
-use lathe_frontend::testing::{Family, TinyModel};
+use lathe_frontend::testing::Family;
 use lathe_ir::DType;
 use serde_json::Value;
-use std::path::PathBuf;
-use support::{refusal, stdout};
+use support::{TinyFile, refusal, stdout};
 
-struct Tiny {
-    _dir: tempfile::TempDir,
-    file: PathBuf,
-}
+struct Tiny(TinyFile);
 
 impl Tiny {
     fn new(family: Family) -> Tiny {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("tiny.gguf");
-        TinyModel::new(family)
-            .with_dtype(DType::Q8_0)
-            .write(&file)
-            .unwrap();
-        Tiny { _dir: dir, file }
+        Tiny(TinyFile::new(family, DType::Q8_0))
     }
 
     fn inspect(&self, more: &[&str]) -> String {
-        stdout(&[&["inspect", self.file.to_str().unwrap()], more].concat())
+        stdout(&[&["inspect", self.0.model()], more].concat())
     }
 
     fn json(&self, more: &[&str]) -> Value {
@@ -34,7 +24,7 @@ impl Tiny {
     }
 
     fn refused(&self, more: &[&str]) -> String {
-        refusal(&[&["inspect", self.file.to_str().unwrap()], more].concat(), 2)
+        refusal(&[&["inspect", self.0.model()], more].concat(), 2)
     }
 }
 

@@ -2,10 +2,10 @@
 
 mod support;
 
-use lathe_frontend::testing::{Family, TinyModel};
+use lathe_frontend::testing::Family;
 use lathe_ir::DType;
 use std::path::{Path, PathBuf};
-use support::{refusal, run, stdout};
+use support::{TinyFile, refusal, run, stdout};
 
 const IDS: &str = "3,17,40,5,9,22,61";
 /// Largest difference of a logit, as a share of the largest logit, where activations stay f32: orders of sums, and keys
@@ -14,10 +14,7 @@ const EXACT: f32 = 5e-4;
 /// The same for the graph before the passes where products round their inputs to int8 and the graph does not say so yet.
 const ROUNDED: f32 = 5e-2;
 
-struct Tiny {
-    dir: tempfile::TempDir,
-    file: PathBuf,
-}
+struct Tiny(TinyFile);
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -25,23 +22,20 @@ fn text(path: &Path) -> &str {
 
 impl Tiny {
     fn new(family: Family, dtype: DType) -> Tiny {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("tiny.gguf");
-        TinyModel::new(family).with_dtype(dtype).write(&file).unwrap();
-        Tiny { dir, file }
+        Tiny(TinyFile::new(family, dtype))
     }
 
     /// The graph of a stage as a file.
     fn graph(&self, stage: &str) -> PathBuf {
-        let path = self.dir.path().join(format!("{stage}.lir"));
-        std::fs::write(&path, stdout(&["inspect", text(&self.file), "--stage", stage])).unwrap();
+        let path = self.0.beside(&format!("{stage}.lir"));
+        std::fs::write(&path, stdout(&["inspect", self.0.model(), "--stage", stage])).unwrap();
         path
     }
 
     /// Logits of the compiled model.
     fn compiled(&self) -> Vec<f32> {
-        let out = self.dir.path().join("logits.npy");
-        stdout(&["logits", text(&self.file), "--tokens", IDS, "-o", text(&out)]);
+        let out = self.0.beside("logits.npy");
+        stdout(&["logits", self.0.model(), "--tokens", IDS, "-o", text(&out)]);
         let bytes = std::fs::read(&out).unwrap();
         let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
         let values = bytes[header..].chunks_exact(4);
@@ -52,7 +46,7 @@ impl Tiny {
 
     /// Logits of a graph with the model's weights.
     fn interpreted(&self, graph: &Path, more: &[&str]) -> Vec<f32> {
-        let model = text(&self.file);
+        let model = self.0.model();
         let args = [
             "opt",
             text(graph),
@@ -134,7 +128,7 @@ fn graphs_after_passes_go_to_stderr() {
     let after = stderr.strip_prefix("; after fuse-matmul\n").unwrap();
     assert_eq!(
         after,
-        support::stdout(&["inspect", text(&tiny.file), "--after", "fuse-matmul"])
+        support::stdout(&["inspect", tiny.0.model(), "--after", "fuse-matmul"])
     );
     assert_eq!(stdout, std::fs::read_to_string(tiny.graph("optimized")).unwrap());
 }
@@ -147,7 +141,7 @@ fn what_can_not_be_interpreted_is_refused_in_a_line() {
     );
     let graph = tiny.graph("graph");
     let refused = |more: &[&str]| refusal(&[&["opt", text(&graph)], more].concat(), 2);
-    let line = refused(&["--interpret", "--weights", text(&other.file)]);
+    let line = refused(&["--interpret", "--weights", other.0.model()]);
     assert!(line.contains("q8_0") && line.contains("f32"), "{line}");
     let line = refused(&["--interpret", "--tokens", "1,999999"]);
     assert!(line.contains("999999"), "{line}");

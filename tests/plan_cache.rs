@@ -13,28 +13,18 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::{lathe, lathe_with_cache};
-use tempfile::TempDir;
+use support::{TinyFile, lathe, lathe_with_cache};
 
 /// A tiny model and a cache of its own.
-struct Fixture {
-    folder: TempDir,
-    model: PathBuf,
-}
+struct Fixture(TinyFile);
 
 impl Fixture {
     fn new(family: Family) -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
-        let model = folder.path().join("tiny.gguf");
-        TinyModel::new(family)
-            .with_dtype(DType::Q8_0)
-            .write(&model)
-            .unwrap();
-        Fixture { folder, model }
+        Fixture(TinyFile::new(family, DType::Q8_0))
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.beside(name)
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -51,7 +41,7 @@ impl Fixture {
     }
 
     fn model(&self) -> &str {
-        self.model.to_str().unwrap()
+        self.0.model()
     }
 
     /// Text of a run that must succeed, and what it said on stderr.
@@ -160,7 +150,7 @@ fn plans_of_one_model_share_its_weights() {
     // Another content is another model, whatever its name.
     TinyModel::new(Family::Llama)
         .with_dtype(DType::Q4_0)
-        .write(&fixture.model)
+        .write(&fixture.0.path)
         .unwrap();
     let other = fixture.compile(&[]);
     assert!(!ids.contains(&other["plan"].as_str().unwrap().to_owned()));
@@ -380,7 +370,7 @@ fn a_plan_in_a_folder_needs_no_model() {
     let ids = |model: &str| fixture.run(&["tokenize", model, "the cat sat"]).stdout;
     let (chatted, tokens) = (chat(fixture.model()), ids(fixture.model()));
     fixture.compile(&["-o", folder]);
-    fs::remove_file(&fixture.model).unwrap();
+    fs::remove_file(&fixture.0.path).unwrap();
     fs::remove_dir_all(fixture.path("cache")).unwrap();
     assert_eq!(fixture.text(folder), (expected.clone(), String::new()));
     assert_eq!(chat(folder), chatted);
@@ -426,7 +416,7 @@ fn a_plan_is_not_run_for_what_it_was_not_compiled_for() {
         out.status.code() == Some(1) && stderr.contains("cannot write a plan there"),
         "{stderr}"
     );
-    let out = fixture.run(&["run", fixture.folder.path().to_str().unwrap(), "-p", "x"]);
+    let out = fixture.run(&["run", fixture.path("").to_str().unwrap(), "-p", "x"]);
     let stderr = String::from_utf8(out.stderr).unwrap();
     assert!(
         out.status.code() == Some(2) && stderr.contains("the folder is no compiled plan"),
@@ -518,6 +508,11 @@ fn the_cache_can_be_listed_checked_and_cleared() {
     assert!(fixture.run(&["cache", "clear", "--outdated"]).status.success());
     assert_eq!(list()["entries"].as_array().unwrap().len(), 2);
     assert!(fixture.run(&["cache", "verify"]).status.success());
+    let doctor: Value = serde_json::from_slice(&fixture.run(&["doctor", "--json"]).stdout).unwrap();
+    assert_eq!(
+        (&doctor["cache"]["entries"], &doctor["cache"]["unusable"]),
+        (&2.into(), &0.into())
+    );
     flip(&fixture.entry(Kind::Weights).join("packed"), 5);
     let out = fixture.run(&["cache", "verify"]);
     assert_eq!(out.status.code(), Some(1));

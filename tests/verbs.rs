@@ -2,35 +2,18 @@
 
 mod support;
 
-use lathe_frontend::testing::{Family, TinyModel};
+use lathe_frontend::testing::Family;
 use lathe_ir::DType;
 use serde_json::Value;
-use std::path::PathBuf;
-use support::{refusal, stdout};
+use support::{TinyFile, refusal, stdout};
 
-struct Tiny {
-    _dir: tempfile::TempDir,
-    path: PathBuf,
+/// A tiny model of 8-bit matrices.
+fn tiny_model(family: Family) -> TinyFile {
+    TinyFile::new(family, DType::Q8_0)
 }
 
-impl Tiny {
-    fn new(family: Family) -> Tiny {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tiny.gguf");
-        TinyModel::new(family)
-            .with_dtype(DType::Q8_0)
-            .write(&path)
-            .unwrap();
-        Tiny { _dir: dir, path }
-    }
-
-    fn model(&self) -> &str {
-        self.path.to_str().unwrap()
-    }
-
-    fn beside(&self, name: &str) -> String {
-        self.path.with_file_name(name).to_str().unwrap().to_owned()
-    }
+fn beside(model: &TinyFile, name: &str) -> String {
+    model.beside(name).to_str().unwrap().to_owned()
 }
 
 fn json(args: &[&str]) -> Value {
@@ -40,12 +23,12 @@ fn json(args: &[&str]) -> Value {
 #[test]
 fn text_becomes_tokens_and_text_again() {
     for family in Family::ALL {
-        let tiny = Tiny::new(family);
+        let tiny = tiny_model(family);
         let text = "the cat sat — héllo\n  on <mat>";
         let ids = stdout(&["tokenize", tiny.model(), text, "--no-special"]);
         let back = json(&["detokenize", tiny.model(), ids.trim(), "--json"]);
         assert_eq!(back, text, "{family:?}");
-        let file = tiny.beside("text.txt");
+        let file = beside(&tiny, "text.txt");
         std::fs::write(&file, text).unwrap();
         assert_eq!(
             stdout(&["tokenize", tiny.model(), "--file", &file, "--no-special"]),
@@ -56,14 +39,14 @@ fn text_becomes_tokens_and_text_again() {
 
 #[test]
 fn a_model_agrees_with_its_own_logits() {
-    let tiny = Tiny::new(Family::Qwen2);
-    let (file, reference) = (tiny.beside("text.txt"), tiny.beside("ref.npy"));
+    let tiny = tiny_model(Family::Qwen2);
+    let (file, reference) = (beside(&tiny, "text.txt"), beside(&tiny, "ref.npy"));
     std::fs::write(&file, "a b c d the cat sat on the mat and the dog sat too").unwrap();
     let ids = stdout(&["tokenize", tiny.model(), "--file", &file])
         .trim()
         .replace(' ', ",");
     stdout(&["logits", tiny.model(), "--tokens", &ids, "--output", &reference]);
-    let compare = |model: &Tiny, more: &[&str]| {
+    let compare = |model: &TinyFile, more: &[&str]| {
         let arguments = [
             "perplexity",
             model.model(),
@@ -87,7 +70,7 @@ fn a_model_agrees_with_its_own_logits() {
     assert!((1e-9..1e-2).contains(&kl), "int8 keys and values: {coarse}");
     let finer = compare(&tiny, &["--kv-type", "f32,q8_0"])["kl"].as_f64().unwrap();
     assert!(finer.abs() < kl, "int8 values alone: {finer} against {kl}");
-    let other = Tiny::new(Family::Llama);
+    let other = tiny_model(Family::Llama);
     let result = compare(&other, &[]);
     assert!(result["kl"].as_f64().unwrap() > 1e-3, "{result}");
     std::fs::write(&file, "a").unwrap();
@@ -106,7 +89,7 @@ fn a_model_agrees_with_its_own_logits() {
 
 #[test]
 fn benchmarks_and_runs_report_in_json() {
-    let tiny = Tiny::new(Family::Gemma3);
+    let tiny = tiny_model(Family::Gemma3);
     let bench = json(&["bench", tiny.model(), "-p", "32", "-n", "4", "-t", "1", "--json"]);
     for key in [
         "pp_tps",
@@ -188,7 +171,7 @@ fn a_synthetic_model_is_benched_without_a_file() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let tiny = Tiny::new(Family::Llama);
+    let tiny = tiny_model(Family::Llama);
     for args in [
         &["show", tiny.model()][..],
         &["inspect", tiny.model(), "--stage", "kernels"],
@@ -209,7 +192,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn tokens_are_picked_as_asked_and_reported() {
-    let tiny = Tiny::new(Family::Llama);
+    let tiny = tiny_model(Family::Llama);
     let run = |more: &[&str]| {
         let args = [
             "run",
@@ -275,4 +258,132 @@ fn tokens_are_picked_as_asked_and_reported() {
     assert_ne!(seeded("1"), seeded("2"));
     let line = refusal(&["run", tiny.model(), "-p", "x", "--xtc-threshold", "2"], 2);
     assert!(line.contains("xtc_threshold is 2"), "{line}");
+}
+
+#[test]
+fn sampling_flags_reach_the_sampler() {
+    let tiny = tiny_model(Family::Qwen2);
+    let tokens = |more: &[&str]| {
+        let args = [
+            "run",
+            tiny.model(),
+            "-p",
+            "the cat",
+            "-n",
+            "24",
+            "--ctx",
+            "64",
+            "--json",
+            "--ignore-eos",
+        ];
+        json(&[&args, more].concat())["tokens"].clone()
+    };
+    let greedy = tokens(&[]);
+    let sampled = |more: &[&str]| tokens(&[&["--temp", "4", "--seed", "3"], more].concat());
+    assert_ne!(sampled(&[]), greedy);
+    // Truncations that leave the most likely token.
+    for one in [
+        &["--top-k", "1"][..],
+        &["--top-p", "0"],
+        &["--min-p", "1"],
+        &["--top-n-sigma", "1e-6"],
+        &["--mirostat-tau", "0"],
+    ] {
+        assert_eq!(sampled(one), greedy, "{one:?}");
+    }
+    for other in [
+        &["--typical-p", "0.1"][..],
+        &["--xtc-probability", "1", "--xtc-threshold", "0.001"],
+        &["--mirostat-tau", "3"],
+        &["--mirostat-tau", "3", "--mirostat-eta", "1"],
+    ] {
+        assert_ne!(sampled(other), sampled(&[]), "{other:?}");
+    }
+    assert_ne!(
+        sampled(&["--mirostat-tau", "3"]),
+        sampled(&["--mirostat-tau", "3", "--mirostat-eta", "1"])
+    );
+    // The tiny model repeats itself; these turn it away.
+    let dry = ["--dry-multiplier", "50", "--dry-allowed-length", "1"];
+    let plain = tokens(&dry);
+    assert_ne!(plain, greedy);
+    assert_ne!(tokens(&[&dry[..], &["--dry-last-n", "3"]].concat()), plain);
+    let growing = |base| {
+        tokens(&[
+            "--dry-multiplier",
+            "0.05",
+            "--dry-allowed-length",
+            "1",
+            "--dry-base",
+            base,
+        ])
+    };
+    assert_ne!(growing("1"), growing("4"));
+    let breakers: Vec<String> = (0..=255u8)
+        .filter(u8::is_ascii)
+        .map(|b| char::from(b).to_string())
+        .collect();
+    let breakers = breakers
+        .iter()
+        .filter(|b| b.as_str() > "\u{20}")
+        .flat_map(|b| ["--dry-breaker", b]);
+    let breakers: Vec<&str> = breakers.collect();
+    assert_ne!(
+        tokens(&[&dry[..], &breakers].concat()),
+        plain,
+        "nothing is left to repeat"
+    );
+    for penalty in ["--repeat-penalty", "--frequency-penalty", "--presence-penalty"] {
+        assert_ne!(tokens(&[penalty, "9"]), greedy, "{penalty}");
+    }
+}
+
+#[test]
+fn guesses_change_the_steps_and_not_the_text() {
+    let tiny = tiny_model(Family::Llama);
+    let run = |lookup: &str| {
+        json(&[
+            "run",
+            tiny.model(),
+            "-p",
+            "the cat the cat",
+            "-n",
+            "60",
+            "--ctx",
+            "128",
+            "--json",
+            "--ignore-eos",
+            "--lookup",
+            lookup,
+        ])
+    };
+    let (plain, guessed) = (run("0"), run("8"));
+    assert_eq!(plain["tokens"], guessed["tokens"]);
+    assert_eq!(plain["guesses"], 0);
+    assert!(guessed["right_guesses"].as_u64() > Some(0), "{guessed}");
+}
+
+#[test]
+fn sequences_side_by_side_are_timed_together() {
+    let tiny = tiny_model(Family::Gemma3);
+    let bench = json(&[
+        "bench",
+        tiny.model(),
+        "-p",
+        "20",
+        "-n",
+        "6",
+        "-t",
+        "1",
+        "-b",
+        "20",
+        "--ctx",
+        "64",
+        "--json",
+    ]);
+    assert_eq!(bench["batch"], 20);
+    assert!(
+        bench["pp_tps"].as_f64() > Some(0.0) && bench["tg_tps"].as_f64() > Some(0.0),
+        "{bench}"
+    );
 }

@@ -110,3 +110,29 @@ async fn one_signal() {
         () = terminate => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn flags_say_how_much_runs_at_once() {
+        let options = |line: &[&str]| {
+            let line = Line::parse_from([&["serve", "model"], line].concat());
+            let options = line.serve.options().unwrap();
+            (options.seqs, options.outputs, options.kv_positions)
+        };
+        assert_eq!(options(&[]), (DEFAULT_SEQS, DEFAULT_SEQS, Some(KV_POSITIONS)));
+        assert_eq!(options(&["--max-seqs", "40"]), (40, 40, Some(KV_POSITIONS)));
+        // Rows with logits are for guesses too.
+        let few = options(&["--max-seqs", "2", "--kv-positions", "4096"]);
+        assert_eq!(few, (2, DEFAULT_SEQS, Some(4096)));
+    }
+}

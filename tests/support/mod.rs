@@ -1,8 +1,37 @@
 //! What end-to-end tests share: the command, the models, and skipping by name.
 #![allow(dead_code)]
 
+use lathe_frontend::testing::{Family, TinyModel};
+use lathe_ir::DType;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+/// A tiny model in a folder of its own, which goes with it.
+pub struct TinyFile {
+    folder: tempfile::TempDir,
+    /// The model's file.
+    pub path: PathBuf,
+}
+
+impl TinyFile {
+    /// A model whose matrices have this type.
+    pub fn new(family: Family, dtype: DType) -> TinyFile {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        TinyModel::new(family).with_dtype(dtype).write(&path).unwrap();
+        TinyFile { folder, path }
+    }
+
+    /// The file, for a command line.
+    pub fn model(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// A path in its folder.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
 
 /// The `lathe` that cargo built for this test. It keeps no compiled plans.
 pub fn lathe() -> Command {
