@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures sequences side by side, and the second turn of a conversation; beside llama.cpp.
 
-    python3 benches/batch.py [--rounds 5] [--threads 2] [--sequences 1,2,4,8,16] [--lathe target/release/lathe] [MODEL]
+    python3 benches/batch.py [--rounds 5] [--threads 2] [--sequences 1,2,4,8,16] [--edit MODEL]
+        [--lathe target/release/lathe] [MODEL]
 
 MODEL is a name of the local store or a path to a GGUF file; qwen2.5-coder-0.5b where there is none.
 
@@ -10,7 +11,10 @@ Lathe: `lathe bench -p 128 -n 64 -b B` (the engine: scheduler, sampling and all)
 package llama-cpp-python with the largest logit picked by numpy; left out where it is not installed. In turns, medians.
 
 **Second turn**: `lathe serve`, a chat about a text of about 1500 tokens, then a second question in the same chat; seconds
-until the first word of the answer comes. Python 3.9.
+until the first word of the answer comes.
+
+**Prompt lookup**: a model (`--edit MODEL`) is asked to write a few lines of this script again with one name changed;
+`lathe run --lookup 10` and without it, in turns, medians, and whether the texts are equal. Python 3.9.
 """
 
 import argparse
@@ -152,16 +156,39 @@ def second_turn(args):
         server.wait()
 
 
+def edit(args):
+    lines = pathlib.Path(__file__).read_text().splitlines()
+    start = lines.index("def model_path(args):")
+    code = "\n".join(lines[start : start + 36])
+    prompt = f"Here is a part of a program:\n```python\n{code}\n```\nWrite all of it again with the function "
+    prompt += "`model_path` renamed to `find_model` and nothing else changed. Answer with the code alone."
+    runs = {0: [], 10: []}
+    for _ in range(args.rounds):
+        for guesses, results in runs.items():
+            command = [args.lathe, "run", args.edit, "--chat", "-p", prompt, "-n", "600", "--json"]
+            command += ["--lookup", str(guesses), "-t", str(args.threads)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True)
+            results.append(json.loads(out.stdout))
+    same = len({r["text"] for results in runs.values() for r in results}) == 1
+    plain, guessed = (statistics.median(r["decode_tps"] for r in results) for results in runs.values())
+    ratio = statistics.median(b["decode_tps"] / a["decode_tps"] for a, b in zip(*runs.values()))
+    last = runs[10][-1]
+    print(f"\nprompt lookup: {len(last['tokens'])} tokens, {plain:.1f} tok/s without, {guessed:.1f} with, {ratio:.2f} times; "
+          f"{last['right_guesses']} of {last['guesses']} guesses right; texts {'equal' if same else 'DIFFER'}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="qwen2.5-coder-0.5b", metavar="MODEL")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sequences", default="1,2,4,8,16")
+    parser.add_argument("--edit", default="qwen2.5-coder-1.5b", metavar="MODEL")
     parser.add_argument("--lathe", default=str(ROOT / "target/release/lathe"))
     args = parser.parse_args()
     throughput(args)
     second_turn(args)
+    edit(args)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,23 @@ fn plans_of_one_model_share_its_weights() {
 }
 
 #[test]
+fn what_is_known_of_a_file_is_believed_unless_told_otherwise() {
+    let fixture = Fixture::new(Family::Llama);
+    let right = fixture.compile(&[])["plan"].clone();
+    // Somebody wrote another digest into the record of the model's file.
+    let records = fs::read_dir(fixture.path("cache/compiled/known")).unwrap();
+    let records = records.map(|entry| entry.unwrap().path());
+    let of_model = |path: &PathBuf| fs::read_to_string(path).unwrap().contains(fixture.model());
+    let record = records.into_iter().find(of_model).expect("the model is known");
+    let mut known: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    known["digest"] = "0".repeat(64).into();
+    fs::write(&record, known.to_string()).unwrap();
+    assert_ne!(fixture.compile(&[])["plan"], right);
+    assert_eq!(fixture.compile(&["--rehash"])["plan"], right);
+    assert_eq!(fixture.compile(&[])["plan"], right, "the record is right again");
+}
+
+#[test]
 fn a_compiled_plan_can_be_read() {
     let fixture = Fixture::new(Family::Gemma3);
     let id = fixture.compile(&[])["plan"].as_str().unwrap().to_owned();
