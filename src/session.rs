@@ -76,6 +76,10 @@ impl Vocabulary for ModelVocabulary {
     fn token_bytes(&self, token: u32) -> &[u8] {
         shown_bytes(&self.tokenizer, token)
     }
+
+    fn spelled_bytes(&self, token: u32) -> &[u8] {
+        self.tokenizer.token_bytes(token).unwrap_or_default()
+    }
 }
 
 fn shown_bytes(tokenizer: &Tokenizer, token: u32) -> &[u8] {

@@ -7,6 +7,7 @@ use lathe::build::{BuildOptions, build};
 use lathe::session::ModelVocabulary;
 use lathe_frontend::testing::{Family, Rng};
 use lathe_ir::DType;
+use lathe_runtime::constrain::{Constraint, Grammar, Grammars};
 use lathe_runtime::sampling::Logprobs;
 use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams};
 use std::collections::{BTreeMap, HashMap};
@@ -101,8 +102,29 @@ fn below(rng: &mut Rng, n: u64) -> u64 {
     rng.next_u64() % n
 }
 
-/// Requests that share prefixes, greedy and sampled, with one choice and several.
-fn requests(rng: &mut Rng) -> Vec<Request> {
+/// Constraints that end, that force much, and that leave much open.
+fn grammars(path: &Path) -> Vec<Grammar> {
+    let built = build(path, &BuildOptions::default()).unwrap();
+    let grammars = Grammars::new(built.text.tokenizer.as_ref().unwrap().clone());
+    let schema = serde_json::json!({"type": "object", "properties": {"the name": {"type": "string", "maxLength": 8},
+        "the kind": {"enum": ["one of the others", "an other one"]}}, "required": ["the name", "the kind"]});
+    [
+        Constraint::Regex("(the|an) [a-z ]{1,12}[.!]".into()),
+        Constraint::Regex("[^x]*".into()),
+        Constraint::Choice(vec![
+            "the whole of it and more".into(),
+            "the whole of nothing".into(),
+            "another".into(),
+        ]),
+        Constraint::JsonSchema(schema),
+        Constraint::Gbnf("root ::= \"(\" (root | [a-z]*) \")\"".into()),
+    ]
+    .map(|constraint| grammars.compile(&constraint).unwrap())
+    .to_vec()
+}
+
+/// Requests that share prefixes, greedy and sampled, with one choice and several, free and constrained.
+fn requests(rng: &mut Rng, grammars: &[Grammar]) -> Vec<Request> {
     let mut make = |number: u64| {
         let shared = [0, 31, 32, 33, 64, 80][below(rng, 6) as usize];
         let own = 1 + below(rng, 20) as u32;
@@ -120,7 +142,10 @@ fn requests(rng: &mut Rng) -> Vec<Request> {
                 ..SamplingParams::default()
             },
             choices: [1, 1, 1, 3][below(rng, 4) as usize],
-            logprobs: Some(2),
+            logprobs: (!number.is_multiple_of(4)).then_some(2),
+            constraint: number
+                .is_multiple_of(3)
+                .then(|| grammars[below(rng, grammars.len() as u64) as usize].clone()),
             lookup: [0, 0, 4][below(rng, 3) as usize],
             ..Request::default()
         }
@@ -208,7 +233,7 @@ fn play(engine: &mut Engine, all: &[Request], want: &[Vec<Made>], rng: &mut Rng,
             "request {which}, choice {choice}"
         );
         assert!(
-            completion.logprobs == logprobs[..made],
+            completion.logprobs == logprobs[..made.min(logprobs.len())],
             "request {which}, choice {choice}"
         );
     }
@@ -227,7 +252,7 @@ fn requests_get_what_they_get_alone() {
     for (n, family) in families.into_iter().enumerate() {
         let model = tiny(family);
         let mut rng = Rng::new(41 + n as u64);
-        let all = requests(&mut rng);
+        let all = requests(&mut rng, &grammars(&model.path));
         let mut single = engine(&model.path, ALONE);
         let want: Vec<Vec<Made>> = all.iter().map(|request| alone(&mut single, request)).collect();
         for machine in MACHINES {
@@ -251,6 +276,63 @@ fn requests_get_what_they_get_alone() {
          tokens, {right} right guesses"
     );
     assert!([cancelled, cached, right].iter().all(|&n| n > 100) && preemptions > 100 && forks > 100);
+}
+
+/// What a constraint leaves no choice of is not picked, but it is what would have been.
+#[test]
+fn constrained_text_matches_however_it_is_made() {
+    for family in Family::ALL {
+        let model = tiny(family);
+        let mut engine = engine(&model.path, ALONE);
+        for (number, grammar) in grammars(&model.path).into_iter().enumerate() {
+            for temperature in [0.0, 1.0] {
+                let request = |logprobs, lookup| Request {
+                    prompt: (10..40).collect(),
+                    max_tokens: Some(90),
+                    constraint: Some(grammar.clone()),
+                    sampling: SamplingParams {
+                        temperature,
+                        seed: number as u64,
+                        ..SamplingParams::default()
+                    },
+                    logprobs,
+                    lookup,
+                    ..Request::default()
+                };
+                let mut text = String::new();
+                let made = engine.generate(&request(None, 0), &mut |piece| {
+                    text.push_str(piece);
+                    true
+                });
+                let made = made.unwrap();
+                for (logprobs, lookup) in [(Some(1), 0), (None, 5), (Some(0), 5)] {
+                    let again = engine
+                        .generate(&request(logprobs, lookup), &mut |_| true)
+                        .unwrap();
+                    assert_eq!(
+                        (&again.tokens, again.finish),
+                        (&made.tokens, made.finish),
+                        "{family:?} {number}"
+                    );
+                    assert_eq!(again.logprobs.len(), logprobs.map_or(0, |_| made.tokens.len()));
+                }
+                match number {
+                    0 => assert!(text.starts_with("the ") || text.starts_with("an "), "{text:?}"),
+                    2 => assert!(
+                        ["the whole of it and more", "the whole of nothing", "another"]
+                            .contains(&text.as_str()),
+                        "{text:?}"
+                    ),
+                    3 if made.finish == Finish::Stop => assert!(
+                        serde_json::from_str::<serde_json::Value>(&text).is_ok(),
+                        "{text:?}"
+                    ),
+                    4 => assert!(text.starts_with('('), "{text:?}"),
+                    _ => assert!(!text.contains('x'), "{text:?}"),
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Errors of the runtime.
 
+use crate::constrain::ConstraintError;
 use crate::schedule::{CommitError, Refused};
 use lathe_ir::backend::ExecError;
 
@@ -42,6 +43,12 @@ pub enum Error {
         "no token may be picked here: all that the request allows are banned, or the model gives none a finite logit"
     )]
     NoToken,
+    /// A constraint can't be followed further.
+    #[error("the constraint can't be followed: {0}")]
+    Constraint(#[from] ConstraintError),
+    /// The system gives no thread.
+    #[error("there is no thread to compute masks on")]
+    NoThread,
     /// The request was not taken.
     #[error(transparent)]
     Refused(#[from] Refused),

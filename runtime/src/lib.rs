@@ -1,6 +1,7 @@
 //! The engine: scheduling, step loop, paged KV, sampling, streaming. It knows executables and tokens, not backends or models.
 
 pub mod cache;
+pub mod constrain;
 pub mod engine;
 pub mod error;
 pub mod evaluator;

@@ -106,7 +106,9 @@ impl From<lathe_runtime::Error> for ApiError {
             E::EmptyPrompt | E::TokenRange { .. } => ApiError::invalid("prompt", message),
             E::Refused(Refused::QueueFull { .. }) => ApiError::unavailable(message),
             E::Refused(_) => ApiError::invalid("prompt", message),
-            E::Step(_) | E::NoToken | E::Lost | E::Commit(_) => ApiError::internal(message),
+            E::Step(_) | E::NoToken | E::Lost | E::Commit(_) | E::Constraint(_) | E::NoThread => {
+                ApiError::internal(message)
+            }
         }
     }
 }

@@ -321,6 +321,11 @@ impl Tokenizer {
         self.bytes.get(id)
     }
 
+    /// Whether a space is put in front of plain text, so that a text in two parts may have other tokens than the whole.
+    pub fn adds_space(&self) -> bool {
+        self.space_prefix
+    }
+
     /// The number of tokens; all ids are below it.
     pub fn vocab_size(&self) -> u32 {
         self.vocab.len()

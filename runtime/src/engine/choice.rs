@@ -2,10 +2,12 @@
 
 use super::lookup::Lookup;
 use super::request::{Completion, Finish, Request, Vocabulary};
+use crate::constrain::{Guide, Masks};
 use crate::error::Error;
 use crate::sampling::{Candidates, Logprobs, Restriction, Sampler, logprobs};
 use crate::schedule::{Ended, Reason};
 use crate::text::TextStream;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A choice of a request.
@@ -15,6 +17,12 @@ pub(super) struct Choice {
     /// The prompt and what was made.
     history: Vec<u32>,
     prompt: usize,
+    /// Most tokens to make.
+    most: usize,
+    /// What the text must be.
+    guide: Option<Guide>,
+    /// Tokens that must come next, and were not added yet.
+    forced: VecDeque<u32>,
     logprobs: Vec<Logprobs>,
     /// Why it ended, once it did for a reason that the scheduler does not know.
     finish: Option<Result<Finish, Error>>,
@@ -35,9 +43,18 @@ pub(super) struct Means<'a> {
 }
 
 impl Choice {
-    pub(super) fn new(request: &Request, sampler: Sampler, start: Instant) -> Choice {
+    /// A choice that may make `most` tokens.
+    pub(super) fn new(request: &Request, sampler: Sampler, most: usize, start: Instant) -> Choice {
+        let after = request.constrain_after.as_deref();
+        let mut guide = request
+            .constraint
+            .as_ref()
+            .map(|grammar| Guide::new(grammar, after));
         Choice {
             sampler,
+            most,
+            forced: guide.as_mut().map(Guide::forced).unwrap_or_default().into(),
+            guide,
             text: TextStream::new(&request.stop),
             history: request.prompt.clone(),
             prompt: request.prompt.len(),
@@ -61,55 +78,86 @@ impl Choice {
     /// ends.
     pub(super) fn take<'l>(
         &mut self,
-        rows: impl Iterator<Item = &'l [f32]>,
+        mut rows: impl Iterator<Item = &'l [f32]>,
         draft: &[u32],
         means: &mut Means,
     ) -> bool {
         self.drafts.0 += draft.len();
         let mut guesses = draft.iter();
-        for logits in rows {
-            match self.pick(logits, means) {
-                Err(error) => self.finish = Some(Err(error)),
-                Ok(token) => {
-                    self.add(token, means);
-                    let right = self.finish.is_none() && guesses.next() == Some(&token);
-                    self.drafts.1 += usize::from(right);
-                    if right {
-                        continue;
-                    }
-                }
+        while let (None, Some(logits)) = (&self.finish, rows.next()) {
+            let before = self.history.len();
+            if let Err(error) = self.advance(logits, means) {
+                self.finish = Some(Err(error));
             }
-            break;
+            let new = &self.history[before..];
+            let right = new
+                .iter()
+                .take_while(|&token| guesses.next() == Some(token))
+                .count();
+            self.drafts.1 += right;
+            if right < new.len() {
+                break;
+            }
+            // Rows between tokens that came at once.
+            (1..new.len()).for_each(|_| _ = rows.next());
         }
         self.last = Some(Instant::now());
         self.first = self.first.or(self.last);
         self.finish.is_some()
     }
 
-    fn pick(&mut self, logits: &[f32], means: &mut Means) -> Result<u32, Error> {
-        let request = means.request;
-        let no_stop = request.ignore_stop_tokens || self.made().len() < request.min_tokens;
-        let restriction = Restriction {
-            banned: if no_stop { &request.stop_tokens } else { &[] },
-            ..Restriction::default()
+    /// Picks a token, and adds those that must follow it.
+    fn advance(&mut self, logits: &[f32], means: &mut Means) -> Result<(), Error> {
+        let token = match self.forced.pop_front() {
+            Some(token) => token,
+            None => self.pick(logits, means)?,
         };
-        let token = self
-            .sampler
-            .sample(logits, &self.history, restriction, means.candidates)
-            .ok_or(Error::NoToken)?;
-        if let Some(top) = request.logprobs {
+        if let Some(top) = means.request.logprobs {
             self.logprobs.push(logprobs(logits, token, top));
         }
-        Ok(token)
+        self.add(token, means)?;
+        self.force(means)
     }
 
-    fn add(&mut self, token: u32, means: &mut Means) {
+    /// Adds tokens that the constraint leaves no choice of, as far as they need no logits for their log-probabilities.
+    fn force(&mut self, means: &mut Means) -> Result<(), Error> {
+        if let (Some(guide), true, None) = (&mut self.guide, self.forced.is_empty(), &self.finish) {
+            self.forced = guide.forced().into();
+        }
+        while means.request.logprobs.is_none() && self.finish.is_none() && self.made().len() < self.most {
+            match self.forced.pop_front() {
+                Some(token) => self.add(token, means)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn pick(&mut self, logits: &[f32], means: &mut Means) -> Result<u32, Error> {
+        let request = means.request;
+        let no_stop = request.ignore_stop_tokens || self.history.len() - self.prompt < request.min_tokens;
+        let restriction = Restriction {
+            allowed: self.guide.as_mut().map(Guide::mask).transpose()?.flatten(),
+            banned: if no_stop { &request.stop_tokens } else { &[] },
+        };
+        self.sampler
+            .sample(logits, &self.history, restriction, means.candidates)
+            .ok_or(Error::NoToken)
+    }
+
+    fn add(&mut self, token: u32, means: &mut Means) -> Result<(), Error> {
         self.history.push(token);
         if means.request.stop_tokens.contains(&token) {
             self.finish = Some(Ok(Finish::Stop));
-            return;
+            return Ok(());
         }
         let mut wanted = true;
+        if let Some(guide) = &mut self.guide {
+            guide.take(token, means.vocabulary.spelled_bytes(token))?;
+            if guide.is_done() {
+                self.finish = Some(Ok(Finish::Stop));
+            }
+        }
         let bytes = means.vocabulary.token_bytes(token);
         self.text.push(bytes, &mut |text| wanted &= (means.show)(text));
         if self.text.stopped() {
@@ -117,11 +165,27 @@ impl Choice {
         } else if !wanted {
             self.finish = Some(Ok(Finish::Cancelled));
         }
+        Ok(())
     }
 
-    /// Tokens that may follow, by what followed the last few before.
-    pub(super) fn guess(&mut self, most: usize) -> &[u32] {
-        self.lookup.guess(&self.history, most)
+    /// Guesses at what follows: what must, or at most `most` tokens by what followed the last few before.
+    pub(super) fn guess(&mut self, most: usize) -> Vec<u32> {
+        if !self.forced.is_empty() || most == 0 {
+            return self.forced.iter().copied().collect();
+        }
+        let guess = self.lookup.guess(&self.history, most);
+        let allowed = self
+            .guide
+            .as_mut()
+            .map_or(guess.len(), |guide| guide.allows(guess));
+        guess[..allowed].to_vec()
+    }
+
+    /// Has the mask for the next token computed from now on.
+    pub(super) fn prepare(&mut self, masks: &Masks) {
+        if let (Some(guide), true) = (&mut self.guide, self.forced.is_empty()) {
+            guide.prepare(masks);
+        }
     }
 
     /// What came of it, and the rest of its text.

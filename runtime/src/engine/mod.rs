@@ -10,6 +10,7 @@ mod request;
 pub use crate::schedule::RequestId;
 pub use request::{Completion, Event, Finish, Request, Vocabulary};
 
+use crate::constrain::Masks;
 use crate::error::Error;
 use crate::evaluator::check_tokens;
 use crate::sampling::{Candidates, Sampler};
@@ -31,6 +32,8 @@ pub struct Engine {
     results: Results,
     candidates: Candidates,
     guesses: Vec<(ChoiceId, Vec<u32>)>,
+    /// Started by the first request with a constraint.
+    masks: Option<Masks>,
 }
 
 /// A request under way.
@@ -56,6 +59,7 @@ impl Engine {
             active: BTreeMap::new(),
             results: Results::default(),
             guesses: Vec::new(),
+            masks: None,
         }
     }
 
@@ -102,6 +106,9 @@ impl Engine {
     pub fn submit(&mut self, request: Request) -> Result<RequestId, Error> {
         check_tokens(&request.prompt, self.executable.plan().vocab, self.context())?;
         let sampler = Sampler::new(request.sampling.clone())?;
+        if request.constraint.is_some() && self.masks.is_none() {
+            self.masks = Some(Masks::start().map_err(|_| Error::NoThread)?);
+        }
         let (start, now) = (Instant::now(), self.origin.elapsed());
         let id = self.scheduler.submit(
             schedule::Request {
@@ -114,10 +121,15 @@ impl Engine {
             },
             now,
         )?;
-        let choices = (0..request.choices)
-            .map(|number| Choice::new(&request, sampler.of_choice(number), start))
-            .map(Some)
+        let most = request.max_tokens.unwrap_or(usize::MAX);
+        let most = most.min(self.context() + 1 - request.prompt.len());
+        let mut choices: Vec<Choice> = (0..request.choices)
+            .map(|number| Choice::new(&request, sampler.of_choice(number), most, start))
             .collect();
+        if let Some(masks) = &self.masks {
+            choices.iter_mut().for_each(|choice| choice.prepare(masks));
+        }
+        let choices = choices.into_iter().map(Some).collect();
         self.active.insert(id, Active { request, choices });
         Ok(id)
     }
@@ -181,9 +193,14 @@ impl Engine {
                 let made = choice.made().len();
                 let done = choice.take(rows, draft, &mut means);
                 self.results.push(&choice.made()[made..], done);
-                if !done && active.request.lookup > 0 {
-                    self.guesses
-                        .push((id, choice.guess(active.request.lookup).to_vec()));
+                if !done {
+                    let guess = choice.guess(active.request.lookup);
+                    if !guess.is_empty() {
+                        self.guesses.push((id, guess));
+                    }
+                    if let Some(masks) = &self.masks {
+                        choice.prepare(masks);
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What the engine is asked for, and what it answers.
 
+use crate::constrain::Grammar;
 use crate::error::Error;
 use crate::sampling::{Logprobs, SamplingParams};
 use std::time::Duration;
@@ -8,6 +9,11 @@ use std::time::Duration;
 pub trait Vocabulary: Send + Sync {
     /// The bytes that a token stands for; none for control tokens.
     fn token_bytes(&self, token: u32) -> &[u8];
+
+    /// The same, and what control tokens are called.
+    fn spelled_bytes(&self, token: u32) -> &[u8] {
+        self.token_bytes(token)
+    }
 }
 
 /// Completions of one prompt.
@@ -37,6 +43,10 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Most tokens to guess ahead from what was said before (prompt lookup); 0 for none. What is made does not change.
     pub lookup: usize,
+    /// What the text must be; it ends where nothing can follow. `ignore_stop_tokens` and `min_tokens` don't outlive it.
+    pub constraint: Option<Grammar>,
+    /// The text after which the constraint begins, such as the end of a reasoning span; `None` for the start.
+    pub constrain_after: Option<String>,
 }
 
 impl Default for Request {
@@ -54,6 +64,8 @@ impl Default for Request {
             priority: 0,
             timeout: None,
             lookup: 0,
+            constraint: None,
+            constrain_after: None,
         }
     }
 }
