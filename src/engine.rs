@@ -7,6 +7,7 @@ use crate::store::Quiet;
 use lathe_codegen_cpu::topology::Topology;
 use lathe_frontend::text::TextModel;
 use lathe_runtime::cache::{Cache, CacheError};
+use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars};
 use lathe_runtime::{Completion, Request, SamplingParams};
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -49,6 +50,8 @@ pub struct Generation {
     pub sampling: SamplingParams,
     /// Strings that end the text; they are not part of it.
     pub stop: Vec<String>,
+    /// What the text must be.
+    pub constraint: Option<Constraint>,
 }
 
 /// A message of a conversation.
@@ -84,6 +87,9 @@ pub enum Error {
     /// The request can't be served.
     #[error(transparent)]
     Request(#[from] lathe_runtime::Error),
+    /// The constraint can't be honoured.
+    #[error("the constraint can't be honoured: {0}")]
+    Constraint(#[from] ConstraintError),
     /// The model has no tokenizer or chat template that works.
     #[error("{0}")]
     Text(String),
@@ -149,6 +155,7 @@ impl Options {
         let vocabulary = ModelVocabulary::new(&built.text).map_err(Error::Text)?;
         Ok(Engine {
             text: built.text,
+            grammars: None,
             engine: lathe_runtime::Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
         })
     }
@@ -173,11 +180,20 @@ impl Options {
 /// // The plan is kept: loading it again compiles nothing.
 /// let mut again = Options::new().cache_folder(&cache).load(model)?;
 /// assert_eq!(again.generate("the cat", &generation)?.text, output.text);
+///
+/// // A text that must be JSON of a certain form.
+/// let schema = serde_json::json!({"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"],
+///     "additionalProperties": false});
+/// let generation = Generation { constraint: Some(lathe::Constraint::JsonSchema(schema)), ..Generation::default() };
+/// let answer: serde_json::Value = serde_json::from_str(&engine.generate("the cat", &generation)?.text)?;
+/// assert!(answer["sure"].is_boolean());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Engine {
     engine: lathe_runtime::Engine,
     text: TextModel,
+    /// Of the model's vocabulary, once a constraint was asked for.
+    grammars: Option<Grammars>,
 }
 
 impl Engine {
@@ -289,6 +305,14 @@ impl Engine {
         self.run(tokens, generation, receive)
     }
 
+    fn grammar(&mut self, constraint: &Constraint) -> Result<Grammar, Error> {
+        let tokenizer = session::tokenizer(&self.text).map_err(Error::Text)?;
+        let grammars = self
+            .grammars
+            .get_or_insert_with(|| Grammars::new(tokenizer.clone()));
+        Ok(grammars.compile(constraint)?)
+    }
+
     fn run(
         &mut self,
         prompt: Vec<u32>,
@@ -304,6 +328,11 @@ impl Engine {
             logprobs: generation.logprobs,
             stop: generation.stop.clone(),
             stop_tokens: session::stop_tokens(&self.text),
+            constraint: generation
+                .constraint
+                .as_ref()
+                .map(|c| self.grammar(c))
+                .transpose()?,
             ..Request::default()
         };
         request.sampling.validate()?;

@@ -12,4 +12,5 @@ pub mod store;
 pub mod tune;
 
 pub use engine::{Engine, Error, Generation, Message, Options, Output};
+pub use lathe_runtime::constrain::Constraint;
 pub use lathe_runtime::{Completion, Finish, SamplingParams};

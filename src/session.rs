@@ -4,6 +4,7 @@ use lathe_frontend::template::RenderInput;
 use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use lathe_runtime::Vocabulary;
+use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars};
 use lathe_server::Prompter;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -95,6 +96,7 @@ pub struct ModelPrompter {
     model: TextModel,
     stop: Vec<u32>,
     context: usize,
+    grammars: Option<Grammars>,
 }
 
 impl ModelPrompter {
@@ -102,8 +104,21 @@ impl ModelPrompter {
     pub fn new(model: TextModel, context: usize) -> ModelPrompter {
         ModelPrompter {
             stop: stop_tokens(&model),
+            grammars: tokenizer(&model)
+                .ok()
+                .map(|tokenizer| Grammars::new(tokenizer.clone())),
             model,
             context,
+        }
+    }
+}
+
+impl ModelPrompter {
+    /// Reads the vocabulary as constraints need it, which takes a fraction of a second.
+    pub fn prepare_constraints(&self) {
+        if let Some(grammars) = &self.grammars {
+            // Where it can't be had, a request with a constraint is told.
+            let _ = grammars.compile(&Constraint::JsonObject);
         }
     }
 }
@@ -115,6 +130,13 @@ impl Prompter for ModelPrompter {
 
     fn text(&self, text: &str) -> Result<Vec<u32>, String> {
         prompt_tokens(&self.model, text, false)
+    }
+
+    fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
+        match &self.grammars {
+            Some(grammars) => grammars.compile(constraint),
+            None => Err(ConstraintError::new("the model has no tokenizer that works")),
+        }
     }
 
     fn stop_tokens(&self) -> &[u32] {

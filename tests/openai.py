@@ -1,6 +1,8 @@
 """Chats with a running server through OpenAI's own client, streamed and whole. Usage: openai.py BASE_URL MODEL"""
 
 import concurrent.futures
+import json
+import re
 import sys
 
 # The script's own folder must not shadow the package of the same name.
@@ -64,6 +66,31 @@ with concurrent.futures.ThreadPoolExecutor(12) as pool:
 assert [c.choices[0].text for c in together] == alone
 assert all(c.usage.prompt_tokens_details.cached_tokens >= 64 for c in together)
 
+# Answers in the form that is asked for, many at once, streamed and whole.
+city = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}, "inhabitants": {"type": "integer"}},
+        "required": ["name", "inhabitants"], "additionalProperties": False}
+
+
+def held(number):
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": city, "strict": True}}
+    changes = dict(temperature=1, seed=number, max_tokens=200, response_format=form)
+    if number % 2:
+        return client.chat.completions.create(**{**ask, **changes}).choices[0].message.content
+    parts = client.chat.completions.create(**{**ask, **changes}, stream=True)
+    return "".join(c.choices[0].delta.content or "" for c in parts)
+
+
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for answer in map(json.loads, pool.map(held, range(8))):
+        assert set(answer) == {"name", "inhabitants"} and isinstance(answer["inhabitants"], int), answer
+for extra, pattern in [
+    ({"structured_outputs": {"regex": "[0-9]{4}-[0-9]{2}"}}, "[0-9]{4}-[0-9]{2}"),
+    ({"structured_outputs": {"choice": ["Paris", "London"]}}, "Paris|London"),
+    ({"grammar": 'root ::= "<" [a-z]+ ">"'}, "<[a-z]+>"),
+]:
+    answer = client.chat.completions.create(**ask, extra_body=extra).choices[0]
+    assert re.fullmatch(pattern, answer.message.content) and answer.finish_reason == "stop", answer
+
 
 def refused(status, **changes):
     try:
@@ -79,7 +106,10 @@ assert refused(404, model="other")["code"] == "model_not_found"
 assert refused(400, n=0)["param"] == "n"
 assert refused(400, tools=[{"type": "function", "function": {"name": "f"}}])["param"] == "tools"
 assert refused(400, temperature=9)["param"] == "temperature"
-assert refused(400, response_format={"type": "json_object"})["param"] == "response_format"
+assert refused(400, response_format={"type": "xml"})["param"] == "response_format"
+unique = {"name": "x", "schema": {"properties": {"a": {"uniqueItems": True}}}}
+error = refused(400, response_format={"type": "json_schema", "json_schema": unique})
+assert "#/properties/a/uniqueItems" in error["message"], error
 assert refused(400, messages=[])["param"] == "messages"
 long = [{"role": "user", "content": "word " * 20000}]
 assert refused(400, messages=long)["code"] == "context_length_exceeded"

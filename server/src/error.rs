@@ -103,12 +103,11 @@ impl From<lathe_runtime::Error> for ApiError {
                 ..ApiError::invalid("messages", message)
             },
             E::Parameter { name, .. } => ApiError::invalid(name, message),
+            E::Constraint(_) => ApiError::invalid("response_format", message),
             E::EmptyPrompt | E::TokenRange { .. } => ApiError::invalid("prompt", message),
             E::Refused(Refused::QueueFull { .. }) => ApiError::unavailable(message),
             E::Refused(_) => ApiError::invalid("prompt", message),
-            E::Step(_) | E::NoToken | E::Lost | E::Commit(_) | E::Constraint(_) | E::NoThread => {
-                ApiError::internal(message)
-            }
+            E::Step(_) | E::NoToken | E::Lost | E::Commit(_) | E::NoThread => ApiError::internal(message),
         }
     }
 }

@@ -12,6 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use error::ApiError;
+use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar};
 use queue::Queue;
 use serde_json::Value;
 use std::sync::Arc;
@@ -34,6 +35,12 @@ pub trait Prompter: Send + Sync {
     /// # Errors
     /// One sentence.
     fn text(&self, text: &str) -> Result<Vec<u32>, String>;
+
+    /// What a text must be, compiled for the model's vocabulary.
+    ///
+    /// # Errors
+    /// What can't be honoured, and where.
+    fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError>;
 
     /// Tokens that end an answer.
     fn stop_tokens(&self) -> &[u32];

@@ -14,6 +14,7 @@ mod args;
 mod bench;
 mod cache;
 mod compile;
+mod constraint;
 mod doctor;
 mod error;
 mod inspect;
@@ -51,7 +52,7 @@ enum Verb {
     /// Remove a model from the local store
     Rm(models::Rm),
     /// Complete a prompt
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Serve the OpenAI API
     Serve(serve::Serve),
     /// Measure prefill and decode speed
@@ -68,6 +69,8 @@ enum Verb {
     Tokenize(tokens::Tokenize),
     /// Turn token ids into text
     Detokenize(tokens::Detokenize),
+    /// Tell whether a text is what a schema, expression or grammar asks for
+    Grammar(constraint::GrammarVerb),
     /// Print a model's intermediate representations
     Inspect(inspect::Inspect),
     /// Run passes over a textual graph
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Verb::Perplexity(v) => v.run(),
         Verb::Tokenize(v) => v.run(),
         Verb::Detokenize(v) => v.run(),
+        Verb::Grammar(v) => v.run(),
         Verb::Inspect(v) => v.run(),
         Verb::Opt(v) => v.run(),
         Verb::Doctor(v) => v.run(),

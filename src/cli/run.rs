@@ -1,11 +1,12 @@
 //! `lathe run`: one completion, streamed.
 
 use super::args::{ModelArg, RunArgs};
+use super::constraint::ConstraintArgs;
 use super::error::{CliError, read_text};
 use super::sampling::SamplingArgs;
 use crate::build::Built;
 use crate::machine::proc_bytes;
-use crate::session::{ModelVocabulary, stop_tokens};
+use crate::session::{ModelVocabulary, stop_tokens, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use lathe_ir::backend::Executable;
@@ -66,6 +67,11 @@ pub struct Run {
     #[arg(long)]
     stop: Vec<String>,
     #[command(flatten)]
+    constraint: ConstraintArgs,
+    /// The constraint begins after this text, such as </think>
+    #[arg(long, value_name = "TEXT", help_heading = "Constraint")]
+    constrain_after: Option<String>,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -73,6 +79,8 @@ impl Run {
     pub fn run(&self) -> Result<(), CliError> {
         let start = Instant::now();
         self.sampling.validate()?;
+        // A constraint that can't be read should not cost a load.
+        self.constraint.constraint()?;
         let prompt = match (&self.prompt, &self.file) {
             (Some(prompt), _) => prompt.clone(),
             (None, Some(file)) => read_text(file)?,
@@ -82,6 +90,9 @@ impl Run {
         let tokens =
             crate::session::prompt_tokens(&built.text, &prompt, self.chat).map_err(CliError::input)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
+        let constraint = self
+            .constraint
+            .compile(tokenizer(&built.text).map_err(CliError::input)?)?;
         let request = Request {
             prompt: tokens,
             sampling: self.sampling.params(&vocabulary, built.executable.plan().vocab),
@@ -92,6 +103,8 @@ impl Run {
             lookup: self.lookup as usize,
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.text),
+            constraint,
+            constrain_after: self.constrain_after.clone(),
             ..Request::default()
         };
         let Built {

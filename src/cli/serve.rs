@@ -54,6 +54,9 @@ impl Serve {
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let engine = Engine::new(Box::new(built.executable), Arc::new(vocabulary));
         let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()));
+        // The first constraint should not wait for the vocabulary.
+        let ahead = prompter.clone();
+        std::thread::spawn(move || ahead.prepare_constraints());
         let path = std::path::Path::new(&self.model.model);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let is_path = path.exists();

@@ -93,7 +93,8 @@ impl Detokenize {
     }
 }
 
-fn load(model: &ModelArg) -> Result<Arc<Tokenizer>, CliError> {
+/// The tokenizer of a model, or of a file that has a vocabulary and no weights.
+pub fn load(model: &ModelArg) -> Result<Arc<Tokenizer>, CliError> {
     let cache = CacheArgs::default().open(1)?;
     let source = model.source(cache.as_ref())?;
     source.text(cache.as_ref())?.tokenizer.map_err(CliError::input)

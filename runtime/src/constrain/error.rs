@@ -15,7 +15,7 @@ pub struct ConstraintError {
 
 impl ConstraintError {
     /// An error without a place.
-    pub(super) fn new(message: impl Into<String>) -> ConstraintError {
+    pub fn new(message: impl Into<String>) -> ConstraintError {
         ConstraintError {
             place: None,
             message: message.into(),

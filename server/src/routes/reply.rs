@@ -7,6 +7,7 @@ use crate::wire::Common;
 use axum::Json;
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
+use lathe_runtime::constrain::Grammar;
 use lathe_runtime::{Completion, Finish, Request};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -154,6 +155,7 @@ pub async fn answer(
         choices: common.choices()?,
         stop: common.stops()?,
         stop_tokens: served.prompter.stop_tokens().to_vec(),
+        constraint: grammar(served, common).await?,
         ..Request::default()
     };
     let answers = answers(request.choices);
@@ -167,6 +169,17 @@ pub async fn answer(
     } else {
         whole(events, &header, answers).await
     }
+}
+
+/// What the answer must be, compiled.
+async fn grammar(served: &Arc<Served>, common: &Common) -> Result<Option<Grammar>, ApiError> {
+    let Some((field, constraint)) = common.constraint()? else {
+        return Ok(None);
+    };
+    let prompter = served.prompter.clone();
+    let grammar = blocking(move || prompter.grammar(&constraint)).await?;
+    let refused = |e| ApiError::invalid(field, format!("`{field}` can't be honoured: {e}"));
+    grammar.map(Some).map_err(refused)
 }
 
 /// Runs work that may take long, such as tokenizing a large prompt, where it holds up no other request.
