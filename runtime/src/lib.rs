@@ -9,6 +9,7 @@ pub mod kv;
 pub mod sampling;
 pub mod schedule;
 pub mod text;
+pub mod tools;
 
 pub use engine::{Completion, Engine, Event, Finish, Request, RequestId, Vocabulary};
 pub use error::Error;

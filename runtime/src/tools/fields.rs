@@ -1,0 +1,137 @@
+//! Arguments that are written one by one, as in XML-like forms: turned into one JSON object, typed by the schema.
+
+use super::json::{escape, quote};
+use super::list::Tool;
+use super::queue::Queue;
+use serde_json::Value;
+
+/// How the text of an argument is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// As its schema says.
+    Typed,
+    /// As its schema says, and set in lines of its own: one line break at each end is none of the value.
+    Lines,
+    /// A string.
+    Text,
+    /// JSON.
+    Json,
+}
+
+/// The arguments of an open call.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    tool: Tool,
+    key: String,
+    written: usize,
+    /// In a string that is handed on as it comes.
+    streaming: bool,
+}
+
+impl Fields {
+    pub(super) fn new(tool: Tool) -> Fields {
+        Fields {
+            tool,
+            key: String::new(),
+            written: 0,
+            streaming: false,
+        }
+    }
+
+    /// Names the argument that follows.
+    pub(super) fn key(&mut self, key: &str, queue: &mut Queue) {
+        self.key = key.to_owned();
+        let before = if self.written == 0 { "{" } else { ", " };
+        queue.arguments(&format!("{before}{}: ", quote(key)));
+        self.written += 1;
+    }
+
+    /// Whether the argument's text can be handed on before its end is known.
+    pub(super) fn streams(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Text => true,
+            Kind::Json => false,
+            Kind::Typed | Kind::Lines => self.schema().is_some_and(is_text),
+        }
+    }
+
+    fn schema(&self) -> Option<&Value> {
+        self.tool.schema(&self.key)
+    }
+
+    /// Hands on a part of a string.
+    pub(super) fn part(&mut self, text: &str, queue: &mut Queue) {
+        let mut json = String::with_capacity(text.len() + 1);
+        if !self.streaming {
+            json.push('"');
+            self.streaming = true;
+        }
+        text.chars().for_each(|c| escape(c, &mut json));
+        queue.arguments(&json);
+    }
+
+    /// Ends a string that was handed on in parts.
+    pub(super) fn end_parts(&mut self, queue: &mut Queue) {
+        self.part("", queue);
+        queue.arguments("\"");
+        self.streaming = false;
+    }
+
+    /// Writes a whole argument; false if it has to be JSON and is not.
+    pub(super) fn whole(&mut self, text: &str, kind: Kind, queue: &mut Queue) -> bool {
+        let value = match kind {
+            Kind::Json => serde_json::from_str(text.trim()).ok(),
+            _ => Some(typed(text, self.schema())),
+        };
+        if let Some(value) = &value {
+            queue.arguments(&value.to_string());
+        }
+        value.is_some()
+    }
+
+    /// Ends the call.
+    pub(super) fn end(&mut self, queue: &mut Queue) {
+        queue.arguments(if self.written == 0 { "{}" } else { "}" });
+        queue.end();
+    }
+}
+
+/// Whether a schema allows nothing but strings.
+fn is_text(schema: &Value) -> bool {
+    let texts = |v: Option<&Value>| {
+        v.and_then(Value::as_array)
+            .is_some_and(|a| !a.is_empty() && a.iter().all(Value::is_string))
+    };
+    match schema.get("type") {
+        Some(kind) => kind == "string",
+        None => texts(schema.get("enum")) || schema.get("const").is_some_and(Value::is_string),
+    }
+}
+
+/// Whether a schema allows strings, as far as it is easily seen.
+fn allows_text(schema: &Value) -> bool {
+    match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().any(|k| k == "string"),
+        Some(kind) => kind == "string",
+        None => true,
+    }
+}
+
+/// Reads text as the schema says: JSON where that gives a value which the schema may mean, else Python's words for
+/// true, false and none, else the text itself.
+fn typed(text: &str, schema: Option<&Value>) -> Value {
+    if schema.is_some_and(is_text) {
+        return text.into();
+    }
+    let word = match text.trim() {
+        "True" => Some(Value::Bool(true)),
+        "False" => Some(Value::Bool(false)),
+        "None" => Some(Value::Null),
+        json => serde_json::from_str(json).ok(),
+    };
+    let quoted_text = |v: &Value| v.is_string() && schema.is_none_or(allows_text);
+    match word {
+        Some(value) if !quoted_text(&value) => value,
+        _ => text.into(),
+    }
+}

@@ -1,0 +1,100 @@
+//! The tools of a request: their names, and the JSON schemas of their arguments.
+
+use super::json::is_space;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// One function that may be called.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// The JSON schema of its arguments, an object; empty where the request gives none.
+    pub parameters: Value,
+}
+
+/// The tools that may be called. Cheap to clone.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Tools(Arc<[Tool]>);
+
+impl Tools {
+    /// Reads the `tools` field of OpenAI's chat API: objects with `function: {name, parameters}`, or bare function
+    /// objects. Entries without a name are left out.
+    pub fn new(tools: &[Value]) -> Tools {
+        Tools(tools.iter().filter_map(read).collect())
+    }
+
+    /// Whether nothing may be called.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tools, in the order of the request.
+    pub fn iter(&self) -> impl Iterator<Item = &Tool> {
+        self.0.iter()
+    }
+
+    /// The tool of this name.
+    pub fn get(&self, name: &str) -> Option<&Tool> {
+        self.0.iter().find(|t| t.name == name)
+    }
+
+    /// Only the tool of this name, for a `tool_choice` that names it.
+    pub fn only(&self, name: &str) -> Option<Tools> {
+        self.get(name).map(|t| Tools([t.clone()].into()))
+    }
+
+    /// Whether `text` may still become a known name followed by one of `ends`.
+    pub(super) fn may_begin(&self, text: &str, ends: &[(&str, usize)]) -> bool {
+        let text = text.trim_start_matches(is_space);
+        let path = text.strip_prefix("functions.").unwrap_or(text);
+        let name_begins = |t: &Tool| {
+            t.name.starts_with(path)
+                || path
+                    .strip_prefix(t.name.as_str())
+                    .is_some_and(|r| ending(r, ends))
+        };
+        "functions.".starts_with(text) || self.0.iter().any(name_begins)
+    }
+
+    /// The name that `text` spells, without the decorations that some forms have: `functions.NAME:0`.
+    pub(super) fn resolve(&self, text: &str) -> Option<&Tool> {
+        let text = text.trim_matches(is_space);
+        let bare = text.strip_prefix("functions.").unwrap_or(text);
+        let counted = bare.rsplit_once(':').filter(|(_, n)| is_count(n));
+        let plain = counted.map_or(bare, |(name, _)| name);
+        self.get(text)
+            .or_else(|| self.get(bare))
+            .or_else(|| self.get(plain))
+    }
+}
+
+/// Whether what stands behind a name may still become its end.
+fn ending(rest: &str, ends: &[(&str, usize)]) -> bool {
+    let counted = rest
+        .strip_prefix(':')
+        .map(|r| r.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let rest = counted.unwrap_or(rest).trim_start_matches(is_space);
+    ends.iter().any(|(end, _)| end.starts_with(rest))
+}
+
+fn is_count(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn read(tool: &Value) -> Option<Tool> {
+    let function = tool.get("function").unwrap_or(tool);
+    let name = function.get("name")?.as_str().filter(|n| !n.is_empty())?;
+    let parameters = function.get("parameters").filter(|p| p.is_object());
+    Some(Tool {
+        name: name.to_owned(),
+        parameters: parameters.cloned().unwrap_or_else(|| Value::Object(Map::new())),
+    })
+}
+
+impl Tool {
+    /// The schema of an argument.
+    pub(super) fn schema(&self, key: &str) -> Option<&Value> {
+        self.parameters.get("properties")?.get(key)
+    }
+}

@@ -1,0 +1,189 @@
+//! What is special to single forms, and how templates and prompts show them.
+
+use super::*;
+
+fn think(starts_inside: bool) -> Option<Reasoning> {
+    Some(Reasoning {
+        open: "<think>".into(),
+        close: "</think>".into(),
+        starts_inside,
+    })
+}
+
+#[test]
+fn object_variants() {
+    for text in [
+        r#"<tool_call>{"arguments": {"city": "x"}, "name": "get_weather"}</tool_call>"#,
+        r#"<tool_call>{"id": 1.5e3, "name": "get_weather", "type": null, "arguments": "{\"city\": \"x\"}"}</tool_call>"#,
+        r#"<tool_call>[{"name": "get_weather", "parameters": {"city": "x"}}]"#,
+    ] {
+        expect(Format::Hermes, text, "", &[weather("x")]);
+    }
+    expect(
+        Format::Hermes,
+        "<tool_call>{\"name\": \"now\"}",
+        "",
+        &[("now", json!({}))],
+    );
+    for text in [
+        r#"<tool_call>{"name": "now", "name": "now"}"#,
+        r#"<tool_call>{"name": "now", "arguments": 3}"#,
+        r#"<tool_call>{"name": "now", "arguments": "3"}"#,
+        r#"<tool_call>{"arguments": {}}"#,
+    ] {
+        expect(Format::Hermes, text, text, &[]);
+    }
+}
+
+#[test]
+fn raw_line_breaks_in_strings_are_escaped() {
+    let text = "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"a\nb\"}}</tool_call>";
+    expect(Format::Hermes, text, "", &[weather("a\nb")]);
+}
+
+#[test]
+fn llama_objects_stand_at_the_beginning_of_lines() {
+    let one = r#"{"name": "get_weather", "parameters": {"city": "x"}}"#;
+    let calls = [weather("x")];
+    expect(
+        Format::Llama3,
+        &format!("Text {one}"),
+        &format!("Text {one}"),
+        &[],
+    );
+    expect(
+        Format::Llama3,
+        &format!("Text <|python_tag|>{one}"),
+        "Text",
+        &calls,
+    );
+    expect(
+        Format::Llama3,
+        &format!("{one}; {one}\n{one}"),
+        "",
+        &[weather("x"), weather("x"), weather("x")],
+    );
+}
+
+#[test]
+fn mistral_variants() {
+    let calls = [weather("x"), ("now", json!({}))];
+    let list = r#"[TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "x"}, "id": "abcdefghi"}, {"name": "now", "arguments": {}}]"#;
+    expect(Format::Mistral, list, "", &calls);
+    let ids = r#"ok[TOOL_CALLS]get_weather[CALL_ID]abcdefghi[ARGS]{"city": "x"}[TOOL_CALLS]now[CALL_ID]abcdefghi[ARGS]{}"#;
+    expect(Format::Mistral, ids, "ok", &calls);
+}
+
+#[test]
+fn values_are_typed_by_the_schema() {
+    let text = "<tool_call>\n<function=get_weather>\n<parameter=city>\n12\n</parameter>\n<parameter=exact>\nTrue\n</parameter>\n\
+        <parameter=days>\nmany\n</parameter>\n<parameter=any>\n[1, \"x\"]\n</parameter>\n<parameter=new>\n\n7\n\n</parameter>\n\
+        </function>\n</tool_call>";
+    let want = json!({"city": "12", "exact": true, "days": "many", "any": [1, "x"], "new": 7});
+    expect(Format::Qwen3Coder, text, "", &[("get_weather", want)]);
+}
+
+#[test]
+fn reasoning_is_told_from_content() {
+    let call = render(Format::Hermes, &[weather("x")]);
+    let text = format!("<think>\nHm, {call}?\n</think>\n\nYes.\n{call}");
+    let message = cut(&text, parser(Format::Hermes, think(false)), &[2]);
+    assert_eq!(message.reasoning, format!("Hm, {call}?"));
+    assert_eq!((message.content.as_str(), message.calls.len()), ("Yes.", 1));
+    for text in ["\nHm.\n</think>Yes.", "<think>Hm.</think>\nYes."] {
+        let message = cut(text, parser(Format::Hermes, think(true)), &[1]);
+        assert_eq!(
+            (message.reasoning.as_str(), message.content.as_str()),
+            ("Hm.", "Yes.")
+        );
+    }
+    let open = parse("Hm. </thin", None, think(true), &tools());
+    assert_eq!(
+        (open.reasoning.as_str(), open.content.as_str()),
+        ("Hm. </thin", "")
+    );
+    let quoted = parse("Write <think> there.", None, think(false), &tools());
+    assert_eq!(quoted.content, "Write <think> there.");
+}
+
+#[test]
+fn marks_of_reasoning_come_from_template_and_prompt() {
+    let find = |template: &str, prompt: &str| {
+        Reasoning::of_template(template, prompt).map(|r| (r.open, r.starts_inside))
+    };
+    assert_eq!(
+        find("{{ '<think>\\n' }}", "<|im_start|>assistant\n<think>\n"),
+        Some(("<think>".into(), true))
+    );
+    assert_eq!(
+        find("{{ x.split('</think>')[-1] }}", "assistant\n"),
+        Some(("<think>".into(), false))
+    );
+    assert_eq!(find("{{ content }}", "assistant\n"), None);
+    assert_eq!(
+        find("'[THINK]' + block", "[/INST]"),
+        Some(("[THINK]".into(), false))
+    );
+    assert_eq!(
+        find("{{ open }}", "ai\n<mm:think>"),
+        Some(("<mm:think>".into(), true))
+    );
+}
+
+#[test]
+fn formats_come_from_templates() {
+    for (template, want) in [
+        (
+            "'<tool_call>\\n{\"name\": \"' + tool_call.name",
+            Some(Format::Hermes),
+        ),
+        (
+            "'<|python_tag|>' + tool_call.name + '.call('",
+            Some(Format::Llama3),
+        ),
+        (
+            "'<|eot_id|>' '{\"name\": \"' + name + '\", ' '\"parameters\": '",
+            Some(Format::Llama3),
+        ),
+        ("\"[TOOL_CALLS][\" + out", Some(Format::Mistral)),
+        ("'[TOOL_CALLS]' + name + '[ARGS]'", Some(Format::Mistral)),
+        ("'<|tool|>' + tools + '<|/tool|>'", Some(Format::Phi4)),
+        (
+            "with <|tool_call|> followed by a JSON list",
+            Some(Format::Granite),
+        ),
+        ("<tool_call></tool_call> '<tool_calls>['", Some(Format::ToolCalls)),
+        ("'<TOOLCALL>['", Some(Format::Nemotron)),
+        ("<|START_ACTION|>[", Some(Format::Cohere)),
+        ("set tool_calls_token = '<|tools_prefix|>'", Some(Format::Apertus)),
+        ("'<|function_call|>' + call", Some(Format::GigaChat)),
+        ("'<function=' + name + '>'", Some(Format::Functionary)),
+        (
+            "<|tool_call_begin|>{{ id }}<|tool_call_argument_begin|>",
+            Some(Format::Kimi),
+        ),
+        ("'<|tool_call:begin|>' + id", Some(Format::Solar)),
+        (
+            "'<｜tool▁call▁begin｜>' + type + '<｜tool▁sep｜>' + name + '\\n```json\\n'",
+            Some(Format::DeepSeekV3),
+        ),
+        (
+            "'<｜tool▁call▁begin｜>' + name + '<｜tool▁sep｜>'",
+            Some(Format::DeepSeekV31),
+        ),
+        ("set dsml_token = '｜DSML｜'", Some(Format::DeepSeekV4)),
+        (
+            "'<tool_call>\\n<function=' + name + '<parameter='",
+            Some(Format::Qwen3Coder),
+        ),
+        (
+            "'<seed:tool_call>' '<function=' '<parameter='",
+            Some(Format::SeedOss),
+        ),
+        ("'<tool_call>' + name '<arg_key>'", Some(Format::Glm)),
+        ("'<tool_sep{}>'.format(x)", Some(Format::Hunyuan)),
+        ("{{ '<start_of_turn>' + role }}", None),
+    ] {
+        assert_eq!(Format::of_template(template), want, "{template}");
+    }
+}
