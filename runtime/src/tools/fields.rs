@@ -46,6 +46,11 @@ impl Fields {
         self.written += 1;
     }
 
+    /// The name of the argument at this place.
+    pub(super) fn nth(&self, place: usize) -> Option<String> {
+        self.tool.nth(place).map(str::to_owned)
+    }
+
     /// Whether the argument's text can be handed on before its end is known.
     pub(super) fn streams(&self, kind: Kind) -> bool {
         match kind {

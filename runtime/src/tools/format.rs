@@ -46,12 +46,26 @@ pub enum Format {
     Glm,
     /// The same with `<tool_sep:opensource>` and marked tags: Hunyuan 3.
     Hunyuan,
+    /// `[f(a=1), g()]` alone or behind `<|python_start|>`: Llama 4 and others.
+    Pythonic,
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM 2.
+    Lfm2,
+    /// Python calls in a fence of `tool_code`: prompts for Gemma 3.
+    Gemma3,
+    /// `<|tool_call>call:f{a:1,b:<|"|>x<|"|>}<tool_call|>`: Gemma 4.
+    Gemma4,
+    /// Messages on channels, of which some have a function as recipient: gpt-oss.
+    Harmony,
 }
 
 /// Texts that a template must all contain, for a format. The first row that fits counts, so special ones come first.
 const SIGNS: &[(&[&str], Option<Format>)] = &[
     (&["]<]minimax[>["], None),
     (&["<atem:"], None),
+    (&["<|channel|>", "<|message|>"], Some(Format::Harmony)),
+    (&["<|tool_call>", "call:"], Some(Format::Gemma4)),
+    (&["<|tool_call_start|>"], Some(Format::Lfm2)),
+    (&["<|tool_list_start|>"], Some(Format::Lfm2)),
     (&["｜DSML｜"], Some(Format::DeepSeekV4)),
     (&["<｜tool▁call▁begin｜>", "```json"], Some(Format::DeepSeekV3)),
     (&["<｜tool▁call▁begin｜>"], Some(Format::DeepSeekV31)),
@@ -61,7 +75,7 @@ const SIGNS: &[(&[&str], Option<Format>)] = &[
     (&["<|tool_call:begin|>"], Some(Format::Solar)),
     (&["<|tools_prefix|>"], Some(Format::Apertus)),
     (&["<|function_call|>"], Some(Format::GigaChat)),
-    (&["function call<|role_sep|>"], Some(Format::GigaChat)),
+    (&["function call", "<|role_sep|>"], Some(Format::GigaChat)),
     (&["<seed:tool_call>"], Some(Format::SeedOss)),
     (&["<tool_sep"], Some(Format::Hunyuan)),
     (&["<arg_key>"], Some(Format::Glm)),
@@ -74,6 +88,8 @@ const SIGNS: &[(&[&str], Option<Format>)] = &[
     (&["<|tool_call|>"], Some(Format::Granite)),
     (&["<function="], Some(Format::Functionary)),
     (&["<tool_call>"], Some(Format::Hermes)),
+    (&["tool_code"], Some(Format::Gemma3)),
+    (&["[func_name1("], Some(Format::Pythonic)),
     (&["<|python_tag|>"], Some(Format::Llama3)),
     (&["\"parameters\": ", "\"name\": ", "<|eot"], Some(Format::Llama3)),
 ];
@@ -112,6 +128,11 @@ impl Format {
             Format::SeedOss => &p::SEED_OSS,
             Format::Glm => &p::GLM,
             Format::Hunyuan => &p::HUNYUAN,
+            Format::Pythonic => &p::PYTHONIC,
+            Format::Lfm2 => &p::LFM2,
+            Format::Gemma3 => &p::GEMMA3,
+            Format::Gemma4 => &p::GEMMA4,
+            Format::Harmony => &p::HARMONY,
         }
     }
 }

@@ -75,7 +75,7 @@ fn ending(rest: &str, ends: &[(&str, usize)]) -> bool {
         .strip_prefix(':')
         .map(|r| r.trim_start_matches(|c: char| c.is_ascii_digit()));
     let rest = counted.unwrap_or(rest).trim_start_matches(is_space);
-    ends.iter().any(|(end, _)| end.starts_with(rest))
+    ends.iter().any(|(end, _)| end.trim_start().starts_with(rest))
 }
 
 fn is_count(text: &str) -> bool {
@@ -96,5 +96,11 @@ impl Tool {
     /// The schema of an argument.
     pub(super) fn schema(&self, key: &str) -> Option<&Value> {
         self.parameters.get("properties")?.get(key)
+    }
+
+    /// The name of the argument at this place, where the schema lists it.
+    pub(super) fn nth(&self, place: usize) -> Option<&str> {
+        let properties = self.parameters.get("properties")?.as_object()?;
+        properties.keys().nth(place).map(String::as_str)
     }
 }

@@ -4,7 +4,9 @@
 use super::fields::{Fields, Kind};
 use super::json::{Json, Malformed, escape, is_space};
 use super::list::Tools;
+use super::literal::{Dialect, Literal};
 use super::object::CallObject;
+use super::python::PythonCall;
 use super::queue::Queue;
 
 /// The step to go on with.
@@ -39,6 +41,10 @@ pub(super) enum Step {
     NamedObject,
     /// The arguments of the open call as a JSON object; ends the call.
     Arguments,
+    /// A call in the way of Python.
+    Python,
+    /// The arguments of the open call in the way of Gemma, behind their opening brace; ends the call.
+    Gemma,
     /// Nothing: the open call has ended.
     End,
 }
@@ -48,6 +54,8 @@ pub(super) enum Step {
 pub(super) struct Program {
     /// Markers that begin calls, and the step behind them.
     pub open: &'static [(&'static str, Goto)],
+    /// Markers that do so only where nothing else was said since the beginning, or since reasoning or calls.
+    pub first: &'static [(&'static str, Goto)],
     /// A character that begins calls at the beginning of a line, and belongs to step 0.
     pub bare: Option<char>,
     /// Markers that may stand around content and say nothing.
@@ -76,6 +84,8 @@ enum Work {
     Text { text: String, begun: bool },
     Object(CallObject),
     Arguments(Json),
+    Python(PythonCall),
+    Gemma(Literal),
 }
 
 /// A program at work.
@@ -112,6 +122,8 @@ impl Machine {
             },
             Some(Step::Object) => Work::Object(CallObject::new(false)),
             Some(Step::NamedObject) => Work::Object(CallObject::new(true)),
+            Some(Step::Python) => Work::Python(PythonCall::new()),
+            Some(Step::Gemma) => Work::Gemma(Literal::object(Dialect::Gemma)),
             Some(Step::Arguments) => Work::Arguments(Json::new()),
             _ => Work::Marker(String::new()),
         }
@@ -125,6 +137,20 @@ impl Machine {
                 true => self.ended(self.at + 1, queue),
                 false => Ok(Flow::More),
             },
+            (Work::Python(call), _) => match call.push(c, tools, queue)? {
+                true => self.ended(self.at + 1, queue),
+                false => Ok(Flow::More),
+            },
+            (Work::Gemma(literal), _) => {
+                let mut json = if literal.begun() { "" } else { "{" }.to_owned();
+                literal.push(c, &mut json)?;
+                let done = literal.done();
+                queue.arguments(&json);
+                match done {
+                    true => self.end_arguments(queue),
+                    false => Ok(Flow::More),
+                }
+            }
             (Work::Arguments(_), _) => self.arguments(c, queue),
             (Work::Text { .. }, Step::Until(slot, ends)) => self.text(c, slot, ends, tools, queue),
             (Work::Marker(_), Step::Next(markers)) => self.marker(c, markers, tools, queue),
@@ -184,9 +210,13 @@ impl Machine {
         json.push(c)?;
         let done = json.done();
         queue.arguments(&text);
-        if !done {
-            return Ok(Flow::More);
+        match done {
+            true => self.end_arguments(queue),
+            false => Ok(Flow::More),
         }
+    }
+
+    fn end_arguments(&mut self, queue: &mut Queue) -> Result<Flow, Malformed> {
         queue.end();
         self.fields = None;
         self.ended(self.at + 1, queue)

@@ -2,7 +2,8 @@
 //!
 //! Here: [`Format`] (how a model writes calls, known from its chat template), [`Reasoning`] (how it marks reasoning),
 //! and [`Parser`], which takes the text as it comes and gives [`Piece`]s; [`parse`] does the same for a whole text.
-//! `programs` has the forms as data, `machine` reads by them, `object`, `fields` and `json` read what stands inside.
+//! `programs` has the forms as data, `machine` reads by them; `object`, `python`, `literal`, `fields` and `json` read what
+//! stands inside.
 //! Pure data in and out: nothing here knows a model, a tokenizer, a server or the engine.
 //!
 //! Markers of calls are often special tokens. They must be spelled out in the text given to the parser;
@@ -12,10 +13,12 @@ mod fields;
 mod format;
 mod json;
 mod list;
+mod literal;
 mod machine;
 mod object;
 mod parser;
 mod programs;
+mod python;
 mod queue;
 mod reasoning;
 #[cfg(test)]

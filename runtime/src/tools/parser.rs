@@ -198,7 +198,8 @@ impl Parser {
         if self.tools.is_empty() {
             return noise.map(|_| Marker::Noise);
         }
-        let call = program.open.iter().find(|(m, _)| fits(m));
+        let first = program.first.iter().filter(|_| self.fresh);
+        let call = program.open.iter().chain(first).find(|(m, _)| fits(m));
         let bare = program.bare.filter(|_| self.at_line_start());
         let bare = bare.filter(|b| fits(b.encode_utf8(&mut [0; 4])));
         call.map(|&(_, to)| Marker::Call(to))
@@ -225,7 +226,7 @@ impl Parser {
                 };
                 (self.fresh, self.swallow) = (true, true);
             }
-            Marker::Noise => self.swallow = self.fresh,
+            Marker::Noise => (self.fresh, self.swallow) = (true, true),
             Marker::Call(at) => self.begin_calls(at, text),
             Marker::Bare => {
                 self.begin_calls(0, String::new());

@@ -2,13 +2,14 @@
 //! little more tolerant: white space between markers, and a closing marker that does not come after a complete call.
 
 use super::fields::Kind;
-use super::machine::Step::{Arguments, End, NamedObject, Next, Object, Until};
+use super::machine::Step::{Arguments, End, Gemma, NamedObject, Next, Object, Python, Until};
 use super::machine::{DONE, Program, Slot};
 
 /// What most forms have: nothing but markers that begin calls.
 const fn program(open: &'static [(&'static str, usize)], steps: &'static [super::machine::Step]) -> Program {
     Program {
         open,
+        first: &[],
         bare: None,
         noise: &[],
         steps,
@@ -28,6 +29,7 @@ pub(super) static HERMES: Program = program(
 
 pub(super) static LLAMA3: Program = Program {
     open: &[("<|python_tag|>", 0), ("<|python_start|>", 0)],
+    first: &[],
     bare: Some('{'),
     noise: &["<|python_end|>"],
     steps: &[Object, Next(&[(";", 0), ("", DONE)])],
@@ -57,6 +59,7 @@ pub(super) static PHI4: Program = program(
 
 pub(super) static GRANITE: Program = Program {
     open: &[("<|tool_call|>", 0), ("<tool_call>", 0)],
+    first: &[],
     bare: None,
     noise: &["<response>", "</response>"],
     steps: &[
@@ -91,6 +94,7 @@ pub(super) static NEMOTRON: Program = program(
 
 pub(super) static COHERE: Program = Program {
     open: &[("<|START_ACTION|>", 0)],
+    first: &[],
     bare: None,
     noise: &[
         "<|START_RESPONSE|>",
@@ -117,7 +121,11 @@ pub(super) static APERTUS: Program = program(
 );
 
 pub(super) static GIGACHAT: Program = program(
-    &[("<|function_call|>", 0), ("function call<|role_sep|>", 0)],
+    &[
+        ("<|function_call|>", 0),
+        ("<|message_sep|>\n\nfunction call<|role_sep|>", 0),
+        ("function call<|role_sep|>", 0),
+    ],
     &[Object],
 );
 
@@ -147,6 +155,7 @@ pub(super) static KIMI: Program = program(
 
 pub(super) static SOLAR: Program = Program {
     open: &[("<|tool_calls|>", 0), ("<|tool_call:begin|>", 1)],
+    first: &[],
     bare: None,
     noise: &["<|begin|>assistant", "<|content|>", "<|end|>"],
     steps: &[
@@ -273,3 +282,75 @@ pub(super) static HUNYUAN: Program = program(
         ]),
     ],
 );
+
+pub(super) static PYTHONIC: Program = Program {
+    open: &[("<|python_start|>", 0)],
+    first: &[],
+    bare: Some('['),
+    noise: &["<|python_end|>"],
+    steps: &[Next(&[("[", 1)]), Python, Next(&[(",", 1), ("]", DONE)])],
+};
+
+pub(super) static LFM2: Program = program(
+    &[("<|tool_call_start|>", 0)],
+    &[
+        Next(&[("[", 1)]),
+        Python,
+        Next(&[(",", 1), ("]", 3), ("", DONE)]),
+        Next(&[("<|tool_call_end|>", DONE), ("", DONE)]),
+    ],
+);
+
+pub(super) static GEMMA3: Program = program(
+    &[("```tool_code", 0)],
+    &[
+        Next(&[("[", 3), ("", 1)]),
+        Python,
+        Next(&[("```", DONE), ("", 1)]),
+        Python,
+        Next(&[(",", 3), ("]", 5), ("", DONE)]),
+        Next(&[("```", DONE), ("", DONE)]),
+    ],
+);
+
+pub(super) static GEMMA4: Program = program(
+    &[("<|tool_call>", 0)],
+    &[
+        Next(&[("call:", 1)]),
+        Until(Slot::Name, &[("{", 2)]),
+        Gemma,
+        Next(&[("<tool_call|>", DONE), ("", DONE)]),
+    ],
+);
+
+pub(super) static HARMONY: Program = Program {
+    open: &[
+        ("<|channel|>commentary to=functions.", 0),
+        ("<|channel|>analysis to=functions.", 0),
+    ],
+    first: &[("to=functions.", 0)],
+    bare: None,
+    noise: &[
+        "<|start|>assistant",
+        "<|channel|>final<|message|>",
+        "<|channel|>final <|constrain|>json<|message|>",
+        "<|channel|>commentary<|message|>",
+        "<|end|>",
+        "<|return|>",
+    ],
+    steps: &[
+        Until(
+            Slot::Name,
+            &[
+                ("<|message|>", 2),
+                ("<|constrain|>", 1),
+                ("<|channel|>", 1),
+                (" json", 1),
+                (" code", 1),
+            ],
+        ),
+        Until(Slot::Skip, &[("<|message|>", 2)]),
+        Arguments,
+        Next(&[("<|call|>", DONE), ("<|end|>", DONE), ("", DONE)]),
+    ],
+};

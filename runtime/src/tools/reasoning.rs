@@ -13,6 +13,7 @@ pub struct Reasoning {
 
 /// Marks that templates use.
 const MARKS: &[(&str, &str)] = &[
+    ("<|channel|>analysis<|message|>", END_OF_MESSAGE),
     ("<think>", "</think>"),
     ("<mm:think>", "</mm:think>"),
     ("<seed:think>", "</seed:think>"),
@@ -31,8 +32,7 @@ const END_OF_MESSAGE: &str = "<|end|>";
 impl Reasoning {
     /// The marks that a chat template has, given also the prompt that it made (its end is enough).
     ///
-    /// A template may spell its marks out or put them together; in the second case the prompt must show one. Reasoning
-    /// of the harmony form is no span between marks: [`super::Format::Harmony`] knows it.
+    /// A template may spell its marks out or put them together; in the second case the prompt must show one.
     pub fn of_template(template: &str, prompt: &str) -> Option<Reasoning> {
         let prompt = prompt.trim_end();
         let has = |mark: &str| {
@@ -41,7 +41,7 @@ impl Reasoning {
         };
         let &(open, close) = MARKS
             .iter()
-            .find(|(open, close)| has(open) || close != END_OF_MESSAGE && has(close))?;
+            .find(|(open, close)| has(open) || *close != END_OF_MESSAGE && has(close))?;
         Some(Reasoning {
             open: open.to_owned(),
             close: close.to_owned(),

@@ -182,8 +182,88 @@ fn formats_come_from_templates() {
         ),
         ("'<tool_call>' + name '<arg_key>'", Some(Format::Glm)),
         ("'<tool_sep{}>'.format(x)", Some(Format::Hunyuan)),
+        ("\"<|tool_call_start|>[\" + calls", Some(Format::Lfm2)),
+        ("'<|tool_list_start|>['", Some(Format::Lfm2)),
+        ("[func_name1(params_name1=params_value1)]", Some(Format::Pythonic)),
+        ("inside ```tool_code", Some(Format::Gemma3)),
+        ("'<|tool_call>call:' + name", Some(Format::Gemma4)),
+        ("'<|channel|>final<|message|>'", Some(Format::Harmony)),
+        (
+            "set role = 'function call' '<|role_sep|>'",
+            Some(Format::GigaChat),
+        ),
         ("{{ '<start_of_turn>' + role }}", None),
     ] {
         assert_eq!(Format::of_template(template), want, "{template}");
+    }
+}
+
+#[test]
+fn python_values() {
+    let text = r#"[get_weather("x", 3, exact=False, where={'a': (1), "b": None}, any='\x41\u00e4\'\d"')]"#;
+    let plain = text.replace("(1)", "[1.50, .5, 1_000,]").replace(",]", "]");
+    let want = json!({"city": "x", "days": 3, "exact": false, "where": {"a": [1.5, 0.5, 1000.0], "b": null},
+        "any": "Aä'\\d\""});
+    expect(Format::Pythonic, &plain, "", &[("get_weather", want)]);
+    expect(Format::Pythonic, text, text, &[]);
+    expect(
+        Format::Pythonic,
+        "[get_weather(Tokyo)]",
+        "[get_weather(Tokyo)]",
+        &[],
+    );
+    expect(Format::Pythonic, "[now(1)]", "[now(1)]", &[]);
+    expect(
+        Format::Gemma3,
+        "```tool_code\nprint(get_weather(city=\"x\"))\n```",
+        "",
+        &[weather("x")],
+    );
+    expect(
+        Format::Gemma3,
+        "```tool_code\n[now(), now()]\n```",
+        "",
+        &[("now", json!({})), ("now", json!({}))],
+    );
+}
+
+#[test]
+fn gemma_values() {
+    let text = "<|tool_call>call:get{a b:<|\"|><|<|\"|>,<|\"|>k:<|\"|>:[true,null,-1.5],o:{}}<tool_call|>";
+    let want = json!({"a b": "<|", "k:": [true, null, -1.5], "o": {}});
+    expect(Format::Gemma4, text, "", &[("get", want)]);
+}
+
+#[test]
+fn harmony_channels() {
+    let reasoning = Reasoning::of_template("'<|channel|>analysis<|message|>'", "<|start|>assistant");
+    let read = |text: &str| cut(text, parser(Format::Harmony, reasoning.clone()), &[3]);
+    let message = read(
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
+    );
+    assert_eq!(
+        (message.reasoning.as_str(), message.content.as_str()),
+        ("Hm.", "Yes.")
+    );
+    let message = read(
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>First this.<|end|>\
+         <|start|>assistant<|channel|>analysis<|message|> So.<|end|>\
+         <|start|>assistant<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>",
+    );
+    assert_eq!(
+        (message.reasoning.as_str(), message.content.as_str()),
+        ("Hm.So.", "First this.")
+    );
+    assert_eq!(message.calls.len(), 1);
+    for header in [
+        " to=functions.now<|channel|>commentary json",
+        "<|channel|>analysis to=functions.now code",
+    ] {
+        let message = read(&format!("{header}<|message|>{{}}"));
+        assert_eq!(
+            (message.content.as_str(), message.calls.len()),
+            ("", 1),
+            "{header}"
+        );
     }
 }

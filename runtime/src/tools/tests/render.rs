@@ -24,6 +24,11 @@ pub(super) const ALL: &[Format] = &[
     Format::SeedOss,
     Format::Glm,
     Format::Hunyuan,
+    Format::Pythonic,
+    Format::Lfm2,
+    Format::Gemma3,
+    Format::Gemma4,
+    Format::Harmony,
 ];
 
 pub(super) type Calls<'a> = &'a [(&'a str, Value)];
@@ -41,6 +46,57 @@ fn fields(value: &Value, write: impl Fn(&str, String) -> String) -> String {
     let text = |v: &Value| v.as_str().map_or(v.to_string(), str::to_owned);
     let all = value.as_object().unwrap().iter();
     all.map(|(key, v)| write(key, text(v))).collect()
+}
+
+/// A value as Python writes it.
+fn python(value: &Value) -> String {
+    match value {
+        Value::Null => "None".into(),
+        Value::Bool(true) => "True".into(),
+        Value::Bool(false) => "False".into(),
+        Value::String(text) => {
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('\'', "\\'")
+                .replace('\n', "\\n");
+            format!("'{text}'")
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(python).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(map) => {
+            let items: Vec<String> = map.iter().map(|(k, v)| format!("'{k}': {}", python(v))).collect();
+            format!("{{{}}}", items.join(", "))
+        }
+        Value::Number(n) => n.to_string(),
+    }
+}
+
+/// A value as Gemma 4 writes it.
+fn gemma(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("<|\"|>{text}<|\"|>"),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(gemma).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(map) => {
+            let items: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", gemma(v))).collect();
+            format!("{{{}}}", items.join(","))
+        }
+        plain => plain.to_string(),
+    }
+}
+
+fn python_calls(calls: Calls, between: &str) -> String {
+    let call = |(name, value): &(&str, Value)| {
+        let items = value.as_object().unwrap().iter();
+        let items: Vec<String> = items.map(|(k, v)| format!("{k}={}", python(v))).collect();
+        format!("{name}({})", items.join(", "))
+    };
+    let calls: Vec<String> = calls.iter().map(call).collect();
+    calls.join(between)
 }
 
 /// One answer with these calls.
@@ -130,6 +186,22 @@ pub(super) fn render(format: Format, calls: Calls) -> String {
             };
             format!("<tool_call>{n}\n{}</tool_call>", fields(v, field))
         }),
+        Format::Pythonic => format!("[{}]", python_calls(calls, ", ")),
+        Format::Lfm2 => format!(
+            "<|tool_call_start|>[{}]<|tool_call_end|>",
+            python_calls(calls, ", ")
+        ),
+        Format::Gemma3 => format!("```tool_code\n{}\n```", python_calls(calls, "\n")),
+        Format::Gemma4 => each(calls, |n, v| {
+            format!("<|tool_call>call:{n}{}<tool_call|>", gemma(v))
+        }),
+        Format::Harmony => {
+            let call = |(n, v): &(&str, Value)| {
+                format!("<|channel|>commentary to=functions.{n} <|constrain|>json<|message|>{v}<|call|>")
+            };
+            let calls: Vec<String> = calls.iter().map(call).collect();
+            calls.join("<|start|>assistant")
+        }
         Format::Hunyuan => {
             let field = |key: &str, text: String| {
                 format!(
