@@ -3,6 +3,7 @@
 use super::json::{escape, quote};
 use super::list::Tool;
 use super::queue::Queue;
+use super::shapes::{is_text, permits, type_of};
 use serde_json::Value;
 
 /// How the text of an argument is meant.
@@ -101,42 +102,22 @@ impl Fields {
     }
 }
 
-/// Whether a schema allows nothing but strings.
-fn is_text(schema: &Value) -> bool {
-    let texts = |v: Option<&Value>| {
-        v.and_then(Value::as_array)
-            .is_some_and(|a| !a.is_empty() && a.iter().all(Value::is_string))
-    };
-    match schema.get("type") {
-        Some(kind) => kind == "string",
-        None => texts(schema.get("enum")) || schema.get("const").is_some_and(Value::is_string),
-    }
-}
-
-/// Whether a schema allows strings, as far as it is easily seen.
-fn allows_text(schema: &Value) -> bool {
-    match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.iter().any(|k| k == "string"),
-        Some(kind) => kind == "string",
-        None => true,
-    }
-}
-
-/// Reads text as the schema says: JSON where that gives a value which the schema may mean, else Python's words for
-/// true, false and none, else the text itself.
+/// Reads text as the schema says: JSON, or Python's words for true, false and none, where that gives a value that the
+/// schema allows; else the text itself, or JSON once more where no string is allowed.
 fn typed(text: &str, schema: Option<&Value>) -> Value {
     if schema.is_some_and(is_text) {
         return text.into();
     }
-    let word = match text.trim() {
+    let value = match text.trim() {
         "True" => Some(Value::Bool(true)),
         "False" => Some(Value::Bool(false)),
         "None" => Some(Value::Null),
         json => serde_json::from_str(json).ok(),
     };
-    let quoted_text = |v: &Value| v.is_string() && schema.is_none_or(allows_text);
-    match word {
-        Some(value) if !quoted_text(&value) => value,
+    let allows = |kind: &str| schema.is_none_or(|schema| permits(schema, kind));
+    match value {
+        Some(value) if !value.is_string() && allows(type_of(&value)) => value,
+        Some(value) if !allows("string") => value,
         _ => text.into(),
     }
 }

@@ -58,6 +58,15 @@ pub enum Format {
     Harmony,
 }
 
+/// A text that begins calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trigger {
+    /// The text.
+    pub text: &'static str,
+    /// Whether it does so only at the beginning of a line, and may well begin something else.
+    pub line: bool,
+}
+
 /// Texts that a template must all contain, for a format. The first row that fits counts, so special ones come first.
 const SIGNS: &[(&[&str], Option<Format>)] = &[
     (&["]<]minimax[>["], None),
@@ -101,9 +110,14 @@ impl Format {
         SIGNS.iter().find(|(signs, _)| fits(signs)).and_then(|row| row.1)
     }
 
-    /// The texts that begin calls. Where any of them comes, a call is meant; Llama's bare object has none.
-    pub fn triggers(self) -> impl Iterator<Item = &'static str> {
-        self.program().open.iter().map(|(marker, _)| *marker)
+    /// What begins calls. [`Format::grammar`] begins with the first.
+    pub fn triggers(self) -> impl Iterator<Item = Trigger> {
+        let program = self.program();
+        let bare = program.bare.map(|c| if c == '{' { "{" } else { "[" });
+        let bare = bare.map(|text| Trigger { text, line: true });
+        let open = program.open.iter().chain(program.first);
+        bare.into_iter()
+            .chain(open.map(|&(text, _)| Trigger { text, line: false }))
     }
 
     pub(super) fn program(self) -> &'static Program {

@@ -15,7 +15,7 @@ enum State {
     Key,
     Colon,
     After,
-    /// In a string; how many characters of an escape are still to come, by [`Escape`].
+    /// In a string, or in a key.
     Text {
         key: bool,
         escape: Escape,
@@ -30,7 +30,46 @@ enum State {
 enum Escape {
     None,
     Backslash,
-    Hex(u8),
+    /// Behind `\u`, or behind that of the second half of a pair: how many digits are to come, and what they say so far.
+    Hex {
+        left: u8,
+        code: u16,
+        second: bool,
+    },
+    /// Behind the first half of a surrogate pair.
+    Half,
+    HalfBackslash,
+}
+
+impl Escape {
+    const fn digits(second: bool) -> Escape {
+        Escape::Hex {
+            left: 4,
+            code: 0,
+            second,
+        }
+    }
+
+    /// What follows `c` within an escape.
+    fn next(self, c: char) -> Option<Escape> {
+        match (self, c) {
+            (Escape::Backslash, 'u') => Some(Escape::digits(false)),
+            (Escape::Backslash, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => Some(Escape::None),
+            (Escape::Half, '\\') => Some(Escape::HalfBackslash),
+            (Escape::HalfBackslash, 'u') => Some(Escape::digits(true)),
+            (Escape::Hex { left, code, second }, c) => {
+                let code = code << 4 | u16::try_from(c.to_digit(16)?).ok()?;
+                match (left - 1, second, code) {
+                    (0, true, 0xdc00..=0xdfff) => Some(Escape::None),
+                    (0, true, _) | (0, false, 0xdc00..=0xdfff) => None,
+                    (0, false, 0xd800..=0xdbff) => Some(Escape::Half),
+                    (0, false, _) => Some(Escape::None),
+                    (left, ..) => Some(Escape::Hex { left, code, second }),
+                }
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where in a number the last character stood.
@@ -43,7 +82,7 @@ enum Digits {
     Fraction,
     Exponent,
     ExponentSign,
-    ExponentDigits,
+    Power,
 }
 
 impl Digits {
@@ -56,14 +95,14 @@ impl Digits {
             (Point | Fraction, '0'..='9') => Some(Fraction),
             (Zero | Integer | Fraction, 'e' | 'E') => Some(Exponent),
             (Exponent, '+' | '-') => Some(ExponentSign),
-            (Exponent | ExponentSign | ExponentDigits, '0'..='9') => Some(ExponentDigits),
+            (Exponent | ExponentSign | Power, '0'..='9') => Some(Power),
             _ => None,
         }
     }
 
     fn complete(self) -> bool {
         use Digits::*;
-        matches!(self, Zero | Integer | Fraction | ExponentDigits)
+        matches!(self, Zero | Integer | Fraction | Power)
     }
 }
 
@@ -192,11 +231,7 @@ impl Json {
             (Escape::None, '"') => return self.end_value(),
             (Escape::None, '\\') => Escape::Backslash,
             (Escape::None, _) => Escape::None,
-            (Escape::Backslash, 'u') => Escape::Hex(4),
-            (Escape::Backslash, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => Escape::None,
-            (Escape::Hex(1), c) if c.is_ascii_hexdigit() => Escape::None,
-            (Escape::Hex(n), c) if c.is_ascii_hexdigit() => Escape::Hex(n - 1),
-            _ => return Err(Malformed),
+            _ => escape.next(c).ok_or(Malformed)?,
         };
         self.go(State::Text { key, escape })
     }

@@ -1,6 +1,7 @@
 //! The tools of a request: their names, and the JSON schemas of their arguments.
 
 use super::json::is_space;
+use super::shapes::resolve;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -93,9 +94,10 @@ fn read(tool: &Value) -> Option<Tool> {
 }
 
 impl Tool {
-    /// The schema of an argument.
+    /// The schema of an argument, or the one that it names.
     pub(super) fn schema(&self, key: &str) -> Option<&Value> {
-        self.parameters.get("properties")?.get(key)
+        let schema = self.parameters.get("properties")?.get(key)?;
+        Some(resolve(schema, &self.parameters))
     }
 
     /// The name of the argument at this place, where the schema lists it.

@@ -278,13 +278,15 @@ impl Literal {
     fn escaped(&mut self, c: char, json: &mut String) -> Result<(), Malformed> {
         self.word.push(c);
         let kind = self.word.chars().nth(1).unwrap_or('\\');
-        let digits = match kind {
+        let half = self.word.get(2..4).is_some_and(is_first_half);
+        let more = match kind {
             'x' => 2,
+            'u' if half => 10,
             'u' => 4,
             'U' => 8,
             _ => 0,
         };
-        if self.word.chars().count() < 2 + digits {
+        if self.word.chars().count() < 2 + more {
             return Ok(());
         }
         let word = std::mem::take(&mut self.word);
@@ -297,17 +299,24 @@ impl Literal {
             '\\' | '\'' | '"' => escape(kind, json),
             '/' => json.push('/'),
             '\n' => {}
-            // Halves of surrogate pairs are put together by whoever reads the JSON.
-            'u' if word[2..].bytes().all(|b| b.is_ascii_hexdigit()) => json.push_str(&word),
+            // What is right here is right in JSON.
+            'u' => {
+                let text: String = serde_json::from_str(&format!("\"{word}\"")).map_err(|_| Malformed)?;
+                text.chars().for_each(|c| escape(c, json));
+            }
             'x' | 'U' => {
                 let code = u32::from_str_radix(&word[2..], 16).map_err(|_| Malformed)?;
                 escape(char::from_u32(code).ok_or(Malformed)?, json);
             }
-            'u' => return Err(Malformed),
             _ => word.chars().for_each(|c| escape(c, json)),
         }
         Ok(())
     }
+}
+
+/// Whether hexadecimal digits begin the first half of a surrogate pair.
+fn is_first_half(digits: &str) -> bool {
+    u8::from_str_radix(digits, 16).is_ok_and(|high| (0xd8..=0xdb).contains(&high))
 }
 
 /// A number or a word as JSON.

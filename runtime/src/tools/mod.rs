@@ -4,13 +4,16 @@
 //! and [`Parser`], which takes the text as it comes and gives [`Piece`]s; [`parse`] does the same for a whole text.
 //! `programs` has the forms as data, `machine` reads by them; `object`, `python`, `literal`, `fields` and `json` read what
 //! stands inside.
-//! Pure data in and out: nothing here knows a model, a tokenizer, a server or the engine.
+//! `frames` has the forms once more, as they are to be written, and `grammar` makes grammars of them for the case that
+//! something must be called. Pure data in and out: nothing here knows a model, a tokenizer, a server or the engine.
 //!
 //! Markers of calls are often special tokens. They must be spelled out in the text given to the parser;
 //! [`Format::triggers`] and [`Reasoning`] name those that matter most.
 
 mod fields;
 mod format;
+mod frames;
+mod grammar;
 mod json;
 mod list;
 mod literal;
@@ -21,10 +24,12 @@ mod programs;
 mod python;
 mod queue;
 mod reasoning;
+mod shapes;
 #[cfg(test)]
 mod tests;
 
-pub use format::Format;
+pub use format::{Format, Trigger};
+pub use grammar::TokenOf;
 pub use list::{Tool, Tools};
 pub use parser::Parser;
 pub use reasoning::Reasoning;

@@ -1,6 +1,7 @@
 //! Every form with calls that are plain, parallel, wrapped in text, or broken; and cuts that must change nothing.
 
 mod forms;
+mod grammars;
 mod render;
 
 use super::*;
@@ -170,7 +171,7 @@ fn unclosed_calls_are_content() {
         json!({"city": "Köln", "days": 3, "where": {"x": [1]}}),
     );
     for &format in ALL {
-        let text = format!("Hm.\n{}", render(format, &[call.clone()]));
+        let text = format!("Hm.\n{}", render(format, std::slice::from_ref(&call)));
         for (end, _) in text.char_indices() {
             let message = read(format, &text[..end]);
             if message.calls.is_empty() {

@@ -84,6 +84,33 @@ fn values_are_typed_by_the_schema() {
 }
 
 #[test]
+fn schemas_say_what_is_text() {
+    let parameters = json!({"properties": {
+        "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "count": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "named": {"$ref": "#/$defs/name"}, "either": {"type": ["string", "number"]}, "word": {"enum": ["1", "2"]}},
+        "$defs": {"name": {"type": "string"}}});
+    let tools = Tools::new(&[json!({"name": "f", "parameters": parameters})]);
+    for (key, text, want) in [
+        ("maybe", "12", json!("12")),
+        ("maybe", "null", json!(null)),
+        ("count", "12", json!(12)),
+        ("count", "None", json!(null)),
+        ("count", "x", json!("x")),
+        ("count", "\"3\"", json!("3")),
+        ("named", "12", json!("12")),
+        ("either", "12", json!(12)),
+        ("either", "true", json!("true")),
+        ("word", "1", json!("1")),
+        ("new", "\"a\"", json!("\"a\"")),
+    ] {
+        let text = format!("<tool_call>f\n<arg_key>{key}</arg_key><arg_value>{text}</arg_value></tool_call>");
+        let message = parse(&text, Some(Format::Glm), None, &tools);
+        let found: Value = serde_json::from_str(&message.calls[0].arguments).unwrap();
+        assert_eq!(found, json!({key: want}), "{text}");
+    }
+}
+
+#[test]
 fn reasoning_is_told_from_content() {
     let call = render(Format::Hermes, &[weather("x")]);
     let text = format!("<think>\nHm, {call}?\n</think>\n\nYes.\n{call}");
@@ -265,5 +292,24 @@ fn harmony_channels() {
             ("", 1),
             "{header}"
         );
+    }
+}
+
+#[test]
+fn halves_of_surrogate_pairs_are_no_text() {
+    let hermes = |city: &str| {
+        format!("<tool_call>{{\"name\": \"get_weather\", \"arguments\": {{\"city\": \"{city}\"}}}}")
+    };
+    let python = |city: &str| format!("[get_weather(city='{city}')]");
+    expect(Format::Hermes, &hermes("\\ud83d\\ude00"), "", &[weather("😀")]);
+    expect(
+        Format::Pythonic,
+        &python("\\uD83D\\ude00\\u00e4"),
+        "",
+        &[weather("😀ä")],
+    );
+    for city in ["\\ud83d", "\\ud83dx", "\\ude00", "\\ud83d\\ud83d", "\\u12g4"] {
+        expect(Format::Hermes, &hermes(city), &hermes(city), &[]);
+        expect(Format::Pythonic, &python(city), &python(city), &[]);
     }
 }

@@ -1,7 +1,7 @@
 //! Writes calls as the chat templates do, to be read again.
 
 use super::Format;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) const ALL: &[Format] = &[
     Format::Hermes,
@@ -34,7 +34,7 @@ pub(super) const ALL: &[Format] = &[
 pub(super) type Calls<'a> = &'a [(&'a str, Value)];
 
 fn objects(calls: Calls, arguments: &str) -> Vec<String> {
-    let object = |(name, value): &(&str, Value)| json!({"name": name, arguments: value}).to_string();
+    let object = |(name, value): &(&str, Value)| format!(r#"{{"name": "{name}", "{arguments}": {value}}}"#);
     calls.iter().map(object).collect()
 }
 
@@ -66,7 +66,10 @@ fn python(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Object(map) => {
-            let items: Vec<String> = map.iter().map(|(k, v)| format!("'{k}': {}", python(v))).collect();
+            let items: Vec<String> = map
+                .iter()
+                .map(|(k, v)| format!("\"{k}\": {}", python(v)))
+                .collect();
             format!("{{{}}}", items.join(", "))
         }
         Value::Number(n) => n.to_string(),
@@ -122,7 +125,7 @@ pub(super) fn render(format: Format, calls: Calls) -> String {
             format!("<|START_ACTION|>[\n{}\n]<|END_ACTION|>", objects.join(",\n"))
         }
         Format::Apertus => {
-            let object = |(n, v): &(&str, Value)| json!({*n: v}).to_string();
+            let object = |(n, v): &(&str, Value)| format!(r#"{{"{n}": {v}}}"#);
             let objects: Vec<String> = calls.iter().map(object).collect();
             format!("<|tools_prefix|>[{}]<|tools_suffix|>", objects.join(", "))
         }
@@ -144,7 +147,7 @@ pub(super) fn render(format: Format, calls: Calls) -> String {
                     "<|tool_call:begin|>a1b2c3d4e5<|tool_call:name|>{n}<|tool_call:args|>{v}<|tool_call:end|>"
                 )
             };
-            format!("<|tool_calls|>{}<|calls|>", each(calls, call))
+            format!("<|tool_calls|>{}", each(calls, call))
         }
         Format::DeepSeekV3 => {
             let call = |n: &str, v: &Value| {
