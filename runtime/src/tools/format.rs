@@ -1,6 +1,7 @@
 //! How models write calls, and which of the ways a chat template means.
 
-use super::machine::Program;
+use super::machine::{Program, Step};
+use super::markers;
 use super::programs as p;
 
 /// A way to write calls.
@@ -118,6 +119,21 @@ impl Format {
         let open = program.open.iter().chain(program.first);
         bare.into_iter()
             .chain(open.map(|&(text, _)| Trigger { text, line: false }))
+    }
+
+    /// All that looks like a token of its own in calls of this form, and what may stand around content. Where one is a
+    /// token that has no text otherwise, the parser must be given this text for it.
+    pub fn markers(self) -> Vec<&'static str> {
+        let program = self.program();
+        let steps = program.steps.iter().flat_map(Step::texts);
+        let open = program.open.iter().chain(program.first);
+        let texts = open.chain(steps).map(|&(text, _)| text);
+        let texts = texts.chain(program.noise.iter().copied());
+        let values = (self == Format::Gemma4).then_some(super::literal::MARK);
+        let mut all: Vec<&str> = texts.chain(values).flat_map(markers::all).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     pub(super) fn program(self) -> &'static Program {

@@ -3,6 +3,7 @@
 use super::frames::{Arguments, Frame, Part, Tags};
 use super::json::quote;
 use super::list::Tool;
+use super::markers;
 use super::shapes::{choices, is_text, permits};
 use super::{Format, Tools};
 use crate::constrain::ConstraintError;
@@ -280,15 +281,8 @@ impl Writer<'_> {
 
     /// The token at the beginning of a text, and the length of what it stands for.
     fn token_at(&self, text: &str) -> Option<(u32, usize)> {
-        let end = match text.chars().next()? {
-            '<' => '>',
-            '[' => ']',
-            '｜' => '｜',
-            _ => return None,
-        };
-        let (at, _) = text.char_indices().skip(1).find(|&(_, c)| c == end)?;
-        let length = at + end.len_utf8();
-        (self.token)(&text[..length]).map(|token| (token, length))
+        let marker = markers::at(text)?;
+        (self.token)(marker).map(|token| (token, marker.len()))
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) enum Dialect {
 }
 
 /// What Gemma's strings stand between.
-const MARK: &str = "<|\"|>";
+pub(super) const MARK: &str = "<|\"|>";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {

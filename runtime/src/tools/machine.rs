@@ -49,6 +49,16 @@ pub(super) enum Step {
     End,
 }
 
+impl Step {
+    /// The markers that it looks for.
+    pub(super) fn texts(&self) -> &'static [(&'static str, Goto)] {
+        match self {
+            Step::Next(texts) | Step::Until(_, texts) => texts,
+            _ => &[],
+        }
+    }
+}
+
 /// How the calls of a form are read.
 #[derive(Debug)]
 pub(super) struct Program {

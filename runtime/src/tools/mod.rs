@@ -8,7 +8,7 @@
 //! something must be called. Pure data in and out: nothing here knows a model, a tokenizer, a server or the engine.
 //!
 //! Markers of calls are often special tokens. They must be spelled out in the text given to the parser;
-//! [`Format::triggers`] and [`Reasoning`] name those that matter most.
+//! [`Format::markers`] and [`Reasoning::markers`] say which.
 
 mod fields;
 mod format;
@@ -18,6 +18,7 @@ mod json;
 mod list;
 mod literal;
 mod machine;
+mod markers;
 mod object;
 mod parser;
 mod programs;

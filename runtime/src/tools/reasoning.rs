@@ -1,5 +1,7 @@
 //! How a model marks its reasoning, known from its chat template and the prompt.
 
+use super::markers;
+
 /// The marks around a model's reasoning.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reasoning {
@@ -30,6 +32,14 @@ const MARKS: &[(&str, &str)] = &[
 const END_OF_MESSAGE: &str = "<|end|>";
 
 impl Reasoning {
+    /// All that looks like a token of its own in the marks; see [`super::Format::markers`].
+    pub fn markers(&self) -> Vec<&str> {
+        [&self.open, &self.close]
+            .into_iter()
+            .flat_map(|mark| markers::all(mark))
+            .collect()
+    }
+
     /// The marks that a chat template has, given also the prompt that it made (its end is enough).
     ///
     /// A template may spell its marks out or put them together; in the second case the prompt must show one.

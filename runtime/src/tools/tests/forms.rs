@@ -313,3 +313,29 @@ fn halves_of_surrogate_pairs_are_no_text() {
         expect(Format::Pythonic, &python(city), &python(city), &[]);
     }
 }
+
+#[test]
+fn markers_are_what_may_be_tokens() {
+    assert_eq!(Format::Hermes.markers(), ["</tool_call>", "<tool_call>"]);
+    assert_eq!(Format::Mistral.markers(), ["[ARGS]", "[CALL_ID]", "[TOOL_CALLS]"]);
+    let harmony = [
+        "<|call|>",
+        "<|channel|>",
+        "<|constrain|>",
+        "<|end|>",
+        "<|message|>",
+        "<|return|>",
+        "<|start|>",
+    ];
+    assert_eq!(Format::Harmony.markers(), harmony);
+    assert!(Format::DeepSeekV4.markers().contains(&"｜DSML｜"));
+    assert!(Format::Gemma4.markers().contains(&"<|\"|>"));
+    assert_eq!(think(true).unwrap().markers(), ["<think>", "</think>"]);
+    for &format in ALL {
+        let markers = format.markers();
+        assert!(
+            markers.iter().all(|m| m.len() > 2 && !m.contains(' ')),
+            "{format:?}: {markers:?}"
+        );
+    }
+}
