@@ -57,8 +57,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// A parser of one answer. Without a format, or without tools, it finds no calls; without `reasoning` no
-    /// reasoning, unless the format itself says what is reasoning.
+    /// A parser of one answer. Without tools it finds no calls, but it should be given the format all the same: some
+    /// have markers around content, which are dropped. Without `reasoning`, marks of reasoning are content.
     pub fn new(format: Option<Format>, reasoning: Option<Reasoning>, tools: &Tools) -> Parser {
         let inside = reasoning.as_ref().is_some_and(|r| r.starts_inside);
         Parser {

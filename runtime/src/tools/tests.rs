@@ -214,6 +214,11 @@ fn no_tools_no_calls() {
     let text = render(Format::Hermes, &[weather("Köln")]);
     let message = parse(&text, Some(Format::Hermes), None, &Tools::default());
     assert_eq!((message.content, message.calls), (text, vec![]));
+    let text = "<|channel|>final<|message|>Hi<|return|>";
+    assert_eq!(
+        parse(text, Some(Format::Harmony), None, &Tools::default()).content,
+        "Hi"
+    );
 }
 
 #[test]
