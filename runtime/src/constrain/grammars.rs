@@ -8,7 +8,7 @@ use llguidance::earley::SlicedBiasComputer;
 use llguidance::panic_utils::catch_unwind;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -137,8 +137,8 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ConstraintE
 /// What the compiler reads.
 fn source(constraint: &Constraint) -> Result<TopLevelGrammar, ConstraintError> {
     Ok(match constraint {
-        Constraint::JsonObject => of_schema(json!({"type": "object"})),
-        Constraint::JsonSchema(schema) => of_schema(schema::prepare(schema)?),
+        Constraint::JsonObject => of_schema(&json!({"type": "object"}))?,
+        Constraint::JsonSchema(schema) => of_schema(schema)?,
         Constraint::Regex(regex) => TopLevelGrammar::from_regex(nested_little(regex)?),
         Constraint::Choice(strings) if strings.is_empty() => {
             return Err(ConstraintError::new("there is no string to choose from"));
@@ -153,15 +153,23 @@ fn source(constraint: &Constraint) -> Result<TopLevelGrammar, ConstraintError> {
     })
 }
 
-fn of_schema(mut schema: Value) -> TopLevelGrammar {
+fn of_schema(schema: &Value) -> Result<TopLevelGrammar, ConstraintError> {
+    Ok(TopLevelGrammar::from_json_schema(compiler_schema(schema)?))
+}
+
+/// A schema as the grammar compiler reads it.
+///
+/// # Errors
+/// What can't be honoured, and where.
+pub(crate) fn compiler_schema(schema: &Value) -> Result<Value, ConstraintError> {
     // A schema that is just `true` or `false` has no room for options.
-    if let Value::Bool(any) = schema {
-        schema = if any { json!({}) } else { json!({"allOf": [false]}) };
-    }
-    if let Some(object) = schema.as_object_mut() {
-        object.insert("x-guidance".into(), json!({"whitespace_pattern": WHITE_SPACE}));
-    }
-    TopLevelGrammar::from_json_schema(schema)
+    let mut schema = match schema::prepare(schema)? {
+        Value::Object(object) => object,
+        Value::Bool(false) => Map::from_iter([("allOf".to_owned(), json!([false]))]),
+        _ => Map::new(),
+    };
+    schema.insert("x-guidance".into(), json!({"whitespace_pattern": WHITE_SPACE}));
+    Ok(Value::Object(schema))
 }
 
 /// Refuses what would need too deep a stack to read.

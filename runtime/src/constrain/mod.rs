@@ -18,6 +18,7 @@ mod tests;
 mod vocabulary;
 
 pub use error::ConstraintError;
+pub(crate) use grammars::compiler_schema;
 pub use grammars::{Grammar, Grammars};
 pub use guide::Guide;
 pub(crate) use guide::Masks;

@@ -6,12 +6,8 @@ use super::list::Tool;
 use super::markers;
 use super::shapes::{choices, is_text, permits};
 use super::{Format, Tools};
-use crate::constrain::ConstraintError;
-use crate::constrain::schema;
-use serde_json::{Map, Value, json};
-
-/// White space between the parts of JSON: what templates write, and little more.
-const WHITE_SPACE: &str = r"[ \t]{1,40}|\r?\n[ \t]{0,80}";
+use crate::constrain::{ConstraintError, compiler_schema};
+use serde_json::Value;
 
 /// A string of Python in single quotes.
 const SINGLE_QUOTED: &str = r"/'([^'\\\x00-\x1f]|\\[\\'\x22nrt])*'/";
@@ -323,14 +319,8 @@ fn python(argument: &Argument) -> Result<String, ConstraintError> {
 }
 
 /// JSON that a schema accepts.
-fn of_schema(value: &Value) -> Result<String, ConstraintError> {
-    let mut prepared = match schema::prepare(value)? {
-        Value::Object(object) => object,
-        Value::Bool(false) => Map::from_iter([("allOf".to_owned(), json!([false]))]),
-        _ => Map::new(),
-    };
-    prepared.insert("x-guidance".into(), json!({"whitespace_pattern": WHITE_SPACE}));
-    Ok(format!("%json {}", Value::Object(prepared)))
+fn of_schema(schema: &Value) -> Result<String, ConstraintError> {
+    Ok(format!("%json {}", compiler_schema(schema)?))
 }
 
 /// The schema of an argument, with those that the whole names for `$ref`.
