@@ -5,7 +5,8 @@ use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use lathe_runtime::Vocabulary;
 use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars};
-use lathe_server::Prompter;
+use lathe_runtime::tools::{Format, Reasoning};
+use lathe_server::{ChatPrompt, Conversation, Prompter};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -33,19 +34,52 @@ pub fn prompt_tokens(model: &TextModel, prompt: &str, chat: bool) -> Result<Vec<
 /// # Errors
 /// As [`prompt_tokens`].
 pub fn chat_tokens(model: &TextModel, messages: &[Value]) -> Result<Vec<u32>, String> {
+    let conversation = Conversation {
+        messages: messages.to_vec(),
+        ..Conversation::default()
+    };
+    Ok(chat_prompt(model, &conversation)?.tokens)
+}
+
+/// The same, with tools, and with how the answer will be written.
+///
+/// # Errors
+/// As [`prompt_tokens`].
+pub fn chat_prompt(model: &TextModel, conversation: &Conversation) -> Result<ChatPrompt, String> {
     let tokenizer = tokenizer(model)?;
     let template = match &model.chat_template {
         Some(Ok(template)) => template,
         Some(Err(error)) => return Err(error.clone()),
         None => return Err("the model has no chat template; complete plain text instead".into()),
     };
+    let tools = Some(&conversation.tools).filter(|tools| !tools.is_empty());
     let input = RenderInput {
-        messages: Value::Array(messages.to_vec()),
+        messages: Value::Array(conversation.messages.clone()),
+        tools: tools.cloned().map(Value::Array),
         add_generation_prompt: true,
+        extra: conversation.variables.clone(),
         ..RenderInput::default()
     };
     let text = template.render(&input).map_err(|e| e.to_string())?;
-    Ok(tokenizer.encode(&text, EncodeOptions::TEMPLATED))
+    let format = Format::of_template(template.source());
+    let reasoning = Reasoning::of_template(template.source(), &text);
+    let mut names = format.map(Format::markers).unwrap_or_default();
+    names.extend(reasoning.iter().flat_map(Reasoning::markers));
+    let marks = names
+        .into_iter()
+        .filter_map(|name| control_token(tokenizer, name))
+        .collect();
+    Ok(ChatPrompt {
+        tokens: tokenizer.encode(&text, EncodeOptions::TEMPLATED),
+        format,
+        reasoning,
+        marks,
+    })
+}
+
+/// The control token of a name: one that plain text can't spell.
+fn control_token(tokenizer: &Tokenizer, name: &str) -> Option<u32> {
+    tokenizer.token_to_id(name).filter(|&id| tokenizer.is_special(id))
 }
 
 /// Tokens that end a generation.
@@ -124,8 +158,12 @@ impl ModelPrompter {
 }
 
 impl Prompter for ModelPrompter {
-    fn chat(&self, messages: &[Value]) -> Result<Vec<u32>, String> {
-        chat_tokens(&self.model, messages)
+    fn chat(&self, conversation: &Conversation) -> Result<ChatPrompt, String> {
+        chat_prompt(&self.model, conversation)
+    }
+
+    fn control_token(&self, name: &str) -> Option<u32> {
+        control_token(tokenizer(&self.model).ok()?, name)
     }
 
     fn text(&self, text: &str) -> Result<Vec<u32>, String> {

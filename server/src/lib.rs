@@ -5,6 +5,7 @@
 pub mod error;
 pub mod queue;
 mod routes;
+pub mod tools;
 pub mod wire;
 
 use axum::Router;
@@ -13,8 +14,9 @@ use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use error::ApiError;
 use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar};
+use lathe_runtime::tools::{Format, Reasoning};
 use queue::Queue;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
@@ -22,13 +24,40 @@ use tokio::net::TcpListener;
 /// Largest request body in bytes.
 const BODY_LIMIT: usize = 32 << 20;
 
+/// A conversation as chat templates take it.
+#[derive(Clone, Debug, Default)]
+pub struct Conversation {
+    /// Messages: `role`, `content`, `tool_calls`, …
+    pub messages: Vec<Value>,
+    /// Tools that the model is told of; empty for none.
+    pub tools: Vec<Value>,
+    /// More variables of the template, such as `enable_thinking`.
+    pub variables: Map<String, Value>,
+}
+
+/// A conversation as a model takes it, and how its answer will be written.
+#[derive(Clone, Debug, Default)]
+pub struct ChatPrompt {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// How calls of tools are written, where the template shows a way that is known.
+    pub format: Option<Format>,
+    /// How reasoning is marked, where it is.
+    pub reasoning: Option<Reasoning>,
+    /// Control tokens that are marks of calls or reasoning.
+    pub marks: Vec<u32>,
+}
+
 /// What the server must know of a model to turn requests into tokens.
 pub trait Prompter: Send + Sync {
-    /// Tokens of a conversation that the model shall continue.
+    /// The prompt of a conversation that the model shall continue.
     ///
     /// # Errors
     /// One sentence: why there is no template, or what it said.
-    fn chat(&self, messages: &[Value]) -> Result<Vec<u32>, String>;
+    fn chat(&self, conversation: &Conversation) -> Result<ChatPrompt, String>;
+
+    /// The control token of this name, if text can't spell it.
+    fn control_token(&self, name: &str) -> Option<u32>;
 
     /// Tokens of a text, with what the model expects at the start of one.
     ///

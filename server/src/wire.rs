@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use lathe_runtime::SamplingParams;
 use lathe_runtime::constrain::Constraint;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Fields that chat and text completions share.
@@ -68,7 +68,13 @@ pub struct Common {
     /// A grammar in GBNF or Lark notation (an extension).
     pub grammar: Option<String>,
     /// Tools.
-    pub tools: Option<Value>,
+    pub tools: Option<Vec<Value>>,
+    /// Whether tools are to be called: `none`, `auto`, `required`, or an object that names one.
+    pub tool_choice: Option<Value>,
+    /// Whether an answer may call several.
+    pub parallel_tool_calls: Option<bool>,
+    /// More variables of the chat template (an extension).
+    pub chat_template_kwargs: Option<Map<String, Value>>,
     /// Old name of tools.
     pub functions: Option<Value>,
     /// Text after the completion.
@@ -146,7 +152,6 @@ impl Common {
         let checks = [
             ("best_of", self.best_of.is_some_and(|n| n != 1), "best of several"),
             ("logprobs", present(&self.logprobs), "returning log-probabilities"),
-            ("tools", present(&self.tools), "calling tools"),
             ("functions", present(&self.functions), "calling functions"),
             ("suffix", present(&self.suffix), "filling in before a suffix"),
             ("echo", self.echo == Some(true), "repeating the prompt"),
@@ -368,9 +373,28 @@ pub fn normalize_messages(messages: &mut [Value]) -> Result<(), ApiError> {
                     .concat();
                 message["content"] = Value::String(joined);
             }
-            Some(Value::Null) | None if message.get("tool_calls").is_some() => {}
-            Some(Value::Null) if message["role"] == "assistant" => message["content"] = "".into(),
+            Some(Value::Null) | None if message["role"] == "assistant" => message["content"] = "".into(),
             _ => return Err(invalid("has no text in `content`")),
+        }
+        read_arguments(message)
+            .map_err(|number| invalid(&format!("has no JSON object in the arguments of call {number}")))?;
+    }
+    Ok(())
+}
+
+/// Calls in messages have their arguments as text; chat templates take the object. An error is the number of a call that has
+/// no object.
+fn read_arguments(message: &mut Value) -> Result<(), usize> {
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for (number, call) in calls.into_iter().flatten().enumerate() {
+        let Some(arguments) = call.pointer_mut("/function/arguments") else {
+            return Err(number);
+        };
+        if let Some(text) = arguments.as_str() {
+            *arguments = serde_json::from_str(text).map_err(|_| number)?;
+        }
+        if !arguments.is_object() {
+            return Err(number);
         }
     }
     Ok(())
@@ -392,11 +416,7 @@ mod tests {
             "response_format": {"type": "text"}, "user": "x"}),
         );
         assert_eq!(body.common.refuse_unsupported(), Ok(()));
-        for (field, value) in [
-            ("best_of", json!(2)),
-            ("tools", json!([{"type": "function"}])),
-            ("logprobs", json!(true)),
-        ] {
+        for (field, value) in [("best_of", json!(2)), ("logprobs", json!(true))] {
             let mut request = json!({"messages": []});
             request[field] = value;
             assert_eq!(
@@ -512,6 +532,28 @@ mod tests {
         assert_eq!(found, [(42, -1.5), (7, 100.0)]);
         for bad in [json!({"x": 1}), json!({"1": 101}), json!({"-1": 1})] {
             assert_eq!(biases(bad).unwrap_err().param, Some("logit_bias"));
+        }
+    }
+
+    #[test]
+    fn arguments_of_calls_are_read() {
+        let call = |arguments: &str| {
+            json!({"role": "assistant", "content": null, "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}]})
+        };
+        let mut messages = vec![call("{\"a\": [1]}")];
+        normalize_messages(&mut messages).unwrap();
+        assert_eq!(
+            messages[0]["tool_calls"][0]["function"]["arguments"],
+            json!({"a": [1]})
+        );
+        assert_eq!(messages[0]["content"], "");
+        for bad in ["{", "3"] {
+            let error = normalize_messages(&mut [call(bad)]).unwrap_err();
+            assert_eq!(
+                error.message,
+                "message 0 has no JSON object in the arguments of call 0"
+            );
         }
     }
 

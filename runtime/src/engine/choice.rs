@@ -158,7 +158,10 @@ impl Choice {
                 self.finish = Some(Ok(Finish::Stop));
             }
         }
-        let bytes = means.vocabulary.token_bytes(token);
+        let bytes = match means.request.spelled.contains(&token) {
+            true => means.vocabulary.spelled_bytes(token),
+            false => means.vocabulary.token_bytes(token),
+        };
         self.text.push(bytes, &mut |text| wanted &= (means.show)(text));
         if self.text.stopped() {
             self.finish = Some(Ok(Finish::Stop));

@@ -35,6 +35,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Tokens that end the sequence.
     pub stop_tokens: Vec<u32>,
+    /// Control tokens whose names are part of the text, such as those around calls of tools.
+    pub spelled: Vec<u32>,
     /// How many completions to make, each a choice; at least 1.
     pub choices: u32,
     /// Higher goes first.
@@ -60,6 +62,7 @@ impl Default for Request {
             logprobs: None,
             stop: Vec::new(),
             stop_tokens: Vec::new(),
+            spelled: Vec::new(),
             choices: 1,
             priority: 0,
             timeout: None,

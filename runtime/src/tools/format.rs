@@ -7,7 +7,8 @@ use super::programs as p;
 /// A way to write calls.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
-    /// `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one block a call: Hermes, Qwen 2.5 and 3, Granite 4.
+    /// `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one block a call: Hermes, Qwen 2.5 and 3, Granite 4. Read
+    /// also as a fenced block of JSON, in `<tools>`, or bare, as small models write it.
     Hermes,
     /// `{"name": …, "parameters": {…}}` alone or behind `<|python_tag|>`, several with `;` between: Llama 3.
     Llama3,
@@ -111,14 +112,14 @@ impl Format {
         SIGNS.iter().find(|(signs, _)| fits(signs)).and_then(|row| row.1)
     }
 
-    /// What begins calls. [`Format::grammar`] begins with the first.
+    /// What begins calls. [`Format::grammar`] begins with one of them.
     pub fn triggers(self) -> impl Iterator<Item = Trigger> {
         let program = self.program();
         let bare = program.bare.map(|c| if c == '{' { "{" } else { "[" });
         let bare = bare.map(|text| Trigger { text, line: true });
         let open = program.open.iter().chain(program.first);
-        bare.into_iter()
-            .chain(open.map(|&(text, _)| Trigger { text, line: false }))
+        let open = open.map(|&(text, _)| Trigger { text, line: false });
+        open.chain(bare)
     }
 
     /// All that looks like a token of its own in calls of this form, and what may stand around content. Where one is a

@@ -24,7 +24,7 @@ pub type TokenOf<'a> = &'a dyn Fn(&str) -> Option<u32>;
 
 impl Format {
     /// A grammar of answers that are calls and nothing else: one, or with `parallel` one or more, of `tools`. It begins
-    /// with the first of [`Format::triggers`]; reasoning comes before it, and the token that ends an answer behind it.
+    /// with one of [`Format::triggers`]; reasoning comes before it, and the token that ends an answer behind it.
     ///
     /// A marker such as `<tool_call>` is a token of its own in some vocabularies, and text in others: `token` is asked
     /// for everything that looks like one. Arguments follow their schemas; in forms that write them one by one they come

@@ -16,16 +16,31 @@ const fn program(open: &'static [(&'static str, usize)], steps: &'static [super:
     }
 }
 
-pub(super) static HERMES: Program = program(
-    &[("<tool_call>", 0)],
-    &[
+/// Models of this form, small ones above all, write other tags, a fenced block or the bare object as well.
+pub(super) static HERMES: Program = Program {
+    open: &[
+        ("<tool_call>", 0),
+        ("<tools>", 0),
+        ("<function_call>", 0),
+        ("```json", 0),
+    ],
+    first: &[],
+    bare: Some('{'),
+    noise: &[],
+    steps: &[
         Next(&[("[", 1), ("", 3)]),
         Object,
         Next(&[(",", 1), ("]", 4), ("", DONE)]),
         Object,
-        Next(&[("</tool_call>", DONE), ("", DONE)]),
+        Next(&[
+            ("</tool_call>", DONE),
+            ("</tools>", DONE),
+            ("</function_call>", DONE),
+            ("```", DONE),
+            ("", DONE),
+        ]),
     ],
-);
+};
 
 pub(super) static LLAMA3: Program = Program {
     open: &[("<|python_tag|>", 0), ("<|python_start|>", 0)],

@@ -1,12 +1,15 @@
 //! `POST /v1/chat/completions`.
 
-use super::reply::{Kind, answer, blocking};
-use crate::Served;
+use super::message::Reader;
+use super::reply::{Kind, Prompt, answer, blocking};
 use crate::error::ApiError;
+use crate::tools::ToolUse;
 use crate::wire::{ChatBody, normalize_messages};
+use crate::{ChatPrompt, Conversation, Served};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
+use lathe_runtime::constrain::{Constraint, Grammar};
 use std::sync::Arc;
 
 /// Continues a conversation.
@@ -16,8 +19,61 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
     served.check_model(body.common.model.as_deref())?;
     body.common.refuse_unsupported()?;
     normalize_messages(&mut body.messages)?;
-    let prompter = served.prompter.clone();
-    let prompt = blocking(move || prompter.chat(&body.messages)).await?;
-    let prompt = prompt.map_err(|e| ApiError::invalid("messages", e))?;
+    let tools = ToolUse::of(&body.common)?;
+    if tools.must && body.common.constraint()?.is_some() {
+        let message = "`tool_choice` and the output format both say what the answer must be";
+        return Err(ApiError::invalid("tool_choice", message));
+    }
+    let conversation = Conversation {
+        messages: body.messages,
+        tools: tools.shown.clone(),
+        variables: body.common.chat_template_kwargs.clone().unwrap_or_default(),
+    };
+    let prompt = {
+        let served = served.clone();
+        blocking(move || prepare(&served, &conversation, tools)).await??
+    };
     answer(&served, Kind::Chat, &body.common, prompt).await
+}
+
+fn prepare(served: &Served, conversation: &Conversation, tools: ToolUse) -> Result<Prompt, ApiError> {
+    let prompt = served.prompter.chat(conversation);
+    let prompt = prompt.map_err(|e| ApiError::invalid("messages", e))?;
+    let grammar = if tools.must {
+        Some(calls(served, &prompt, &tools)?)
+    } else {
+        None
+    };
+    if prompt.format.is_none() && !tools.shown.is_empty() {
+        return Err(ApiError::unsupported(
+            "tools",
+            "calling tools in the way of this model's chat template",
+        ));
+    }
+    let inside = prompt
+        .reasoning
+        .as_ref()
+        .filter(|reasoning| reasoning.starts_inside);
+    Ok(Prompt {
+        after: inside.map(|reasoning| reasoning.close.clone()),
+        tokens: prompt.tokens,
+        spelled: prompt.marks,
+        reader: Some(Reader {
+            format: prompt.format,
+            reasoning: prompt.reasoning,
+            tools: tools.callable,
+            held: grammar.is_some(),
+        }),
+        grammar,
+    })
+}
+
+/// A grammar of answers that call something and say nothing else.
+fn calls(served: &Served, prompt: &ChatPrompt, tools: &ToolUse) -> Result<Grammar, ApiError> {
+    let unknown = || ApiError::unsupported("tools", "calling tools in the way of this model's chat template");
+    let token = |name: &str| served.prompter.control_token(name);
+    let format = prompt.format.ok_or_else(unknown)?;
+    let grammar = format.grammar(&tools.callable, tools.parallel, &token);
+    let grammar = grammar.and_then(|text| served.prompter.grammar(&Constraint::Lark(text)));
+    grammar.map_err(|e| ApiError::invalid("tools", format!("`tools` can't be held to: {e}")))
 }

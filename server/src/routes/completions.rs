@@ -1,6 +1,6 @@
 //! `POST /v1/completions`.
 
-use super::reply::{Kind, answer, blocking};
+use super::reply::{self, Kind, answer, blocking};
 use crate::Served;
 use crate::error::ApiError;
 use crate::wire::{CompletionBody, Prompt};
@@ -15,11 +15,18 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
         .map_err(|e| ApiError::body(format!("the body is no completion request: {e}")))?;
     served.check_model(body.common.model.as_deref())?;
     body.common.refuse_unsupported()?;
+    if body.common.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+        return Err(ApiError::unsupported("tools", "calling tools outside of a chat"));
+    }
     let (shared, prompt) = (served.clone(), body.prompt);
     let prompt = blocking(move || tokens(&shared, prompt)).await??;
     let common = crate::wire::Common {
         max_tokens: body.common.max_tokens.or(Some(16)),
         ..body.common
+    };
+    let prompt = reply::Prompt {
+        tokens: prompt,
+        ..reply::Prompt::default()
     };
     answer(&served, Kind::Text, &common, prompt).await
 }

@@ -3,4 +3,5 @@
 pub mod chat;
 pub mod completions;
 pub mod info;
-pub mod reply;
+pub mod message;
+mod reply;

@@ -1,5 +1,6 @@
 //! Answers: the engine's events as one JSON object, or as server-sent events.
 
+use super::message::{Answer, Reader};
 use crate::Served;
 use crate::error::ApiError;
 use crate::queue::Event;
@@ -7,8 +8,8 @@ use crate::wire::Common;
 use axum::Json;
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
+use lathe_runtime::Request;
 use lathe_runtime::constrain::Grammar;
-use lathe_runtime::{Completion, Finish, Request};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -61,59 +62,27 @@ impl Header {
         value
     }
 
-    fn chunk(&self, index: u32, text: Option<&str>, role: bool, finish: Option<Finish>) -> Value {
-        let finish = finish.map(finish_reason);
+    /// A chunk of a choice: what was said, and why it ended if it did.
+    fn chunk(&self, index: u32, delta: &Value, finish: Option<&str>) -> Value {
         let choice = match self.kind {
-            Kind::Chat => {
-                let mut delta = json!({});
-                if role {
-                    delta["role"] = "assistant".into();
-                }
-                if let Some(text) = text {
-                    delta["content"] = text.into();
-                }
-                json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish})
-            }
+            Kind::Chat => json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish}),
             Kind::Text => {
-                json!({"index": index, "text": text.unwrap_or(""), "logprobs": null, "finish_reason": finish})
+                let text = delta["content"].as_str().unwrap_or_default();
+                json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
             }
         };
         self.object(true, json!([choice]), Value::Null)
     }
 
     fn whole(&self, answers: &[Answer]) -> Value {
-        let choices = answers.iter().enumerate().map(|(index, answer)| {
-            let finish = answer.completion.as_ref().map(|c| finish_reason(c.finish));
-            let text = &answer.text;
-            match self.kind {
-                Kind::Chat => {
-                    json!({"index": index, "message": {"role": "assistant", "content": text, "refusal": null},
-                    "logprobs": null, "finish_reason": finish})
-                }
-                Kind::Text => {
-                    json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
-                }
-            }
-        });
+        let choices = answers.iter().enumerate();
+        let choices = choices.map(|(index, answer)| answer.whole(self.kind, index));
         self.object(false, choices.collect(), usage(answers))
     }
-}
 
-/// One choice of an answer, as far as it is there.
-#[derive(Default)]
-struct Answer {
-    text: String,
-    completion: Option<Completion>,
-}
-
-fn answers(count: u32) -> Vec<Answer> {
-    (0..count).map(|_| Answer::default()).collect()
-}
-
-fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length | Finish::Cancelled | Finish::Expired => "length",
+    fn answers(&self, count: u32, reader: Option<&Reader>) -> Vec<Answer> {
+        let id = |index: u32| format!("{}_{index}", self.id);
+        (0..count).map(|index| Answer::new(reader, id(index))).collect()
     }
 }
 
@@ -128,6 +97,21 @@ fn usage(answers: &[Answer]) -> Value {
         "prompt_tokens_details": {"cached_tokens": cached}})
 }
 
+/// What is to be continued, and how the answer is read.
+#[derive(Default)]
+pub struct Prompt {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// Control tokens that are part of the text.
+    pub spelled: Vec<u32>,
+    /// How the answer is read; not at all for plain text.
+    pub reader: Option<Reader>,
+    /// What the answer must be, if not what the request says itself.
+    pub grammar: Option<Grammar>,
+    /// The text after which it must.
+    pub after: Option<String>,
+}
+
 /// Runs a prompt and answers in the form that the request asks for.
 ///
 /// # Errors
@@ -136,8 +120,15 @@ pub async fn answer(
     served: &Arc<Served>,
     kind: Kind,
     common: &Common,
-    prompt: Vec<u32>,
+    prompt: Prompt,
 ) -> Result<Response, ApiError> {
+    let Prompt {
+        tokens: prompt,
+        spelled,
+        reader,
+        grammar,
+        after,
+    } = prompt;
     let context = served.prompter.context();
     if prompt.len() > context {
         return Err(lathe_runtime::Error::PromptTooLong {
@@ -155,12 +146,17 @@ pub async fn answer(
         choices: common.choices()?,
         stop: common.stops()?,
         stop_tokens: served.prompter.stop_tokens().to_vec(),
-        constraint: grammar(served, common).await?,
+        spelled,
+        constraint: match grammar {
+            Some(grammar) => Some(grammar),
+            None => constraint(served, common).await?,
+        },
+        constrain_after: after,
         ..Request::default()
     };
-    let answers = answers(request.choices);
-    let events = served.queue.submit(request)?;
     let header = Header::new(kind, &served.model);
+    let answers = header.answers(request.choices, reader.as_ref());
+    let events = served.queue.submit(request)?;
     if common.stream == Some(true) {
         let with_usage = common
             .stream_options
@@ -172,7 +168,7 @@ pub async fn answer(
 }
 
 /// What the answer must be, compiled.
-async fn grammar(served: &Arc<Served>, common: &Common) -> Result<Option<Grammar>, ApiError> {
+async fn constraint(served: &Arc<Served>, common: &Common) -> Result<Option<Grammar>, ApiError> {
     let Some((field, constraint)) = common.constraint()? else {
         return Ok(None);
     };
@@ -198,9 +194,9 @@ async fn whole(
 ) -> Result<Response, ApiError> {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Text(choice, piece) => answers[choice as usize].text.push_str(&piece),
+            Event::Text(choice, piece) => answers[choice as usize].push(&piece, &mut |_| {}),
             Event::Done(choice, done) => {
-                answers[choice as usize].completion = Some(done?);
+                answers[choice as usize].finish(done?, &mut |_| {});
                 if answers.iter().all(|a| a.completion.is_some()) {
                     return Ok(Json(header.whole(&answers)).into_response());
                 }
@@ -269,7 +265,8 @@ impl StreamState {
                 self.started = true;
                 if self.header.kind == Kind::Chat {
                     let openings = (0..self.answers.len() as u32).rev();
-                    let openings = openings.map(|i| self.header.chunk(i, Some(""), true, None).to_string());
+                    let opening = json!({"role": "assistant", "content": ""});
+                    let openings = openings.map(|i| self.header.chunk(i, &opening, None).to_string());
                     self.queue.extend(openings);
                     continue;
                 }
@@ -282,25 +279,34 @@ impl StreamState {
         }
     }
 
+    /// The chunks of what a choice says, in order.
+    fn told(&mut self, choice: u32, say: impl FnOnce(&mut Answer, &mut dyn FnMut(Value))) -> Vec<String> {
+        let (header, mut chunks) = (&self.header, Vec::new());
+        say(&mut self.answers[choice as usize], &mut |delta| {
+            chunks.push(header.chunk(choice, &delta, None).to_string());
+        });
+        chunks
+    }
+
     fn take(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Text(choice, text)) => {
-                let chunk = self.header.chunk(choice, Some(&text), false, None);
-                self.queue.push(chunk.to_string());
+                let told = self.told(choice, |answer, tell| answer.push(&text, tell));
+                self.queue.extend(told.into_iter().rev());
             }
             Some(Event::Done(choice, Ok(completion))) => {
-                let last = self.header.chunk(choice, None, false, Some(completion.finish));
-                self.answers[choice as usize].completion = Some(completion);
+                let mut told = self.told(choice, |answer, tell| answer.finish(completion, tell));
+                let finish = self.answers[choice as usize].finish_reason();
+                told.push(self.header.chunk(choice, &json!({}), finish).to_string());
                 self.ended = self.answers.iter().all(|a| a.completion.is_some());
-                if self.ended {
-                    self.queue.push("[DONE]".into());
-                    if self.with_usage {
-                        let usage = usage(&self.answers);
-                        self.queue
-                            .push(self.header.object(true, json!([]), usage).to_string());
-                    }
+                if self.ended && self.with_usage {
+                    let usage = usage(&self.answers);
+                    told.push(self.header.object(true, json!([]), usage).to_string());
                 }
-                self.queue.push(last.to_string());
+                if self.ended {
+                    told.push("[DONE]".into());
+                }
+                self.queue.extend(told.into_iter().rev());
             }
             Some(Event::Done(_, Err(error))) => {
                 self.ended = true;

@@ -19,6 +19,26 @@ fn object_variants() {
     ] {
         expect(Format::Hermes, text, "", &[weather("x")]);
     }
+    let call = r#"{"name": "get_weather", "arguments": {"city": "x"}}"#;
+    for text in [
+        format!("```json\n{call}\n```"),
+        format!("```json\n[{call}]\n```"),
+        format!("<tools>\n{call}\n</tools>"),
+        format!("<function_call>{call}</function_call>\n"),
+        call.to_owned(),
+    ] {
+        expect(Format::Hermes, &text, "", &[weather("x")]);
+        let said = format!("Let me see.\n{text}");
+        expect(Format::Hermes, &said, "Let me see.", &[weather("x")]);
+    }
+    // JSON that calls nothing is content.
+    for text in [
+        "```json\n{\"name\": \"Bob\"}\n```\nis it",
+        "{\"city\": \"x\"}",
+        "```json\n[1, 2]\n```",
+    ] {
+        expect(Format::Hermes, text, text, &[]);
+    }
     expect(
         Format::Hermes,
         "<tool_call>{\"name\": \"now\"}",
@@ -316,7 +336,7 @@ fn halves_of_surrogate_pairs_are_no_text() {
 
 #[test]
 fn markers_are_what_may_be_tokens() {
-    assert_eq!(Format::Hermes.markers(), ["</tool_call>", "<tool_call>"]);
+    assert_eq!(Format::Nemotron.markers(), ["</TOOLCALL>", "<TOOLCALL>"]);
     assert_eq!(Format::Mistral.markers(), ["[ARGS]", "[CALL_ID]", "[TOOL_CALLS]"]);
     let harmony = [
         "<|call|>",
