@@ -4,10 +4,11 @@ use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_frontend::model::Model;
+use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::KvTypes;
-use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
+use lathe_ir::plan::{KV_BLOCK, Limits, ModelOutput, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
 use lathe_runtime::cache::CacheError;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Positions of the context where the caller names none and the model allows more.
 pub const DEFAULT_CONTEXT: u32 = 8192;
-/// Sequences of a step, and rows with logits, where the caller names no number: plans for one user and for several are the
+/// Sequences of a step, and rows whose result is wanted, where the caller names no number: plans for one user and for several are the
 /// same.
 pub const DEFAULT_SEQS: u32 = 16;
 
@@ -31,7 +32,9 @@ pub struct BuildOptions {
     pub context: Option<u32>,
     /// Most rows of a step.
     pub chunk: u32,
-    /// Most rows with logits of a step.
+    /// What steps give.
+    pub output: ModelOutput,
+    /// Most rows of a step whose result is wanted.
     pub outputs: u32,
     /// Most sequences of a step.
     pub seqs: u32,
@@ -54,6 +57,7 @@ impl Default for BuildOptions {
             pin: false,
             context: None,
             chunk: 512,
+            output: ModelOutput::Logits,
             outputs: DEFAULT_SEQS,
             seqs: DEFAULT_SEQS,
             kv_positions: None,
@@ -65,10 +69,23 @@ impl Default for BuildOptions {
     }
 }
 
+impl BuildOptions {
+    /// The same for embeddings: each row of a step may be wanted.
+    pub fn for_embeddings(self) -> BuildOptions {
+        BuildOptions {
+            output: ModelOutput::Embeddings,
+            outputs: self.chunk,
+            ..self
+        }
+    }
+}
+
 /// A model that is ready to run.
 pub struct Built {
     /// The model's tokenizer and chat template.
     pub text: TextModel,
+    /// How embeddings are pooled where nobody says; `None` where steps give logits.
+    pub pooling: Option<Pooling>,
     /// The compiled step.
     pub executable: CpuExecutable,
     /// Stages and their time, in order.
@@ -190,6 +207,7 @@ pub(crate) fn tuned_options(
         .flatten();
     let tuning = path.map(|path| file::load(&path)).transpose()?.flatten();
     let lowering = lower_options(limits, &features, options.threads)
+        .with_output(options.output)
         .with_tuning(tuning.map(Arc::new))
         .with_kv_types(options.kv_types.unwrap_or_default());
     Ok((features, lowering))
@@ -210,7 +228,10 @@ pub fn plan(model: &Model, options: &BuildOptions) -> Result<Plan, BuildError> {
 pub fn plan_with_products(model: &Model, options: &BuildOptions) -> Result<Lowered, BuildError> {
     let graph = optimize(&model.graph, options.verify)?;
     let (_, lowering) = tuned_options(limits(model, options)?, options)?;
-    Ok(lower_with_products(&graph, &lowering)?)
+    Ok(lower_with_products(
+        &graph,
+        &lowering.with_output(model.output()),
+    )?)
 }
 
 /// Builds the model in the file at `path`.
@@ -219,11 +240,11 @@ pub fn plan_with_products(model: &Model, options: &BuildOptions) -> Result<Lower
 /// Names the file, the thing and the bound.
 pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
     let start = Instant::now();
-    let model = Model::load(path)?;
+    let model = Model::load_for(path, options.output)?;
     build_model(model, ("load".to_owned(), start.elapsed()), options)
 }
 
-/// Builds a model; `made` is the stage that made it.
+/// Builds a model, which gives what it was loaded for; `made` is the stage that made it.
 ///
 /// # Errors
 /// As [`build`].
@@ -236,6 +257,7 @@ pub fn build_model(
     let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
     let limits = limits(&model, options)?;
     let (features, lowering) = tuned_options(limits, options)?;
+    let lowering = lowering.with_output(model.output());
     let plan = clock.time("lower", || lower(&graph, &lowering))?;
     let cpu = cpu_options(&plan, features, options);
     let executable = CpuExecutable::compile(plan, &model.weights, cpu)?;
@@ -247,6 +269,7 @@ pub fn build_model(
     );
     Ok(Built {
         text: model.text,
+        pooling: model.pooling,
         executable,
         stages: clock.stages,
     })

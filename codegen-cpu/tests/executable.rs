@@ -21,7 +21,7 @@ fn options(threads: usize) -> CpuOptions {
 fn steps_see_weights_rotations_inputs_and_the_cache() {
     for threads in 1..=4 {
         let mut exe = CpuExecutable::compile(plan(8), &weights(), options(threads)).unwrap();
-        assert_eq!((exe.kv_blocks(), exe.logits().len()), (4, 0));
+        assert_eq!((exe.kv_blocks(), exe.output().len()), (4, 0));
         // Two sequences in one step, then one goes on.
         let tables = [3, 0, 1, 2];
         let batch = Batch {
@@ -41,7 +41,7 @@ fn steps_see_weights_rotations_inputs_and_the_cache() {
             block_tables: &tables,
         };
         assert_eq!(exe.run(&next).unwrap(), expected(&[1, 2, 6], 1));
-        assert_eq!(exe.logits(), expected(&[1, 2, 6], 1));
+        assert_eq!(exe.output(), expected(&[1, 2, 6], 1));
     }
 }
 
@@ -89,7 +89,7 @@ fn a_batch_out_of_bounds_changes_nothing() {
         })
         .is_err()
     );
-    assert_eq!(exe.logits(), before);
+    assert_eq!(exe.output(), before);
     let nothing = Batch {
         tokens: &[],
         positions: &[],
@@ -130,7 +130,7 @@ fn an_invalid_plan_is_refused() {
         .unwrap();
     assert!(error.to_string().starts_with("plan `tiny`: "), "{error}");
     let mut broken = plan(8);
-    broken.logits = None;
+    broken.output = None;
     assert!(matches!(
         CpuExecutable::compile(broken, &weights(), options(1)),
         Err(Error::Plan { .. })

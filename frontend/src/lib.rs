@@ -5,6 +5,7 @@ pub mod config;
 pub mod error;
 pub mod gguf;
 pub mod model;
+pub mod pooling;
 pub mod synthetic;
 pub mod template;
 #[doc(hidden)]

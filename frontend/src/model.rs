@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use lathe_ir::graph::Graph;
+use lathe_ir::plan::ModelOutput;
 
 use crate::Error;
 use crate::arch::build_graph;
 use crate::config::Config;
 use crate::gguf::{GgufFile, Metadata, Value};
+use crate::pooling::Pooling;
 use crate::text::TextModel;
 use crate::weights::ModelWeights;
 
@@ -18,8 +20,10 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 pub struct Model {
     /// Its hyperparameters.
     pub config: Config,
-    /// One step of it, from tokens to logits.
+    /// One step of it, from tokens to logits or embeddings.
     pub graph: Graph,
+    /// How rows are pooled where nobody says; `None` where they are logits.
+    pub pooling: Option<Pooling>,
     /// The weights that the graph names.
     pub weights: ModelWeights,
     /// Its tokenizer and chat template.
@@ -27,36 +31,57 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the model at `path`: a file, or the first of a split set.
+    /// What its graph gives.
+    pub fn output(&self) -> ModelOutput {
+        match self.pooling {
+            Some(_) => ModelOutput::Embeddings,
+            None => ModelOutput::Logits,
+        }
+    }
+
+    /// Loads the model at `path`, for logits: a file, or the first of a split set.
     ///
     /// # Errors
     /// The file can't be read, is damaged, contradicts itself or needs something unsupported; the message names the
     /// file, the thing and the bound.
     pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
-        Model::from_file(GgufFile::open(path)?)
+        Model::load_for(path, ModelOutput::Logits)
     }
 
-    /// Makes a model of an opened file.
+    /// The same for this output.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_for(path: impl AsRef<Path>, output: ModelOutput) -> Result<Model, Error> {
+        Model::from_weights(ModelWeights::new(GgufFile::open(path)?), output)
+    }
+
+    /// Makes a model of an opened file, for logits.
     ///
     /// # Errors
     /// As [`Model::load`].
     pub fn from_file(file: GgufFile) -> Result<Model, Error> {
-        Model::from_weights(ModelWeights::new(file))
+        Model::from_weights(ModelWeights::new(file), ModelOutput::Logits)
     }
 
     /// Makes a model of the file beneath a weight table that declares nothing yet.
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn from_weights(mut weights: ModelWeights) -> Result<Model, Error> {
+    pub fn from_weights(mut weights: ModelWeights, output: ModelOutput) -> Result<Model, Error> {
         let config = Config::from_gguf(weights.file())?;
         check_vocabulary(weights.file().metadata(), config.vocab_size)?;
-        let graph = build_graph(&config, &mut weights)?;
+        let graph = build_graph(&config, &mut weights, output)?;
         let metadata = weights.file().metadata();
+        let pooling = match output {
+            ModelOutput::Logits => None,
+            ModelOutput::Embeddings => Some(Pooling::from_metadata(metadata, config.architecture)?),
+        };
         let text = TextModel::from_metadata(metadata)?;
         Ok(Model {
             config,
             graph,
+            pooling,
             weights,
             text,
         })

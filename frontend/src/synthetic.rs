@@ -5,6 +5,7 @@
 //! from its name alone and are made whenever they are asked for. There is no tokenizer.
 
 use lathe_ir::DType;
+use lathe_ir::plan::ModelOutput;
 use lathe_ir::quant::quantize;
 
 use crate::Error;
@@ -163,7 +164,7 @@ pub fn parse(text: &str) -> Result<(Shape, Quant), UnknownModel> {
 /// As [`Model::from_file`]; not for the shapes and quants listed here.
 pub fn model(shape: &Shape, quant: &Quant) -> Result<Model, Error> {
     let file = GgufFile::described(metadata(shape, quant), tensors(shape, quant))?;
-    Model::from_weights(ModelWeights::generated(file, generate))
+    Model::from_weights(ModelWeights::generated(file, generate), ModelOutput::Logits)
 }
 
 fn metadata(shape: &Shape, quant: &Quant) -> Metadata {

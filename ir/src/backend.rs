@@ -41,7 +41,7 @@ pub struct Batch<'a> {
     pub positions: &'a [u32],
     /// Sequence slots: rows of `block_tables`.
     pub seqs: &'a [u32],
-    /// Rows whose logits are wanted.
+    /// Rows whose result is wanted.
     pub outputs: &'a [u32],
     /// `[seqs][plan.limits.blocks_per_seq()]`: the KV block that holds positions `32·i ..` of the slot's sequence.
     pub block_tables: &'a [u32],
@@ -55,9 +55,10 @@ pub trait Executable: Send {
     /// KV blocks in the pool; block numbers are below this.
     fn kv_blocks(&self) -> u32;
 
-    /// Runs one step and returns the logits `[outputs, vocab]`, row-major, valid until the next step.
+    /// Runs one step and returns its result `[outputs, width]`, row-major, valid until the next step: logits or embeddings,
+    /// as the plan says.
     ///
-    /// The logits of a row depend on nothing but its sequence up to its position: not on other rows of the batch, not on
+    /// The result of a row depends on nothing but its sequence up to its position: not on other rows of the batch, not on
     /// how the sequence was cut into steps, not on the number of threads.
     ///
     /// # Errors
@@ -70,8 +71,8 @@ pub trait Executable: Send {
     /// Where there is no such block; nothing is written then.
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError>;
 
-    /// The logits that the last step returned; empty before the first.
-    fn logits(&self) -> &[f32];
+    /// What the last step returned; empty before the first.
+    fn output(&self) -> &[f32];
 
     /// Where the time of the steps so far went, for people; empty where that is not measured.
     fn profile_text(&self) -> String {

@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Sym {
     /// Rows of the step's ragged batch, one a token.
     Tokens,
-    /// Rows whose logits are wanted.
+    /// Rows whose result is wanted.
     Outputs,
     /// KV positions that a row may attend to.
     Ctx,

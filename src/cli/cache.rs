@@ -108,6 +108,9 @@ fn describe(cache: &Cache, entry: &Entry) -> String {
     let field = |name: &str| bundle.data::<Value>().ok()?[name].as_str().map(str::to_owned);
     let mut text = field("model").unwrap_or_default();
     if let Ok(data) = bundle.data::<PlanData>() {
+        if let Some(pooling) = data.pooling {
+            text.push_str(&format!(", embeddings ({pooling})"));
+        }
         text.push_str(&format!(
             ", context {}, {} threads, KV {}",
             data.context, data.threads, data.kv_types

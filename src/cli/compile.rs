@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 pub struct Compile {
     #[command(flatten)]
     model: ModelArg,
+    /// Compile for embeddings, as `lathe embed` and `lathe serve --embeddings` want it
+    #[arg(long)]
+    embeddings: bool,
     /// Try shapes of products on this machine, and keep the best for later builds
     #[arg(long)]
     tune: bool,
@@ -41,7 +44,10 @@ pub struct Compile {
 
 impl Compile {
     pub fn run(&self) -> Result<(), CliError> {
-        let options = self.run.build_options()?;
+        let options = match self.embeddings {
+            true => self.run.build_options()?.for_embeddings(),
+            false => self.run.build_options()?,
+        };
         let tuning = match self.tune {
             true => self.tune(&options)?,
             false => Value::Null,
@@ -115,7 +121,7 @@ impl Compile {
             eprintln!("lathe: {error}");
             None
         });
-        let model = Model::load(&self.model.path()?)?;
+        let model = Model::load_for(self.model.path()?, options.output)?;
         let time = Duration::from_secs(self.tune_seconds.into());
         let terminal = std::io::stderr().is_terminal();
         let mut note = |text: &str| {
@@ -167,6 +173,7 @@ fn compiled_json(compiled: &Compiled, folder: &Path, seconds: f64) -> Value {
     json!({"plan": compiled.id, "folder": folder, "model": compiled.data.model, "seconds": seconds, "stages": stages,
         "kernels": compiled.data.entries.len(), "code_bytes": bytes_of(&compiled.plan, "code"),
         "weight_bytes": bytes_of(&compiled.weights, "packed"), "context": compiled.data.context,
+ "embeddings": compiled.data.pooling.is_some(),
         "threads": compiled.data.threads, "features": compiled.data.features, "kv_type": compiled.data.kv_types})
 }
 

@@ -111,6 +111,7 @@ impl Run {
             text: model,
             executable,
             stages,
+            ..
         } = built;
         // Its metadata and the mapped file are of no more use, and tokens of large vocabularies fill megabytes.
         drop(model);

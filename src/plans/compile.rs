@@ -65,7 +65,7 @@ impl Job<'_> {
 
     fn compile(&mut self, options: &BuildOptions, writer: &mut BundleWriter) -> Result<PlanData, BuildError> {
         let path = self.path;
-        let model = self.time("load", || Model::load(path))?;
+        let model = self.time("load", || Model::load_for(path, options.output))?;
         let graph = self.time("passes", || optimize(&model.graph, options.verify))?;
         let lowering = LowerOptions {
             limits: limits(&model, options)?,
@@ -89,6 +89,7 @@ impl Job<'_> {
             threads: options.threads,
             kv_types: options.kv_types.unwrap_or_default().to_string(),
             chunk: plan.limits.tokens,
+            pooling: model.pooling,
             outputs: plan.limits.outputs,
             seqs: plan.limits.seqs,
             context: plan.limits.ctx,

@@ -1,5 +1,6 @@
 //! What the manifests of compiled plans and of packed weights say, and the names of their files: see docs/plan.md.
 
+use lathe_frontend::pooling::Pooling;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -29,7 +30,9 @@ pub struct PlanData {
     pub kv_types: String,
     /// Most rows of a step.
     pub chunk: u32,
-    /// Most rows with logits of a step.
+    /// How embeddings are pooled where nobody says; `None` for a plan of logits.
+    pub pooling: Option<Pooling>,
+    /// Most rows of a step whose result is wanted.
     pub outputs: u32,
     /// Most sequences of a step.
     pub seqs: u32,

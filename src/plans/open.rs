@@ -4,10 +4,11 @@ use super::BUILD;
 use super::format::{CODE, KERNELS, PLAN, PlanData, TOKENIZER, WEIGHTS, WeightsData};
 use crate::build::{BuildError, BuildOptions, Built, cpu_features, cpu_options};
 use lathe_codegen_cpu::{Artifact, CpuExecutable, CpuFeatures, Error};
+use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::Tokenizer;
 use lathe_ir::backend::Executable;
-use lathe_ir::plan::{Plan, parse};
+use lathe_ir::plan::{ModelOutput, Plan, parse};
 use lathe_runtime::cache::{Bundle, Cache, CacheError, Kind};
 use memmap2::Mmap;
 use std::fmt::Display;
@@ -61,11 +62,12 @@ pub(super) fn open(
     let packed = map(weights, WEIGHTS).map_err(|e| Fault::Bundle(Kind::Weights, e))?;
     let text = open_text(weights, map).map_err(|e| Fault::Bundle(Kind::Weights, e))?;
     let opened = start.elapsed();
-    let executable = open_plan(plan, packed, options)?;
+    let (executable, pooling) = open_plan(plan, packed, options)?;
     let mut stages = vec![("open weights and tokenizer".to_owned(), opened)];
     stages.extend(executable.report().stages.iter().cloned());
     Ok(Built {
         text,
+        pooling,
         executable,
         stages,
     })
@@ -84,7 +86,11 @@ fn open_text(weights: &Bundle, map: &Map) -> Result<TextModel, CacheError> {
     Ok(TextModel::new(tokenizer, data.chat_template.as_deref()))
 }
 
-fn open_plan(bundle: &Bundle, weights: Mmap, options: &BuildOptions) -> Result<CpuExecutable, Fault> {
+fn open_plan(
+    bundle: &Bundle,
+    weights: Mmap,
+    options: &BuildOptions,
+) -> Result<(CpuExecutable, Option<Pooling>), Fault> {
     let start = Instant::now();
     let parts = read_plan(bundle).map_err(|e| Fault::Bundle(Kind::Plan, e))?;
     let cpu = cpu_options(&parts.plan, parts.features, options);
@@ -99,13 +105,14 @@ fn open_plan(bundle: &Bundle, weights: Mmap, options: &BuildOptions) -> Result<C
     // are what was written, and that by this user. The processor has all features that the code may use. The cache
     // replaces files and never changes them.
     let executable = unsafe { CpuExecutable::load(parts.plan, artifact, cpu) };
-    executable.map_err(|error| match error {
+    let executable = executable.map_err(|error| match error {
         // The parts do not fit together.
         Error::Plan { .. } | Error::Image { .. } => {
             Fault::Bundle(Kind::Plan, damaged(bundle, "manifest", error))
         }
         error => Fault::System(error.into()),
-    })
+    })?;
+    Ok((executable, parts.data.pooling))
 }
 
 /// What a plan's bundle has for running it.
@@ -195,6 +202,11 @@ pub(super) fn check_options(plan: &Bundle, options: &BuildOptions) -> Result<(),
         let (plan, message) = (plan.folder().to_owned(), format!("{what} {have}, not {want}"));
         Err(BuildError::OtherPlan { plan, message })
     };
+    let name = |embeddings| if embeddings { "embeddings" } else { "logits" };
+    let (have, want) = (data.pooling.is_some(), options.output == ModelOutput::Embeddings);
+    if have != want {
+        return other("its output as", &name(have), &name(want));
+    }
     if let Some(context) = options.context.filter(|&context| context > data.context) {
         return other("a context of", &data.context, &context);
     }

@@ -156,7 +156,7 @@ impl<'p> Composer<'p> {
         (composer.plan, names)
     }
 
-    /// Buffers of the product, those that it reads filled, and logits, which nobody looks at.
+    /// Buffers of the product, those that it reads filled, and an output, which nobody looks at.
     fn inputs(&mut self, site: Site, outputs: u32) {
         let base = self.base;
         let call = &base.steps[site.0].calls[site.1];
@@ -175,9 +175,9 @@ impl<'p> Composer<'p> {
                 _ => {}
             }
         }
-        let logits = self.new_buffer("logits", 4 * u64::from(outputs));
-        fills.push(self.fill(logits));
-        self.plan.logits = Some(logits);
+        let output = self.new_buffer("output", 4 * u64::from(outputs));
+        fills.push(self.fill(output));
+        self.plan.output = Some(output);
         self.step("inputs", fills);
     }
 

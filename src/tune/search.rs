@@ -115,7 +115,8 @@ pub fn tune(
     let mut search = Search {
         graph: optimize(&model.graph, options.verify)?,
         options: lower_options(bounds, &features, options.threads)
-            .with_kv_types(options.kv_types.unwrap_or_default()),
+            .with_kv_types(options.kv_types.unwrap_or_default())
+            .with_output(model.output()),
         setting: Setting {
             weights: &model.weights,
             features: &features,

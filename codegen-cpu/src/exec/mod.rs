@@ -55,7 +55,7 @@ pub struct CpuExecutable {
     filled: bool,
     ropes: Vec<RopeAngles>,
     check: BatchCheck,
-    /// Rows of logits of the last step.
+    /// Rows of the last step's result.
     outputs: usize,
     pool: ThreadPool,
     profile: Profile,
@@ -238,12 +238,12 @@ impl CpuExecutable {
         });
     }
 
-    fn logits_of(&self, rows: usize) -> &[f32] {
-        let Some(buffer) = self.plan.logits else {
+    fn output_of(&self, rows: usize) -> &[f32] {
+        let Some(buffer) = self.plan.output else {
             return &[];
         };
         let start = self.plan.buffers[buffer].offset as usize;
-        let len = rows * self.plan.vocab as usize;
+        let len = rows * self.plan.width() as usize;
         let bytes = &self.memory.arena.slice()[start..start + 4 * len];
         // SAFETY: the bytes are as long as this, any bits are floats, and buffers start at multiples of 64.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), len) }
@@ -263,7 +263,7 @@ impl Executable for CpuExecutable {
         self.check.check(batch)?;
         self.outputs = batch.outputs.len();
         if batch.tokens.is_empty() {
-            return Ok(self.logits());
+            return Ok(self.output());
         }
         if batch.tokens.len() > FEW_ROWS && !self.filled {
             self.memory.arena.fill_up();
@@ -277,7 +277,7 @@ impl Executable for CpuExecutable {
             ctx: u64::from(last) + 1,
         });
         self.launch(batch);
-        Ok(self.logits())
+        Ok(self.output())
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
@@ -295,8 +295,8 @@ impl Executable for CpuExecutable {
         Ok(())
     }
 
-    fn logits(&self) -> &[f32] {
-        self.logits_of(self.outputs)
+    fn output(&self) -> &[f32] {
+        self.output_of(self.outputs)
     }
 
     fn profile_text(&self) -> String {

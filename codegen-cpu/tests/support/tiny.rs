@@ -167,7 +167,7 @@ pub fn plan(tokens: u32) -> Plan {
         bytes,
     });
     plan.arena_bytes = 2 * stride;
-    plan.logits = Some(logits);
+    plan.output = Some(logits);
     plan.kv_layers = vec![KvLayer {
         kv_heads: 1,
         head_dim: N,

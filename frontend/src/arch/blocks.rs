@@ -1,9 +1,10 @@
 //! Blocks that architectures are made of, on top of a graph under construction: embedding, norm, attention,
-//! feed-forward, logits.
+//! feed-forward, logits or embeddings.
 //!
 //! Each block says its mathematics with unfused ops, declares the weights that it reads, and checks their shapes.
 
 use lathe_ir::graph::{Activation, Graph, GraphBuilder, Op, RopePairs, RowOrder, Value, Weight};
+use lathe_ir::plan::ModelOutput;
 use lathe_ir::types::{Sym, TensorType};
 use lathe_ir::{DType, graph};
 
@@ -14,6 +15,13 @@ use crate::weights::{ModelWeights, weight_name};
 
 /// The tensor of per-pair frequency divisors that long-context Llama 3 has.
 const ROPE_FREQS: &str = "rope_freqs.weight";
+/// What the projection to logits may have in a file.
+const HEAD: [&str; 4] = [
+    "output.weight",
+    "output.bias",
+    "output.input_scale",
+    "token_embd.input_scale",
+];
 /// The weight that YaRN's divisors go by.
 const YARN_FACTORS: &str = "rope.yarn_factors";
 
@@ -26,6 +34,8 @@ pub(super) struct Net<'a> {
     positions: Value,
     seqs: Value,
     outputs: Value,
+    /// What the graph ends with.
+    output: ModelOutput,
     /// The newest state of the KV cache.
     kv: Value,
 }
@@ -64,7 +74,11 @@ pub(super) struct Mlp {
 
 impl<'a> Net<'a> {
     /// An empty graph with the parameters of every model.
-    pub(super) fn new(config: &'a Config, weights: &'a mut ModelWeights) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &'a Config,
+        weights: &'a mut ModelWeights,
+        output: ModelOutput,
+    ) -> Result<Self, Error> {
         let mut graph = GraphBuilder::new(&identifier(config));
         let ids = |rows: Sym| TensorType::new([rows], DType::I32);
         Ok(Net {
@@ -73,16 +87,17 @@ impl<'a> Net<'a> {
             seqs: graph.param("seq", ids(Sym::Tokens)),
             outputs: graph.param("outputs", ids(Sym::Outputs)),
             kv: graph.param("kv", TensorType::kv()),
+            output,
             config,
             weights,
             graph,
         })
     }
 
-    /// The finished graph, whose result is `logits`.
-    pub(super) fn finish(self, logits: Value) -> Result<Graph, Error> {
+    /// The finished graph with its result.
+    pub(super) fn finish(self, result: Value) -> Result<Graph, Error> {
         self.weights.finish(self.config.architecture.name())?;
-        Ok(self.graph.finish(&[logits]))
+        Ok(self.graph.finish(&[result]))
     }
 
     /// The hyperparameters.
@@ -186,11 +201,22 @@ impl<'a> Net<'a> {
         self.feed(hidden, &layer.tensor("ffn_down"), width, kind)
     }
 
-    /// `[tokens, width] → [outputs, vocab]`: the rows that are wanted, normed and projected; the projection is that of
-    /// the file or, where it has none, the embedding.
-    pub(super) fn logits(&mut self, x: Value) -> Result<Value, Error> {
+    /// `[tokens, width] → [outputs, vocab]` or, for embeddings, `[outputs, width]`: the rows that are wanted, normed and,
+    /// for logits, projected.
+    pub(super) fn output(&mut self, x: Value) -> Result<Value, Error> {
         let rows = self.node(Op::GatherRows {}, &[], &[x, self.outputs])?;
         let normed = self.norm(rows, "output_norm")?;
+        match self.output {
+            ModelOutput::Logits => self.logits(normed),
+            ModelOutput::Embeddings => {
+                HEAD.iter().for_each(|tensor| self.weights.ignore(tensor));
+                Ok(normed)
+            }
+        }
+    }
+
+    /// `[outputs, width] → [outputs, vocab]`: the projection is that of the file or, where it has none, the embedding.
+    fn logits(&mut self, normed: Value) -> Result<Value, Error> {
         let name = if self.weights.has("output.weight") {
             "output"
         } else {

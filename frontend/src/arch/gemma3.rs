@@ -77,7 +77,7 @@ fn local_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>, Error> {
         .collect())
 }
 
-/// Builds the graph and returns the logits.
+/// Builds the graph and returns its result.
 pub(super) fn build(net: &mut Net<'_>) -> Result<Value, Error> {
     let embedded = net.embed()?;
     let mut x = net.scale(embedded, (net.config().width as f32).sqrt())?;
@@ -100,5 +100,5 @@ pub(super) fn build(net: &mut Net<'_>) -> Result<Value, Error> {
         let fed = net.norm(fed, &layer.tensor("post_ffw_norm"))?;
         x = net.add(fed, x)?;
     }
-    net.logits(x)
+    net.output(x)
 }

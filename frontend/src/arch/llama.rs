@@ -43,7 +43,7 @@ fn limit_context(config: &mut Config, keys: &Keys<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Builds the graph and returns the logits.
+/// Builds the graph and returns its result.
 pub(super) fn build(net: &mut Net<'_>) -> Result<Value, Error> {
     let mut x = net.embed()?;
     for layer in net.layers() {
@@ -63,5 +63,5 @@ pub(super) fn build(net: &mut Net<'_>) -> Result<Value, Error> {
         let fed = net.mlp(normed, &layer, &mlp)?;
         x = net.add(fed, x)?;
     }
-    net.logits(x)
+    net.output(x)
 }

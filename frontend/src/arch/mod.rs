@@ -1,8 +1,8 @@
 //! Architectures: what turns the tensors of a file into a graph. Their names are known here and nowhere else.
 //!
 //! A graph says the mathematics and nothing else: no fused ops, no layouts. Its parameters are `%tok, %pos, %seq:
-//! [tokens]i32`, `%outputs: [outputs]i32` (the rows whose logits are wanted) and `%kv: kv`; its result is `[outputs,
-//! vocab]f32`. What several architectures share is in [`blocks`] and [`rope`].
+//! [tokens]i32`, `%outputs: [outputs]i32` (the rows whose result is wanted) and `%kv: kv`; its result is `[outputs,
+//! vocab]f32` for logits and `[outputs, width]f32` for embeddings. What several architectures share is in [`blocks`] and [`rope`].
 
 mod blocks;
 mod gemma3;
@@ -11,6 +11,7 @@ mod qwen2;
 mod rope;
 
 use lathe_ir::graph::Graph;
+use lathe_ir::plan::ModelOutput;
 
 use crate::Error;
 use crate::config::{Config, Keys};
@@ -107,16 +108,17 @@ impl Architecture {
     }
 }
 
-/// Builds the graph of the model that `config` describes, and declares in `weights` every weight that it names.
+/// Builds the graph of the model that `config` describes, up to `output`, and declares in `weights` every weight that it
+/// names.
 ///
 /// # Errors
 /// A tensor is missing, has the wrong shape or an unsupported type, or has no place in the architecture.
-pub fn build_graph(config: &Config, weights: &mut ModelWeights) -> Result<Graph, Error> {
-    let mut net = Net::new(config, weights)?;
-    let logits = match config.architecture.0.kind {
+pub fn build_graph(config: &Config, weights: &mut ModelWeights, output: ModelOutput) -> Result<Graph, Error> {
+    let mut net = Net::new(config, weights, output)?;
+    let result = match config.architecture.0.kind {
         Kind::Llama | Kind::Mistral3 => llama::build(&mut net),
         Kind::Qwen2 => qwen2::build(&mut net),
         Kind::Gemma3 => gemma3::build(&mut net),
     }?;
-    net.finish(logits)
+    net.finish(result)
 }

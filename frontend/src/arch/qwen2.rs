@@ -7,7 +7,7 @@ use lathe_ir::graph::{Activation, RopePairs, Value};
 use super::blocks::{Attention, Mlp, Net};
 use crate::Error;
 
-/// Builds the graph and returns the logits.
+/// Builds the graph and returns its result.
 pub(super) fn build(net: &mut Net<'_>) -> Result<Value, Error> {
     let mut x = net.embed()?;
     for layer in net.layers() {
@@ -27,5 +27,5 @@ pub(super) fn build(net: &mut Net<'_>) -> Result<Value, Error> {
         let fed = net.mlp(normed, &layer, &mlp)?;
         x = net.add(fed, x)?;
     }
-    net.logits(x)
+    net.output(x)
 }

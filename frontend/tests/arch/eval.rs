@@ -3,8 +3,8 @@
 use lathe_frontend::model::Model;
 use lathe_ir::graph::interp::{Inputs, KvCache, eval};
 
-/// The logits of every position of `tokens`, computed in steps of `chunk` tokens.
-pub fn logits(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f64>> {
+/// The result of every position of `tokens`, logits or embeddings, computed in steps of `chunk` tokens.
+pub fn rows(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f64>> {
     let mut cache = KvCache::new();
     let mut rows = Vec::new();
     for step in tokens.chunks(chunk) {
@@ -13,11 +13,10 @@ pub fn logits(model: &Model, tokens: &[u32], chunk: usize) -> Vec<Vec<f64>> {
         let inputs = Inputs::batch(step, &positions, &vec![0; step.len()], &outputs);
         let results =
             eval(&model.graph, &model.weights, &inputs, &mut cache).unwrap_or_else(|e| panic!("{e}"));
-        let logits = results[0].to_f32().expect("logits are floats");
-        let vocab = model.config.vocab_size as usize;
+        let values = results[0].to_f32().expect("results are floats");
         rows.extend(
-            logits
-                .chunks(vocab)
+            values
+                .chunks(values.len() / step.len())
                 .map(|row| row.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>()),
         );
     }

@@ -12,6 +12,12 @@ pub type Rows = Vec<Vec<f64>>;
 
 /// The logits of every position of `tokens`.
 pub fn logits(file: &GgufFile, tokens: &[u32]) -> Rows {
+    let reference = Reference::new(file);
+    reference.project_out(&reference.run(tokens))
+}
+
+/// The hidden state after the final norm, of every position of `tokens`.
+pub fn embeddings(file: &GgufFile, tokens: &[u32]) -> Rows {
     Reference::new(file).run(tokens)
 }
 
@@ -67,13 +73,17 @@ impl<'a> Reference<'a> {
             }
             add(&mut x, &fed);
         }
-        let normed = self.norm(&x, "output_norm");
+        self.norm(&x, "output_norm")
+    }
+
+    fn project_out(&self, normed: &Rows) -> Rows {
+        let gemma = self.arch == "gemma3";
         let output = if self.file.tensor("output.weight").is_some() {
             "output"
         } else {
             "token_embd"
         };
-        let mut logits = product(&normed, &self.matrix(&format!("{output}.weight")));
+        let mut logits = product(normed, &self.matrix(&format!("{output}.weight")));
         self.bias(&mut logits, "output");
         if let Some(cap) = self.key("final_logit_softcapping").filter(|&c| gemma && c > 0.0) {
             logits

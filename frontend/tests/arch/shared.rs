@@ -37,7 +37,7 @@ fn check(name: &str) {
     let file = GgufFile::open(&case.model).unwrap();
     let own = eval::nmse(&reference::logits(&file, &case.tokens), &case.logits);
     let model = Model::load(&case.model).unwrap();
-    let graph = eval::nmse(&eval::logits(&model, &case.tokens, 96), &case.logits);
+    let graph = eval::nmse(&eval::rows(&model, &case.tokens, 96), &case.logits);
     eprintln!("{name}: nmse {graph:.1e} (reference in f64: {own:.1e})");
     assert!(
         graph <= 1e-5 && own <= 1e-5,

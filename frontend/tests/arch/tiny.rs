@@ -3,12 +3,15 @@
 use lathe_frontend::config::RopeScaling;
 use lathe_frontend::gguf::{Array, GgufFile, Value};
 use lathe_frontend::model::Model;
+use lathe_frontend::pooling::Pooling;
 use lathe_frontend::testing::{Family, GgufWriter, Rng, TinyModel};
+use lathe_frontend::weights::ModelWeights;
 use lathe_ir::DType;
 use lathe_ir::backend::WeightSource;
 use lathe_ir::graph::parse::parse;
 use lathe_ir::graph::print::print;
 use lathe_ir::graph::verify::verify;
+use lathe_ir::plan::ModelOutput;
 use proptest::prelude::*;
 
 use crate::{eval, reference};
@@ -31,12 +34,20 @@ fn refusal(writer: &GgufWriter) -> String {
     }
 }
 
-/// Compares the graph's logits with the plain forward pass; keys and values go through f16 in the graph alone.
+/// Compares the graph's logits and embeddings with the plain forward pass; keys and values go through f16 in the graph alone.
 fn check(what: &str, writer: &GgufWriter) {
     let model = model(writer);
     let want = reference::logits(&file(writer), TOKENS);
-    let error = eval::nmse(&eval::logits(&model, TOKENS, 5), &want);
+    let error = eval::nmse(&eval::rows(&model, TOKENS, 5), &want);
     assert!(error < 1e-6, "{what}: nmse {error:e}");
+    let model = embedder(writer).unwrap_or_else(|e| panic!("{e}"));
+    let want = reference::embeddings(&file(writer), TOKENS);
+    let error = eval::nmse(&eval::rows(&model, TOKENS, 5), &want);
+    assert!(error < 1e-6, "{what}: nmse {error:e} of embeddings");
+}
+
+fn embedder(writer: &GgufWriter) -> Result<Model, lathe_frontend::Error> {
+    Model::from_weights(ModelWeights::new(file(writer)), ModelOutput::Embeddings)
 }
 
 /// Adds a random vector.
@@ -300,8 +311,8 @@ fn a_file_without_a_usable_tokenizer_still_loads() {
     assert!(model.text.chat_template.is_none());
 }
 
-#[test]
-fn mistral3_with_temperature_scaling_ends_at_the_original_context() {
+/// A tiny model of `mistral3`, which has the tensors of `llama`.
+fn mistral3() -> GgufWriter {
     let mut writer = TinyModel::new(Family::Mistral).writer();
     let keys: Vec<(String, Value)> = file(&writer)
         .metadata()
@@ -312,6 +323,58 @@ fn mistral3_with_temperature_scaling_ends_at_the_original_context() {
         writer.set(&key, value);
     }
     writer.set("general.architecture", "mistral3");
+    writer
+}
+
+#[test]
+fn mistral3_matches_the_plain_forward_pass() {
+    check("mistral3", &mistral3());
+}
+
+#[test]
+fn embeddings_take_nothing_of_the_head() {
+    for family in Family::ALL {
+        let mut writer = TinyModel::new(family).writer();
+        let text = print(&embedder(&writer).unwrap().graph);
+        assert!(!text.contains("@output "), "{family:?}: {text}");
+        assert_eq!(
+            text.matches("%outputs").count(),
+            2,
+            "{family:?}: a parameter and a gather"
+        );
+        assert_eq!(
+            text.matches("@token_embd").count(),
+            2,
+            "{family:?}: a declaration and the embedding"
+        );
+        // A file of an embedding model may lack what a damaged one of another model has.
+        writer.remove_tensor("output.weight");
+        embedder(&writer).unwrap();
+        vector(&mut writer, "output.bias", 7, 0.0);
+        embedder(&writer).unwrap();
+    }
+}
+
+#[test]
+fn files_say_how_to_pool() {
+    let mut writer = TinyModel::new(Family::Qwen2).writer();
+    assert_eq!(model(&writer).pooling, None);
+    assert_eq!(embedder(&writer).unwrap().pooling, Some(Pooling::Last));
+    let poolings = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
+    for (number, pooling) in (0u32..).zip(poolings) {
+        writer.set("qwen2.pooling_type", number);
+        assert_eq!(embedder(&writer).unwrap().pooling, Some(pooling));
+        assert_eq!(pooling.to_string().parse(), Ok(pooling));
+    }
+    writer.set("qwen2.pooling_type", 4u32);
+    let error = embedder(&writer).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(error.contains("pooling 4 is not supported"), "{error}");
+    assert_eq!(model(&writer).pooling, None, "logits need none");
+}
+
+#[test]
+fn mistral3_with_temperature_scaling_ends_at_the_original_context() {
+    let mut writer = mistral3();
     writer
         .set("mistral3.rope.scaling.type", "yarn")
         .set("mistral3.rope.scaling.factor", 4.0f32);

@@ -47,8 +47,10 @@ pub struct Plan {
     pub name: String,
     /// Bounds of the symbols and of the cache.
     pub limits: Limits,
-    /// Columns of a row of logits.
+    /// Tokens of the vocabulary: ids are below it.
     pub vocab: u32,
+    /// Elements of an embedding, where steps give embeddings; `None` where they give logits.
+    pub embedding: Option<u32>,
     /// Each kernel once.
     pub kernels: Arena<KernelId, Kernel>,
     /// Ranges of the arena; ranges that live at different times may overlap.
@@ -63,8 +65,18 @@ pub struct Plan {
     pub kv_layers: Vec<KvLayer>,
     /// Launches in order; a barrier stands between two steps.
     pub steps: Vec<Step>,
-    /// Where the logits `[outputs, vocab]f32` are after the last step.
-    pub logits: Option<Buffer>,
+    /// Where the result `[outputs, width]f32` is after the last step.
+    pub output: Option<Buffer>,
+}
+
+/// What a step gives for the rows that are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum ModelOutput {
+    /// A logit for each token of the vocabulary.
+    #[default]
+    Logits,
+    /// The hidden state after the final norm.
+    Embeddings,
 }
 
 /// Upper bounds that a plan is compiled for.
@@ -72,7 +84,7 @@ pub struct Plan {
 pub struct Limits {
     /// Most rows in a step.
     pub tokens: u32,
-    /// Most rows with logits in a step.
+    /// Most rows whose result is wanted in a step.
     pub outputs: u32,
     /// Most sequences with a block table.
     pub seqs: u32,
@@ -97,6 +109,19 @@ impl Limits {
 }
 
 impl Plan {
+    /// What steps give.
+    pub fn gives(&self) -> ModelOutput {
+        match self.embedding {
+            Some(_) => ModelOutput::Embeddings,
+            None => ModelOutput::Logits,
+        }
+    }
+
+    /// Elements of a row of the result: those of an embedding, or a logit for each token.
+    pub fn width(&self) -> u32 {
+        self.embedding.unwrap_or(self.vocab)
+    }
+
     /// The same plan with kernels that declare their parameters and have no body: what running compiled code needs.
     pub fn without_bodies(&self) -> Plan {
         let mut plan = self.clone();
@@ -245,7 +270,7 @@ pub enum Input {
     Positions,
     /// Sequence slots `[tokens]`.
     Seqs,
-    /// Rows whose logits are wanted `[outputs]`.
+    /// Rows whose result is wanted `[outputs]`.
     Outputs,
     /// KV blocks `[seqs][blocks_per_seq]`.
     BlockTables,

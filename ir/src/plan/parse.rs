@@ -250,6 +250,10 @@ impl<'t> Parser<'t> {
         };
         self.keyword("vocab")?;
         self.plan.vocab = self.number()?;
+        if self.at_word("embedding") {
+            self.take()?;
+            self.plan.embedding = Some(self.number()?);
+        }
         self.declarations()?;
         while self.at_word("step") {
             let step = self.step()?;
@@ -304,9 +308,9 @@ impl<'t> Parser<'t> {
             let offset = self.number()?;
             self.plan.buffers.push(BufferDecl { name, offset, bytes });
         }
-        if self.at_word("logits") {
+        if self.at_word("output") {
             self.take()?;
-            self.plan.logits = Some(self.word("a buffer", |w| id(w, "b"))?);
+            self.plan.output = Some(self.word("a buffer", |w| id(w, "b"))?);
         }
         Ok(())
     }

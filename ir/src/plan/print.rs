@@ -10,7 +10,7 @@
 //!   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0 factors=@rope_freqs
 //!   arena 147456
 //!   buffer b0 "embed": 147456 at 0
-//!   logits b0
+//!   output b0
 //!   step 0 "linear @blk.0.attn_q" {
 //!     linear.q4_1.576x576(s0, b2, in.positions, kv.k.0) [tokens] units=36 cost=9216
 //!   }
@@ -21,7 +21,7 @@
 //!
 //! The brackets hold the scalars; a count is a number, a symbol, or `symbol*number`, and each of them may be
 //! multiplied by `pieces(of=256, most=8, rows=16)` or `merges(…)`: see [`Split`]. Declarations of a kind are numbered
-//! from 0. Calls name kernels as the kernels that follow do, in order of their ids. Names of weights and kernels with
+//! from 0. After the vocabulary, a plan for embeddings has their width: `embedding 576`. Calls name kernels as the kernels that follow do, in order of their ids. Names of weights and kernels with
 //! other characters than letters, digits and `._-+/` stand in quotes. Floats have the fewest digits that read back.
 
 use super::names::{Quoted, Word};
@@ -47,6 +47,9 @@ impl Display for Plan {
             "  limits tokens={tokens} outputs={outputs} seqs={seqs} ctx={ctx}"
         )?;
         writeln!(f, "  vocab {}", self.vocab)?;
+        if let Some(width) = self.embedding {
+            writeln!(f, "  embedding {width}")?;
+        }
         for (
             layer,
             KvLayer {
@@ -68,8 +71,8 @@ impl Display for Plan {
         for (id, BufferDecl { name, offset, bytes }) in self.buffers.iter() {
             writeln!(f, "  buffer {id} {}: {bytes} at {offset}", Quoted(name))?;
         }
-        if let Some(logits) = self.logits {
-            writeln!(f, "  logits {logits}")?;
+        if let Some(output) = self.output {
+            writeln!(f, "  output {output}")?;
         }
         for (number, step) in self.steps.iter().enumerate() {
             writeln!(f, "  step {number} {} {{", Quoted(&step.label))?;

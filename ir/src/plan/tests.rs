@@ -109,7 +109,7 @@ pub(super) fn small() -> Plan {
         buffer("attn", 0),
         buffer("logits", 1024),
     );
-    plan.logits = Some(Buffer::new(3));
+    plan.output = Some(Buffer::new(3));
     let embed = plan
         .kernels
         .push(kernel("embed.f32", &[("w", In), ("tok", In), ("y", Out)], &[]));
@@ -390,25 +390,31 @@ fn live_buffers_have_no_byte_in_common() {
 }
 
 #[test]
-fn logits_outlive_the_steps() {
-    breaks(|p| p.logits = None, "logits: the plan has none");
+fn the_result_outlives_the_steps() {
+    breaks(|p| p.output = None, "output: the plan has none");
     breaks(
-        |p| p.logits = Some(Buffer::new(4)),
-        "logits: buffer b4 does not exist",
+        |p| p.output = Some(Buffer::new(4)),
+        "output: buffer b4 does not exist",
     );
     breaks(
         |p| p.vocab = 65,
-        "logits: buffer b3 has 512 bytes, 520 are needed",
+        "output: buffer b3 has 512 bytes, 520 are needed",
     );
+    breaks(
+        |p| p.embedding = Some(65),
+        "output: buffer b3 has 512 bytes, 520 are needed",
+    );
+    // Ids and rows of the result have bounds of their own.
+    assert_eq!(errors(|p| (p.vocab, p.embedding) = (4096, Some(64))), []);
     let unused = |p: &mut Plan| {
-        p.logits = Some(p.buffers.push(BufferDecl {
+        p.output = Some(p.buffers.push(BufferDecl {
             name: "none".into(),
             offset: 1536,
             bytes: 512,
         }));
     };
-    breaks(unused, "logits: no step writes buffer b4");
+    breaks(unused, "output: no step writes buffer b4");
     // As logits, b0 lives past the step that writes b2 over it.
     let shared = "buffer b0 (x): shares bytes with buffer b2 (attn) while both live, in step 2";
-    breaks(|p| p.logits = Some(Buffer::new(0)), shared);
+    breaks(|p| p.output = Some(Buffer::new(0)), shared);
 }

@@ -28,7 +28,7 @@ plan "small \"one\"" {
   buffer b1 "q": 512 at 512
   buffer b2 "attn": 512 at 0
   buffer b3 "logits": 512 at 1024
-  logits b3
+  output b3
   step 0 "embed @token_embd" {
     embed.f32(s0, in.tokens, b0) units=tokens cost=7
   }
@@ -230,8 +230,9 @@ fn plans() -> impl Strategy<Value = Plan> {
             head_dim,
             types: KvTypes { k, v },
         });
-    let logits = prop::option::of((0usize..9).prop_map(crate::Id::new));
-    let head = (name(), limits, any::<u32>(), any::<u64>(), logits);
+    let output = prop::option::of((0usize..9).prop_map(crate::Id::new));
+    let embedding = prop::option::of(any::<u32>());
+    let head = (name(), limits, any::<u32>(), any::<u64>(), output, embedding);
     let lists = (
         vec(kv, 0..3),
         vec(section(), 0..4),
@@ -241,12 +242,13 @@ fn plans() -> impl Strategy<Value = Plan> {
     );
     let kernels = (name(), name()).prop_filter("names differ", |(a, b)| a != b);
     (head, lists, kernels).prop_map(|(head, (kv_layers, sections, ropes, buffers, steps), kernels)| {
-        let (name, limits, vocab, arena_bytes, logits) = head;
+        let (name, limits, vocab, arena_bytes, output, embedding) = head;
         let bufs = [("x", Access::In), ("y", Access::Out)];
         Plan {
             name,
             limits,
             vocab,
+            embedding,
             kernels: [kernels.0, kernels.1]
                 .map(|n| kernel(&n, &bufs, &["rows"]))
                 .into_iter()
@@ -257,7 +259,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             ropes: ropes.into_iter().collect(),
             kv_layers,
             steps,
-            logits,
+            output,
         }
     })
 }

@@ -1,6 +1,6 @@
 //! The rules of a plan. A plan is valid where
 //!
-//! - **limits**: every limit and the vocabulary are positive, `outputs` ≤ `tokens`, and `ctx` is a multiple of
+//! - **limits**: every limit, the vocabulary and the width of a row of the result are positive, `outputs` ≤ `tokens`, and `ctx` is a multiple of
 //!   [`KV_BLOCK`];
 //! - **kernels**: each obeys the rules of [`crate::kernel::verify`], and no two have the same name;
 //! - **buffers**: each starts at a multiple of 64, has at least a byte, and ends within the arena;
@@ -13,9 +13,9 @@
 //!   and scalars fit in an i64 at the symbols' bounds; a split has positive `of` and `most`; the cost is positive;
 //! - **access**: only buffers and KV are written. What a call of a step writes is named by nothing else in that step:
 //!   by no other call, and not twice by the call itself;
-//! - **time**: a buffer lives from the first step that writes it to the last that names it; the logits live on. It is
+//! - **time**: a buffer lives from the first step that writes it to the last that names it; the result lives on. It is
 //!   read in no step before or at the one that writes it first. Buffers that live in one step have no byte in common;
-//! - **logits**: there is a buffer for them, some step writes it, and it holds `outputs · vocab` f32.
+//! - **output**: there is a buffer for the result, some step writes it, and it holds `outputs · width` f32.
 
 use super::*;
 use crate::graph::RowOrder;
@@ -53,7 +53,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<PlanError>> {
     for (number, step) in plan.steps.iter().enumerate() {
         v.step(number, step);
     }
-    v.logits();
+    v.output();
     v.overlaps();
     if v.errors.is_empty() {
         Ok(())
@@ -90,13 +90,14 @@ impl<'p> Verifier<'p> {
             seqs,
             ctx,
         } = self.plan.limits;
-        let vocab = self.plan.vocab;
+        let (vocab, width) = (self.plan.vocab, self.plan.width());
         for (name, n) in [
             ("tokens", tokens),
             ("outputs", outputs),
             ("seqs", seqs),
             ("ctx", ctx),
             ("vocab", vocab),
+            ("width", width),
         ] {
             if n == 0 {
                 self.error("limits", format!("{name} is 0"));
@@ -301,24 +302,24 @@ impl<'p> Verifier<'p> {
         }
     }
 
-    fn logits(&mut self) {
+    fn output(&mut self) {
         let plan = self.plan;
-        let Some(logits) = plan.logits else {
-            return self.error("logits", "the plan has none");
+        let Some(output) = plan.output else {
+            return self.error("output", "the plan has none");
         };
-        let Some(decl) = plan.buffers.get(logits) else {
-            return self.error("logits", format!("buffer {logits} does not exist"));
+        let Some(decl) = plan.buffers.get(output) else {
+            return self.error("output", format!("buffer {output} does not exist"));
         };
-        let needed = u128::from(plan.limits.outputs) * u128::from(plan.vocab) * 4;
+        let needed = u128::from(plan.limits.outputs) * u128::from(plan.width()) * 4;
         if u128::from(decl.bytes) < needed {
             self.error(
-                "logits",
-                format!("buffer {logits} has {} bytes, {needed} are needed", decl.bytes),
+                "output",
+                format!("buffer {output} has {} bytes, {needed} are needed", decl.bytes),
             );
         }
-        match &mut self.lives[logits.index()] {
+        match &mut self.lives[output.index()] {
             Some(life) => life.last = plan.steps.len(),
-            None => self.error("logits", format!("no step writes buffer {logits}")),
+            None => self.error("output", format!("no step writes buffer {output}")),
         }
     }
 

@@ -24,9 +24,12 @@ pub enum LowerError {
     /// A graph parameter that no step input stands for.
     #[error("graph parameter %{0} is none of tok, pos, seq, outputs, kv")]
     Param(String),
-    /// The graph's outputs are not one matrix of logits.
-    #[error("the graph has {0} outputs in memory where one `[outputs, vocab]f32` is needed")]
+    /// The graph's outputs are not one matrix.
+    #[error("the graph has {0} outputs in memory where one `[outputs, width]f32` is needed")]
     Outputs(usize),
+    /// A graph of embeddings without tokens.
+    #[error("the graph embeds no tokens: their number is not known")]
+    NoVocabulary,
     /// Two different kernels have one name: a generator's name leaves out one of its parameters.
     #[error("two different kernels are named `{0}`")]
     KernelName(String),

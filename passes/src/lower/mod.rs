@@ -40,8 +40,8 @@ use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{
-    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, Plan, Rope, RopeDecl, SectionDecl, SectionForm,
-    Step,
+    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, ModelOutput, Plan, Rope, RopeDecl, SectionDecl,
+    SectionForm, Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
@@ -51,7 +51,7 @@ use rows::{NormKernel, RowOp};
 use std::collections::HashMap;
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
-/// vocab]f32`.
+/// width]f32`: logits or, where the options say so, embeddings.
 ///
 /// # Errors
 /// Names the node or weight that can't be lowered, and why.
@@ -432,21 +432,33 @@ impl<'g> Lowering<'g> {
         }
     }
 
+    /// Rows of the table that token ids choose from.
+    fn tokens(&self) -> Option<u32> {
+        let mut nodes = self.graph.order.iter().map(|&node| &self.graph.nodes[node]);
+        let embed = nodes.find(|node| matches!(node.op, Op::Embed {}))?;
+        let rows = self.graph.weights[embed.weights[0]].ty.dims.first()?.constant()?;
+        u32::try_from(rows).ok()
+    }
+
     fn finish(mut self) -> Result<Lowered, LowerError> {
         let [output] = self.graph.outputs[..] else {
             return Err(LowerError::Outputs(self.graph.outputs.len()));
         };
-        let Some(Location::Arg(Arg::Buffer(logits))) = self.locations[output.index()] else {
+        let Some(Location::Arg(Arg::Buffer(buffer))) = self.locations[output.index()] else {
             return Err(LowerError::Outputs(1));
         };
-        self.lifetimes[logits.index()].last = self.plan.steps.len();
-        let vocab = self
-            .graph
-            .ty(output)
-            .columns()
-            .and_then(|n| u32::try_from(n).ok());
-        self.plan.vocab = vocab.ok_or(LowerError::Outputs(1))?;
-        self.plan.logits = Some(logits);
+        self.lifetimes[buffer.index()].last = self.plan.steps.len();
+        let width = self.graph.ty(output).columns();
+        let width = width.and_then(|n| u32::try_from(n).ok());
+        let width = width.ok_or(LowerError::Outputs(1))?;
+        match self.options.output {
+            ModelOutput::Logits => self.plan.vocab = width,
+            ModelOutput::Embeddings => {
+                self.plan.vocab = self.tokens().ok_or(LowerError::NoVocabulary)?;
+                self.plan.embedding = Some(width);
+            }
+        }
+        self.plan.output = Some(buffer);
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
         self.plan.arena_bytes = memory::assign(&mut buffers, &self.lifetimes);
         self.plan.buffers = Arena::from_iter(buffers);

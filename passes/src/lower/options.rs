@@ -3,7 +3,7 @@
 use super::cost::MachineModel;
 use super::tuning::{Shape, Tuning};
 use lathe_ir::layout::KvTypes;
-use lathe_ir::plan::Limits;
+use lathe_ir::plan::{Limits, ModelOutput};
 use std::sync::Arc;
 
 /// What the target and the caller want of a plan.
@@ -23,6 +23,8 @@ pub struct LowerOptions {
     pub matrix_unit: bool,
     /// How keys and values are stored.
     pub kv_types: KvTypes,
+    /// What the graph's result is.
+    pub output: ModelOutput,
 }
 
 impl LowerOptions {
@@ -37,6 +39,7 @@ impl LowerOptions {
             tuning: None,
             matrix_unit: false,
             kv_types: KvTypes::default(),
+            output: ModelOutput::default(),
         }
     }
 
@@ -48,6 +51,11 @@ impl LowerOptions {
     /// The same with keys and values stored as `kv_types`.
     pub fn with_kv_types(self, kv_types: KvTypes) -> LowerOptions {
         LowerOptions { kv_types, ..self }
+    }
+
+    /// The same for a graph whose result is `output`.
+    pub fn with_output(self, output: ModelOutput) -> LowerOptions {
+        LowerOptions { output, ..self }
     }
 
     /// The same for the machine that `machine` describes.

@@ -175,14 +175,14 @@ impl Engine {
         }
         let batch = step.batch();
         self.executable.run(&batch)?;
-        let (logits, vocab) = (self.executable.logits(), self.executable.plan().vocab as usize);
+        let (output, width) = (self.executable.output(), self.executable.plan().width() as usize);
         self.results.clear();
         for part in step.sequences().iter().filter(|part| part.lists > 0) {
             let active = self.active.get_mut(&part.id.request).ok_or(Error::Lost)?;
             let draft = &batch.tokens[part.rows.end - part.drafts..part.rows.end];
             for choice in (0..part.lists).map(|list| part.id.choice + list) {
                 let id = ChoiceId { choice, ..part.id };
-                let rows = part.outputs.clone().map(|row| &logits[row * vocab..][..vocab]);
+                let rows = part.outputs.clone().map(|row| &output[row * width..][..width]);
                 let mut means = Means {
                     request: &active.request,
                     vocabulary: self.vocabulary.as_ref(),

@@ -180,7 +180,7 @@ fn lives(plan: &Plan) -> Vec<Live<'_>> {
         Some((
             id,
             first,
-            if plan.logits == Some(id) { end } else { last },
+            if plan.output == Some(id) { end } else { last },
             decl.offset,
         ))
     };

@@ -45,6 +45,9 @@ pub struct Inspect {
     /// Print what differs between two points of the pipeline: graph, a pass, or optimized
     #[arg(long, value_name = "A..B", conflicts_with_all = ["stage", "after"])]
     diff: Option<String>,
+    /// Of the model as it is compiled for embeddings
+    #[arg(long)]
+    embeddings: bool,
     /// Only this layer of a graph
     #[arg(long)]
     layer: Option<u32>,
@@ -101,7 +104,10 @@ fn pretty(value: &serde_json::Value) -> String {
 impl Inspect {
     pub fn run(&self) -> Result<(), CliError> {
         self.check()?;
-        let options = self.run.build_options()?;
+        let options = match self.embeddings {
+            true => self.run.build_options()?.for_embeddings(),
+            false => self.run.build_options()?,
+        };
         let cache = self.run.cache.open(options.threads)?;
         let source = self.model.source(cache.as_ref())?;
         let text = match &source {
@@ -142,7 +148,7 @@ impl Inspect {
     /// Stages of a model's file, which is read as far as they need.
     fn text(&self, path: &Path, options: &BuildOptions) -> Result<String, CliError> {
         let (format, layer, name) = (self.format, self.layer, self.kernel.as_deref());
-        let model = || Model::load(path);
+        let model = || Model::load_for(path, options.output);
         if let Some(range) = &self.diff {
             return graphs::difference(&model()?.graph, range, layer, options.verify, format);
         }

@@ -79,7 +79,7 @@ pub fn code(
     })
 }
 
-/// `{name, limits: {tokens, outputs, seqs, ctx}, vocab, arena_bytes, logits, kv: [{layer, kv_heads, head_dim, k, v}],
+/// `{name, limits: {tokens, outputs, seqs, ctx}, vocab, embedding, arena_bytes, output, kv: [{layer, kv_heads, head_dim, k, v}],
 /// sections, ropes, buffers: [{id, name, bytes, offset}], steps: [{label, calls: [{kernel, args, scalars, units,
 /// cost}]}]}`; sections, ropes, arguments and counts are as the text form writes them. Kernels are a stage of their own.
 pub fn plan_json(plan: &Plan) -> Json {
@@ -107,8 +107,9 @@ pub fn plan_json(plan: &Plan) -> Json {
         "name": plan.name,
         "limits": {"tokens": limits.tokens, "outputs": limits.outputs, "seqs": limits.seqs, "ctx": limits.ctx},
         "vocab": plan.vocab,
+        "embedding": plan.embedding,
         "arena_bytes": plan.arena_bytes,
-        "logits": plan.logits.map(|b| b.to_string()),
+        "output": plan.output.map(|b| b.to_string()),
         "kv": kv.collect::<Vec<_>>(),
         "sections": strings(plan.sections.values()),
         "ropes": strings(plan.ropes.values()),
