@@ -1,6 +1,6 @@
 //! Lathe as a library: a model loaded by its compiled plan, and text made with it.
 
-use crate::build::{BuildError, BuildOptions};
+use crate::build::{BuildError, BuildOptions, Built};
 use crate::plans::{BUILD, Plans, Source, SourceError, default_root};
 use crate::session::{self, ModelVocabulary};
 use crate::store::Quiet;
@@ -131,6 +131,21 @@ impl Options {
     /// # Errors
     /// The message names the file and what is wrong with it.
     pub fn load(&self, model: &str) -> Result<Engine, Error> {
+        let built = self.build(model, |options| options)?;
+        let vocabulary = ModelVocabulary::new(&built.text).map_err(Error::Text)?;
+        Ok(Engine {
+            text: built.text,
+            grammars: None,
+            engine: lathe_runtime::Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
+        })
+    }
+
+    /// Builds a model with options that `change` has the last word on.
+    pub(crate) fn build(
+        &self,
+        model: &str,
+        change: impl FnOnce(BuildOptions) -> BuildOptions,
+    ) -> Result<Built, Error> {
         let threads = self.threads.unwrap_or_else(|| Topology::host().default_threads());
         let root = match &self.cache {
             CacheChoice::Default => Some(default_root().ok_or(CacheError::NoHome)?),
@@ -144,20 +159,14 @@ impl Options {
             progress: &|_| (),
             notice: &|_| (),
         });
-        let options = BuildOptions {
+        let options = change(BuildOptions {
             threads,
             context: self.context,
             tuning: true,
             ..BuildOptions::default()
-        };
+        });
         let source = Source::find(model, cache.as_ref(), &mut Quiet)?;
-        let built = source.load(&options, plans.as_ref())?;
-        let vocabulary = ModelVocabulary::new(&built.text).map_err(Error::Text)?;
-        Ok(Engine {
-            text: built.text,
-            grammars: None,
-            engine: lathe_runtime::Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
-        })
+        Ok(source.load(&options, plans.as_ref())?)
     }
 }
 

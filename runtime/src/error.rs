@@ -16,7 +16,7 @@ pub enum Error {
         context: usize,
     },
     /// There is nothing to continue.
-    #[error("the prompt is empty: there is no token to continue from")]
+    #[error("the prompt is empty: it has no token to go on from")]
     EmptyPrompt,
     /// A token id that the model has no row for.
     #[error("token {index} of the prompt is {token}, but the vocabulary has {vocab} tokens")]
@@ -49,6 +49,20 @@ pub enum Error {
     /// The system gives no thread.
     #[error("there is no thread to compute masks on")]
     NoThread,
+    /// The model is compiled for something else.
+    #[error("the model is compiled for {has}: it gives no {asked}")]
+    Output {
+        /// What it gives.
+        has: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// An embedding that is no numbers.
+    #[error("the model gives this text an embedding that is not finite")]
+    NotFinite,
+    /// The request was cancelled before it had a result.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// The request was not taken.
     #[error(transparent)]
     Refused(#[from] Refused),

@@ -11,7 +11,10 @@ pub mod schedule;
 pub mod text;
 pub mod tools;
 
-pub use engine::{Completion, Engine, Event, Finish, Request, RequestId, Vocabulary};
+pub use engine::{
+    Completion, Embedding, EmbeddingRequest, Engine, Event, Finish, Request, RequestId, Vocabulary,
+};
 pub use error::Error;
 pub use evaluator::Evaluator;
+pub use lathe_frontend::pooling::Pooling;
 pub use sampling::SamplingParams;

@@ -48,6 +48,18 @@ impl ApiError {
         }
     }
 
+    /// The same error of the element `index` of `input`, where the request is at fault.
+    pub fn of_input(self, index: usize) -> ApiError {
+        if self.status != StatusCode::BAD_REQUEST {
+            return self;
+        }
+        ApiError {
+            message: format!("input {index}: {}", self.message),
+            param: Some("input"),
+            ..self
+        }
+    }
+
     /// 404: no such model.
     pub fn model(asked: &str, served: &str) -> ApiError {
         ApiError {
@@ -107,7 +119,11 @@ impl From<lathe_runtime::Error> for ApiError {
             E::EmptyPrompt | E::TokenRange { .. } => ApiError::invalid("prompt", message),
             E::Refused(Refused::QueueFull { .. }) => ApiError::unavailable(message),
             E::Refused(_) => ApiError::invalid("prompt", message),
-            E::Step(_) | E::NoToken | E::Lost | E::Commit(_) | E::NoThread => ApiError::internal(message),
+            E::Output { .. } => ApiError::body(message),
+            E::Cancelled => ApiError::unavailable(message),
+            E::Step(_) | E::NoToken | E::NotFinite | E::Lost | E::Commit(_) | E::NoThread => {
+                ApiError::internal(message)
+            }
         }
     }
 }

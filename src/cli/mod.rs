@@ -16,6 +16,7 @@ mod cache;
 mod compile;
 mod constraint;
 mod doctor;
+mod embed;
 mod error;
 mod inspect;
 mod logits;
@@ -53,6 +54,8 @@ enum Verb {
     Rm(models::Rm),
     /// Complete a prompt
     Run(Box<run::Run>),
+    /// Embed texts
+    Embed(embed::Embed),
     /// Serve the OpenAI API
     Serve(serve::Serve),
     /// Measure prefill and decode speed
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Verb::Show(v) => v.run(),
         Verb::Rm(v) => v.run(),
         Verb::Run(v) => v.run(),
+        Verb::Embed(v) => v.run(),
         Verb::Serve(v) => v.run(),
         Verb::Bench(v) => v.run(),
         Verb::Compile(v) => v.run(),

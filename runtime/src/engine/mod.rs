@@ -1,13 +1,16 @@
-//! The engine: schedules, runs and commits steps of many sequences, and turns what is picked into text.
+//! The engine: schedules, runs and commits steps of many sequences, and turns what is picked into text, or rows into
+//! embeddings.
 //!
 //! A step is `schedule → run → commit`. What is computed for a token depends on the tokens before it alone, so a request
 //! gets the same tokens whatever else is under way, and blocks of a common prefix serve other requests as they are.
 
 mod choice;
+mod embedding;
 mod lookup;
 mod request;
 
 pub use crate::schedule::RequestId;
+pub use embedding::{Embedding, EmbeddingRequest};
 pub use request::{Completion, Event, Finish, Request, Vocabulary};
 
 use crate::constrain::Masks;
@@ -16,7 +19,9 @@ use crate::evaluator::check_tokens;
 use crate::sampling::{Candidates, Sampler};
 use crate::schedule::{self, ChoiceId, Config, Results, ScheduleStats, Scheduler};
 use choice::{Choice, Means};
+use embedding::Pooler;
 use lathe_ir::backend::Executable;
+use lathe_ir::plan::ModelOutput;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,10 +42,11 @@ pub struct Engine {
 }
 
 /// A request under way.
-struct Active {
-    request: Request,
-    /// Those under way.
-    choices: Vec<Option<Choice>>,
+enum Active {
+    /// For text: those of its choices that are under way.
+    Text(Box<Request>, Vec<Option<Choice>>),
+    /// For an embedding.
+    Embedding(Pooler),
 }
 
 /// Who is told what happens; returns whether more text of the choice is wanted.
@@ -102,8 +108,9 @@ impl Engine {
     /// Takes a request; the steps after that work on it.
     ///
     /// # Errors
-    /// A bad prompt, bad parameters or a full queue.
+    /// A bad prompt, bad parameters or a full queue; a model that is compiled for embeddings.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, Error> {
+        self.check_output(ModelOutput::Logits)?;
         check_tokens(&request.prompt, self.executable.plan().vocab, self.context())?;
         let sampler = Sampler::new(request.sampling.clone())?;
         if request.constraint.is_some() && self.masks.is_none() {
@@ -118,6 +125,7 @@ impl Engine {
                 priority: request.priority,
                 deadline: request.timeout.map(|timeout| now.saturating_add(timeout)),
                 namespace: 0,
+                every_row: false,
             },
             now,
         )?;
@@ -130,8 +138,23 @@ impl Engine {
             choices.iter_mut().for_each(|choice| choice.prepare(masks));
         }
         let choices = choices.into_iter().map(Some).collect();
-        self.active.insert(id, Active { request, choices });
+        self.active.insert(id, Active::Text(Box::new(request), choices));
         Ok(id)
+    }
+
+    /// Checks that the model is compiled for what a request asks for.
+    fn check_output(&self, asked: ModelOutput) -> Result<(), Error> {
+        let name = |output| match output {
+            ModelOutput::Logits => "text",
+            ModelOutput::Embeddings => "embeddings",
+        };
+        match self.executable.plan().gives() {
+            has if has == asked => Ok(()),
+            has => Err(Error::Output {
+                has: name(has),
+                asked: name(asked),
+            }),
+        }
     }
 
     /// Ends a request at the next step.
@@ -161,9 +184,17 @@ impl Engine {
         self.guesses.clear();
         for (id, active) in std::mem::take(&mut self.active) {
             self.scheduler.cancel(id);
-            for (choice, _) in (0..).zip(active.choices.iter()).filter(|(_, c)| c.is_some()) {
-                let result = Err(error.clone());
-                show(id, Event::Done { choice, result });
+            match active {
+                Active::Embedding(_) => {
+                    let result = Err(error.clone());
+                    show(id, Event::Embedding { result });
+                }
+                Active::Text(_, choices) => {
+                    for (choice, _) in (0..).zip(&choices).filter(|(_, c)| c.is_some()) {
+                        let result = Err(error.clone());
+                        show(id, Event::Done { choice, result });
+                    }
+                }
             }
         }
     }
@@ -177,24 +208,32 @@ impl Engine {
         self.executable.run(&batch)?;
         let (output, width) = (self.executable.output(), self.executable.plan().width() as usize);
         self.results.clear();
-        for part in step.sequences().iter().filter(|part| part.lists > 0) {
-            let active = self.active.get_mut(&part.id.request).ok_or(Error::Lost)?;
+        for part in step.sequences().iter().filter(|part| !part.outputs.is_empty()) {
+            let rows = || part.outputs.clone().map(|row| &output[row * width..][..width]);
+            let (request, choices) = match self.active.get_mut(&part.id.request) {
+                Some(Active::Text(request, choices)) => (request, choices),
+                Some(Active::Embedding(pooler)) => {
+                    pooler.take(part.start + part.rows.len() - part.outputs.len(), rows());
+                    (0..part.lists).for_each(|_| self.results.push(&[], true));
+                    continue;
+                }
+                None => return Err(Error::Lost),
+            };
             let draft = &batch.tokens[part.rows.end - part.drafts..part.rows.end];
             for choice in (0..part.lists).map(|list| part.id.choice + list) {
                 let id = ChoiceId { choice, ..part.id };
-                let rows = part.outputs.clone().map(|row| &output[row * width..][..width]);
                 let mut means = Means {
-                    request: &active.request,
+                    request,
                     vocabulary: self.vocabulary.as_ref(),
                     candidates: &mut self.candidates,
                     show: &mut |text| show(id.request, Event::Text { choice, text }),
                 };
-                let choice = active.choices[choice as usize].as_mut().ok_or(Error::Lost)?;
+                let choice = choices[choice as usize].as_mut().ok_or(Error::Lost)?;
                 let made = choice.made().len();
-                let done = choice.take(rows, draft, &mut means);
+                let done = choice.take(rows(), draft, &mut means);
                 self.results.push(&choice.made()[made..], done);
                 if !done {
-                    let guess = choice.guess(active.request.lookup);
+                    let guess = choice.guess(request.lookup);
                     if !guess.is_empty() {
                         self.guesses.push((id, guess));
                     }
@@ -207,21 +246,26 @@ impl Engine {
         Ok(self.scheduler.commit(&self.results)?)
     }
 
-    /// Tells of the choices that ended.
+    /// Tells of the choices and embeddings that ended.
     fn close(&mut self, show: &mut Show) {
         for ended in self.scheduler.drain_ended() {
             let (id, choice) = (ended.id.request, ended.id.choice);
-            let Some(active) = self.active.get_mut(&id) else {
-                continue;
+            let over = match self.active.get_mut(&id) {
+                Some(Active::Text(_, choices)) => {
+                    if let Some(under_way) = choices[choice as usize].take() {
+                        let result = under_way.end(&ended, &mut |text| {
+                            show(id, Event::Text { choice, text });
+                        });
+                        show(id, Event::Done { choice, result });
+                    }
+                    choices.iter().all(Option::is_none)
+                }
+                Some(Active::Embedding(_)) => true,
+                None => continue,
             };
-            if let Some(under_way) = active.choices[choice as usize].take() {
-                let result = under_way.end(&ended, &mut |text| {
-                    show(id, Event::Text { choice, text });
-                });
-                show(id, Event::Done { choice, result });
-            }
-            if active.choices.iter().all(Option::is_none) {
-                self.active.remove(&id);
+            if over && let Some(Active::Embedding(pooler)) = self.active.remove(&id) {
+                let result = pooler.end(ended.reason);
+                show(id, Event::Embedding { result });
             }
         }
     }

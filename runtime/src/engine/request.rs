@@ -1,5 +1,6 @@
 //! What the engine is asked for, and what it answers.
 
+use super::embedding::Embedding;
 use crate::constrain::Grammar;
 use crate::error::Error;
 use crate::sampling::{Logprobs, SamplingParams};
@@ -116,6 +117,11 @@ pub enum Event<'a> {
         choice: u32,
         /// The text.
         text: &'a str,
+    },
+    /// The end of a request for an embedding.
+    Embedding {
+        /// What came of it.
+        result: Result<Embedding, Error>,
     },
     /// The end of a choice.
     Done {

@@ -117,6 +117,7 @@ impl Scheduler {
             choices: 1,
             deadline: from.deadline,
             namespace: from.namespace,
+            every_row: from.every_row,
             table,
             slot,
             draft: Vec::new(),

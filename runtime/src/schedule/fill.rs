@@ -3,6 +3,7 @@
 use super::queue::Scheduler;
 use super::sequence::Place;
 use super::step::{Step, StepSequence};
+use crate::kv::pool::Prefix;
 use lathe_ir::plan::KV_BLOCK;
 use std::time::Duration;
 
@@ -78,7 +79,9 @@ impl Scheduler {
         let Some(slot) = sequence.slot else { return };
         let left = sequence.left();
         let mut rows = left.min(room.rows);
-        if rows == left && room.outputs == 0 {
+        if sequence.every_row {
+            rows = rows.min(room.outputs);
+        } else if rows == left && room.outputs == 0 {
             rows -= 1;
         }
         if rows == 0 || !self.reserve(place, rows) {
@@ -86,7 +89,12 @@ impl Scheduler {
         }
         self.stats.steps += u64::from(self.step.is_empty());
         let sequence = &mut self.sequences[place];
-        let outputs = usize::from(rows == left);
+        let last = rows == left;
+        let outputs = if sequence.every_row {
+            rows
+        } else {
+            usize::from(last)
+        };
         sequence.scheduled = true;
         sequence.served = self.stats.steps;
         room.rows -= rows;
@@ -99,7 +107,7 @@ impl Scheduler {
             rows: 0..rows,
             drafts: 0,
             outputs: 0..outputs,
-            lists: if outputs > 0 { sequence.choices } else { 0 },
+            lists: if last { sequence.choices } else { 0 },
         });
     }
 
@@ -139,7 +147,10 @@ impl Scheduler {
             self.waiting.remove(&(rank, place));
             let sequence = &mut self.sequences[place];
             sequence.slot = Some(slot);
-            sequence.computed = self.pool.attach(&mut sequence.table, &sequence.tokens);
+            sequence.computed = match sequence.every_row {
+                true => 0,
+                false => self.pool.attach(&mut sequence.table, &sequence.tokens),
+            };
             sequence.cached.get_or_insert(sequence.computed);
             let write = sequence.computed..sequence.tokens.len();
             let all = self
@@ -155,7 +166,10 @@ impl Scheduler {
     /// Whether there are free blocks for all tokens of a sequence, and the headroom of those that run.
     fn fits(&self, place: Place) -> bool {
         let sequence = &self.sequences[place];
-        let found = self.pool.lookup(sequence.namespace, &sequence.tokens);
+        let found = match sequence.every_row {
+            true => Prefix::default(),
+            false => self.pool.lookup(sequence.namespace, &sequence.tokens),
+        };
         let all = sequence.tokens.len().div_ceil(KV_BLOCK as usize);
         let headroom = self.running.len() * self.config.headroom as usize;
         all - found.blocks + found.free + headroom <= self.pool.free()

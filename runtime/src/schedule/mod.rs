@@ -1,7 +1,7 @@
 //! The scheduler: which rows of which sequences the next step computes. Data in, data out: no thread, no clock, no model.
 //!
 //! A round is [`Scheduler::schedule`], a run of the step's batch, and [`Scheduler::commit`] with the tokens picked from
-//! its logits. The rules, in the order in which a step fills:
+//! its result. The rules, in the order in which a step fills:
 //! - **Rank.** A request's rank is its arrival, put earlier by [`Config::aging`] for each level of priority. So a waiting
 //!   request passes later ones of higher priority in time, and nothing starves. Equals go by arrival.
 //! - **Decoding first.** Sequences with one token left to compute get their row; where rows or outputs do not suffice for
@@ -113,6 +113,9 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// Who may share KV blocks with it: equal numbers only.
     pub namespace: u64,
+    /// Whether the result of every row is wanted, not of the last alone. Then all rows are computed, whatever the prefix
+    /// cache has, and again after a preemption.
+    pub every_row: bool,
 }
 
 impl Request {
@@ -125,6 +128,7 @@ impl Request {
             priority: 0,
             deadline: None,
             namespace: 0,
+            every_row: false,
         }
     }
 }
@@ -133,7 +137,7 @@ impl Request {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
     /// There is nothing to continue.
-    #[error("the prompt is empty: there is no token to continue from")]
+    #[error("the prompt is empty: it has no token to go on from")]
     EmptyPrompt,
     /// No choice was asked for.
     #[error("the request asks for 0 choices")]
@@ -199,7 +203,7 @@ pub struct ScheduleStats {
     pub drafts: u64,
     /// Drafts that were accepted.
     pub accepted: u64,
-    /// Rows with logits.
+    /// Rows whose result was wanted.
     pub outputs: u64,
     /// Admissions, of preempted sequences too.
     pub admissions: u64,

@@ -75,6 +75,7 @@ impl Scheduler {
             choices: request.choices,
             deadline: request.deadline,
             namespace: request.namespace,
+            every_row: request.every_row,
             table: BlockTable::new(request.namespace),
             slot: None,
             draft: Vec::new(),

@@ -36,10 +36,12 @@ pub(super) struct Sequence {
     /// Tokens from the start whose KV is in the table's blocks. Less than all of them.
     pub computed: usize,
     pub max_new: usize,
-    /// Lists of tokens that the prompt's logits are to give; 1 once the choices parted.
+    /// Lists of tokens that the prompt's result is to give; 1 once the choices parted.
     pub choices: u32,
     pub deadline: Option<Duration>,
     pub namespace: u64,
+    /// Whether the result of every row is wanted.
+    pub every_row: bool,
     pub table: BlockTable,
     /// Row of the step's block table while it runs.
     pub slot: Option<u32>,

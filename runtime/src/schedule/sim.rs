@@ -25,6 +25,8 @@ pub(super) struct Trace {
     /// Percent of requests that are cancelled at some time, and that have a deadline.
     pub cancels: u64,
     pub deadlines: u64,
+    /// Percent of requests that want the result of every row.
+    pub every_row: u64,
     /// Whether tokens are proposed, right ones and wrong ones.
     pub drafts: bool,
     /// Whether the model sometimes says several tokens at once, as a grammar does.
@@ -57,6 +59,7 @@ struct Expected {
     /// The step before which it is cancelled.
     cancel: Option<u64>,
     deadline: Option<Duration>,
+    every_row: bool,
     open: u32,
 }
 
@@ -136,6 +139,7 @@ impl Simulator {
         let percent = |rng: &mut Rng, share| below(rng, 100) < share;
         let late = self.now() + Duration::from_millis(below(&mut self.rng, 60));
         request.deadline = percent(&mut self.rng, self.trace.deadlines).then_some(late);
+        request.every_row = percent(&mut self.rng, self.trace.every_row);
         let cancel = self.clock + below(&mut self.rng, 60);
         let cancel = percent(&mut self.rng, self.trace.cancels).then_some(cancel);
         let expected = Expected {
@@ -146,6 +150,7 @@ impl Simulator {
             arrived: self.clock,
             cancel,
             deadline: request.deadline,
+            every_row: request.every_row,
             open: request.choices,
         };
         match self.scheduler.submit(request, self.now()) {
@@ -295,6 +300,10 @@ impl Simulator {
                 }
             }
             assert_eq!(said.len(), part.outputs.len());
+            if self.requests[&part.id.request].every_row {
+                assert_eq!(part.outputs.len(), part.rows.len(), "every row has a result");
+            }
+            said.drain(..said.len().saturating_sub(1 + part.drafts));
             let drafts = &batch.tokens[part.rows.end - part.drafts..part.rows.end];
             for choice in part.id.choice..part.id.choice + part.lists {
                 let (tokens, done) = accept(&said, drafts, choice, self.trace.forced);
@@ -339,6 +348,7 @@ impl Simulator {
         let (want, reason) = expected(&request.prompt, end.id.choice, request.max_new, self.trace.forced);
         assert_eq!((end.made, end.prompt), (made.len(), request.prompt.len()));
         assert!(end.cached_tokens < end.prompt && end.cached_tokens.is_multiple_of(32));
+        assert!(!request.every_row || end.cached_tokens == 0, "a row is left out");
         assert!(
             want.starts_with(&made),
             "{:?} was given {made:?}, and {want:?} alone",

@@ -20,9 +20,11 @@ pub struct StepSequence {
     pub rows: Range<usize>,
     /// How many of its rows are drafts.
     pub drafts: usize,
-    /// Its rows of the logits: of its last token and of each draft; empty while tokens of the prompt are left.
+    /// Its rows of the result: of its last token and of each draft, and empty while tokens of the prompt are left; where every
+    /// row is wanted, of all its rows.
     pub outputs: Range<usize>,
-    /// How many lists of tokens the results must give for it: none without outputs, else one; after a prompt one a choice.
+    /// How many lists of tokens the results must give for it: none while tokens of the prompt are left, else one; after a
+    /// prompt one a choice.
     pub lists: u32,
 }
 
@@ -76,7 +78,7 @@ impl Step {
     }
 }
 
-/// What was picked from a step's logits: for each sequence of the step in order as many lists as [`StepSequence::lists`]
+/// What was picked from a step's result: for each sequence of the step in order as many lists as [`StepSequence::lists`]
 /// says. Kept and cleared between steps.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Results {

@@ -29,6 +29,7 @@ fn roomy(seed: u64, requests: usize) -> Trace {
         choices: 1,
         cancels: 0,
         deadlines: 0,
+        every_row: 0,
         drafts: false,
         forced: false,
     }
@@ -77,6 +78,7 @@ fn forks_drafts_and_forced_tokens_change_no_text() {
         forced: true,
         cancels: 20,
         deadlines: 20,
+        every_row: 20,
         ..roomy(3, 3000)
     };
     for copies in [true, false] {
@@ -113,11 +115,18 @@ fn a_hundred_thousand_requests_leak_nothing() {
 fn any_trace() -> impl Strategy<Value = Trace> {
     let machine = (1u32..40, 1u32..12, 1u32..8, 1u32..7, 0u32..12, 0u32..3, 1u32..50);
     let load = (any::<u64>(), 0u64..4, 1u64..120, 0u64..40, 1u64..4);
-    let mix = (0u64..50, 0u64..50, any::<bool>(), any::<bool>(), any::<bool>());
+    let mix = (
+        0u64..50,
+        0u64..50,
+        0u64..101,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    );
     (machine, load, mix).prop_map(|(machine, load, mix)| {
         let (tokens, outputs, seqs, ctx, more, headroom, budget) = machine;
         let (seed, arrivals, prompt, max_new, choices) = load;
-        let (cancels, deadlines, drafts, forced, copies) = mix;
+        let (cancels, deadlines, every_row, drafts, forced, copies) = mix;
         let base = config(tokens, outputs, seqs, ctx * 32, ctx + more);
         Trace {
             seed,
@@ -128,6 +137,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
             choices,
             cancels,
             deadlines,
+            every_row,
             drafts,
             forced,
             config: Config {
@@ -209,6 +219,30 @@ fn a_prefix_is_computed_once_until_it_is_forgotten() {
         assert_eq!(round(&mut s, at(0)), [(request.0, rows)]);
         let ended: Vec<_> = s.drain_ended().map(|e| e.cached_tokens).collect();
         assert_eq!(ended, [100 - rows]);
+    }
+}
+
+#[test]
+fn who_wants_every_row_gets_every_row() {
+    // Four outputs a step bound its rows; the prefix that is known is computed again.
+    let mut s = scheduler(config(16, 4, 4, 128, 16));
+    for _ in 0..2 {
+        let mut request = Request::new(prompt(70, 0), 0);
+        request.every_row = true;
+        s.submit(request, at(0)).unwrap();
+        let mut seen = Vec::new();
+        while !s.is_idle() {
+            let step = s.schedule(at(0));
+            let part = &step.sequences()[0];
+            assert_eq!((step.sequences().len(), part.rows.len()), (1, part.outputs.len()));
+            seen.extend(step.batch().outputs.iter().map(|&row| part.start + row as usize));
+            let lists = part.lists;
+            let mut results = Results::default();
+            (0..lists).for_each(|_| results.push(&[], true));
+            s.commit(&results).unwrap();
+        }
+        assert_eq!(seen, (0..70).collect::<Vec<_>>());
+        assert_eq!(s.drain_ended().map(|e| e.cached_tokens).collect::<Vec<_>>(), [0]);
     }
 }
 
