@@ -1,4 +1,4 @@
-//! The OpenAI-compatible HTTP server: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/health`.
+//! The OpenAI-compatible HTTP server: `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`; `/v1/models`, `/health`.
 //!
 //! It knows requests and text; what runs them is an [`Engine`](lathe_runtime::Engine) behind a queue.
 
@@ -13,6 +13,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use error::ApiError;
+use lathe_runtime::Pooling;
 use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar};
 use lathe_runtime::tools::{Format, Reasoning};
 use queue::Queue;
@@ -88,17 +89,49 @@ pub struct Served {
     pub prompter: Arc<dyn Prompter>,
     /// The way to the engine.
     pub queue: Queue,
+    /// How embeddings are pooled, where the model is served for them; `None` where it is served for text.
+    pub pooling: Option<Pooling>,
 }
 
 impl Served {
-    /// A model under `name`.
+    /// A model under `name`, for text.
     pub fn new(name: impl Into<String>, prompter: Arc<dyn Prompter>, queue: Queue) -> Served {
         Served {
             model: name.into(),
             created: now(),
             prompter,
             queue,
+            pooling: None,
         }
+    }
+
+    /// The same for embeddings.
+    pub fn with_pooling(self, pooling: Pooling) -> Served {
+        Served {
+            pooling: Some(pooling),
+            ..self
+        }
+    }
+
+    /// Checks that text is asked for where text is served.
+    fn check_text(&self) -> Result<(), ApiError> {
+        match self.pooling {
+            None => Ok(()),
+            Some(_) => Err(ApiError::body(format!(
+                "`{}` is served for embeddings here, not for text: ask /v1/embeddings",
+                self.model
+            ))),
+        }
+    }
+
+    /// Checks that embeddings are asked for where they are served. Returns how they are pooled.
+    fn check_embeddings(&self) -> Result<Pooling, ApiError> {
+        self.pooling.ok_or_else(|| {
+            ApiError::body(format!(
+                "`{}` is served for text here: `lathe serve --embeddings` serves a model for embeddings",
+                self.model
+            ))
+        })
     }
 
     /// Checks that a request asks for the model that is served; one without a name does.
@@ -125,6 +158,7 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/v1/models/{*id}", get(routes::info::model))
         .route("/v1/chat/completions", post(routes::chat::create))
         .route("/v1/completions", post(routes::completions::create))
+        .route("/v1/embeddings", post(routes::embeddings::create))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -131,10 +131,35 @@ pub enum Prompt {
     Text(String),
     /// Token ids.
     Tokens(Vec<u32>),
-    /// Several texts; one is supported.
+    /// Several texts; to continue, one is supported.
     Texts(Vec<String>),
-    /// Several token lists; one is supported.
+    /// Several token lists; to continue, one is supported.
     TokenLists(Vec<Vec<u32>>),
+}
+
+/// The body of a request for embeddings.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EmbeddingBody {
+    /// The model asked for.
+    pub model: Option<String>,
+    /// What to embed; each element on its own.
+    pub input: Prompt,
+    /// How numbers are written.
+    #[serde(default)]
+    pub encoding_format: Encoding,
+    /// Elements of an embedding.
+    pub dimensions: Option<u64>,
+}
+
+/// How the numbers of an embedding are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// A JSON array.
+    #[default]
+    Float,
+    /// A string: little-endian f32 in base64.
+    Base64,
 }
 
 impl Common {

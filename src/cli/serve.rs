@@ -5,7 +5,8 @@ use super::error::CliError;
 use crate::build::{BuildOptions, DEFAULT_SEQS};
 use crate::session::{ModelPrompter, ModelVocabulary};
 use clap::Args;
-use lathe_runtime::Engine;
+use clap::builder::BoolishValueParser;
+use lathe_runtime::{Engine, Pooling};
 use lathe_server::Served;
 use lathe_server::queue::Queue;
 use std::sync::Arc;
@@ -24,6 +25,13 @@ pub struct Serve {
     /// The name that clients call the model by [default: MODEL, or its file's name]
     #[arg(long, env = "LATHE_ALIAS")]
     alias: Option<String>,
+    /// Serve embeddings, and no text
+    #[arg(long, env = "LATHE_EMBEDDINGS", value_parser = BoolishValueParser::new())]
+    embeddings: bool,
+    /// With --embeddings: how the hidden states of a text's tokens become one: mean, last or cls [default: what the model's
+    /// file says, else last]
+    #[arg(long, env = "LATHE_POOLING", requires = "embeddings")]
+    pooling: Option<Pooling>,
     /// Most sequences that run side by side
     #[arg(long, env = "LATHE_MAX_SEQS", default_value_t = DEFAULT_SEQS, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_seqs: u32,
@@ -51,12 +59,15 @@ impl Serve {
             .block_on(tokio::net::TcpListener::bind(&address))
             .map_err(|e| CliError::input(format!("can't listen on {address}: {e}")))?;
         let built = self.model.load(&self.run, &self.options()?)?;
+        let pooling = self.pooling(built.pooling)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let engine = Engine::new(Box::new(built.executable), Arc::new(vocabulary));
         let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()));
-        // The first constraint should not wait for the vocabulary.
-        let ahead = prompter.clone();
-        std::thread::spawn(move || ahead.prepare_constraints());
+        if pooling.is_none() {
+            // The first constraint should not wait for the vocabulary.
+            let ahead = prompter.clone();
+            std::thread::spawn(move || ahead.prepare_constraints());
+        }
         let path = std::path::Path::new(&self.model.model);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let is_path = path.exists();
@@ -66,7 +77,11 @@ impl Serve {
             .or(stem.filter(|_| is_path))
             .unwrap_or_else(|| self.model.model.clone());
         let (queue, _thread) = Queue::start(engine).map_err(CliError::failed)?;
-        let served = Arc::new(Served::new(&name, prompter, queue));
+        let served = Served::new(&name, prompter, queue);
+        let served = Arc::new(match pooling {
+            Some(pooling) => served.with_pooling(pooling),
+            None => served,
+        });
         let local = listener.local_addr().map_err(CliError::failed)?;
         eprintln!("lathe: serving {name} on http://{local}/v1");
         runtime
@@ -74,8 +89,22 @@ impl Serve {
             .map_err(|e| CliError::failed(format!("the server stopped: {e}")))
     }
 
+    /// How embeddings are pooled, where the model, whose own pooling this is, was built for them.
+    fn pooling(&self, own: Option<Pooling>) -> Result<Option<Pooling>, CliError> {
+        match self.pooling.filter(|_| own.is_some()).or(own) {
+            Some(Pooling::None) => Err(CliError::input(
+                "the API has one embedding for a text: pool them with --pooling mean, last or cls",
+            )),
+            pooling => Ok(pooling),
+        }
+    }
+
     fn options(&self) -> Result<BuildOptions, CliError> {
         let options = self.run.build_options()?;
+        let options = match self.embeddings {
+            true => options.for_embeddings(),
+            false => options,
+        };
         Ok(BuildOptions {
             outputs: options.outputs.max(self.max_seqs),
             seqs: self.max_seqs,

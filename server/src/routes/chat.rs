@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 /// Continues a conversation.
 pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Response, ApiError> {
+    served.check_text()?;
     let mut body: ChatBody = serde_json::from_slice(&body)
         .map_err(|e| ApiError::body(format!("the body is no chat request: {e}")))?;
     served.check_model(body.common.model.as_deref())?;

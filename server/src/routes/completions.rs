@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// Continues a text.
 pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Response, ApiError> {
+    served.check_text()?;
     let body: CompletionBody = serde_json::from_slice(&body)
         .map_err(|e| ApiError::body(format!("the body is no completion request: {e}")))?;
     served.check_model(body.common.model.as_deref())?;
