@@ -68,13 +68,13 @@ impl Drop for Server {
     }
 }
 
-/// Runs a script of `tests/` against a server of a model.
-fn script(test: &str, name: &str, script: &str) {
+/// Runs a script of `tests/` against a server of a model, started with these flags.
+fn script(test: &str, name: &str, flags: &[&str], script: &str) {
     let Some(_) = model(test, name) else {
         return;
     };
     let python = std::env::var("LATHE_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let server = Server::start(&[name, "--port", "0"]);
+    let server = Server::start(&[&[name, "--port", "0"], flags].concat());
     let script = format!("{}/tests/{script}", env!("CARGO_MANIFEST_DIR"));
     let out = Command::new(python)
         .args([&script, &server.base_url, name])
@@ -92,12 +92,23 @@ fn script(test: &str, name: &str, script: &str) {
 
 #[test]
 fn openai_client_chats() {
-    script("openai_client_chats", "smollm2-135m", "openai.py");
+    script("openai_client_chats", "smollm2-135m", &[], "openai.py");
 }
 
 #[test]
 fn openai_client_calls_tools() {
-    script("openai_client_calls_tools", "qwen2.5-coder-0.5b", "tools.py");
+    script("openai_client_calls_tools", "qwen2.5-coder-0.5b", &[], "tools.py");
+}
+
+#[test]
+fn openai_client_embeds() {
+    let flags = ["--embeddings", "--pooling", "mean"];
+    script(
+        "openai_client_embeds",
+        "smollm2-135m",
+        &flags,
+        "openai_embeddings.py",
+    );
 }
 
 /// The vectors of an answer, in order.
