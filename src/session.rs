@@ -82,6 +82,24 @@ fn control_token(tokenizer: &Tokenizer, name: &str) -> Option<u32> {
     tokenizer.token_to_id(name).filter(|&id| tokenizer.is_special(id))
 }
 
+/// Checks that two models mean the same by every token.
+///
+/// # Errors
+/// Where they do not.
+pub fn same_vocabulary(own: &Tokenizer, other: &Tokenizer) -> Result<(), String> {
+    let (size, others) = (own.vocab_size(), other.vocab_size());
+    if size != others {
+        return Err(format!("it has {others} tokens, but the model {size}"));
+    }
+    let same = |&id: &u32| {
+        own.token_bytes(id) == other.token_bytes(id) && own.is_special(id) == other.is_special(id)
+    };
+    match (0..size).find(|id| !same(id)) {
+        Some(id) => Err(format!("its token {id} is another than the model's")),
+        None => Ok(()),
+    }
+}
+
 /// Tokens that end a generation.
 pub fn stop_tokens(model: &TextModel) -> Vec<u32> {
     model

@@ -7,6 +7,7 @@ use lathe::build::{BuildOptions, build};
 use lathe::session::ModelVocabulary;
 use lathe_frontend::testing::{Family, Rng};
 use lathe_ir::DType;
+use lathe_ir::backend::Executable;
 use lathe_runtime::constrain::{Constraint, Grammar, Grammars};
 use lathe_runtime::sampling::Logprobs;
 use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams};
@@ -37,6 +38,23 @@ struct Machine {
 }
 
 fn engine(path: &Path, machine: Machine) -> Engine {
+    let (executable, vocabulary) = compiled(path, machine);
+    Engine::new(executable, Arc::new(vocabulary))
+}
+
+/// The same with a draft model; one with less room than the engine, so that some sequences go without.
+fn engine_with_draft(path: &Path, draft: &Path, machine: Machine) -> Engine {
+    let narrow = Machine {
+        seqs: machine.seqs.div_ceil(2),
+        kv_positions: 128,
+        ..machine
+    };
+    engine(path, machine)
+        .with_draft(compiled(draft, narrow).0)
+        .unwrap()
+}
+
+fn compiled(path: &Path, machine: Machine) -> (Box<dyn Executable>, ModelVocabulary) {
     let options = BuildOptions {
         threads: machine.threads,
         context: Some(128),
@@ -48,7 +66,7 @@ fn engine(path: &Path, machine: Machine) -> Engine {
     };
     let built = build(path, &options).unwrap();
     let vocabulary = ModelVocabulary::new(&built.text).unwrap();
-    Engine::new(Box::new(built.executable), Arc::new(vocabulary))
+    (Box::new(built.executable), vocabulary)
 }
 
 const ALONE: Machine = Machine {
@@ -147,6 +165,7 @@ fn requests(rng: &mut Rng, grammars: &[Grammar]) -> Vec<Request> {
                 .is_multiple_of(3)
                 .then(|| grammars[below(rng, grammars.len() as u64) as usize].clone()),
             lookup: [0, 0, 4][below(rng, 3) as usize],
+            draft: [0, 6][below(rng, 2) as usize],
             ..Request::default()
         }
     };
@@ -163,6 +182,7 @@ fn alone(engine: &mut Engine, request: &Request) -> Vec<Made> {
         let mut alone = request.clone();
         alone.choices = 1;
         alone.lookup = 0;
+        alone.draft = 0;
         alone.sampling.seed += u64::from(number);
         let completion = engine.generate(&alone, &mut |_| true).unwrap();
         assert_eq!(completion.cached_tokens, 0);
@@ -253,10 +273,16 @@ fn requests_get_what_they_get_alone() {
         let model = tiny(family);
         let mut rng = Rng::new(41 + n as u64);
         let all = requests(&mut rng, &grammars(&model.path));
+        // As a draft model the model itself, which is always right, or another, which seldom is.
+        let other = tiny(families[(n + 1) % families.len()]);
         let mut single = engine(&model.path, ALONE);
         let want: Vec<Vec<Made>> = all.iter().map(|request| alone(&mut single, request)).collect();
-        for machine in MACHINES {
-            let mut engine = engine(&model.path, machine);
+        for (m, machine) in MACHINES.into_iter().enumerate() {
+            let mut engine = match m % 3 {
+                0 => engine(&model.path, machine),
+                1 => engine_with_draft(&model.path, &model.path, machine),
+                _ => engine_with_draft(&model.path, &other.path, machine),
+            };
             for _ in 0..TRACES.div_ceil(families.len() * MACHINES.len()) {
                 play(&mut engine, &all, &want, &mut rng, &mut tally);
                 assert!(engine.is_idle());
@@ -281,6 +307,7 @@ fn requests_get_what_they_get_alone() {
 /// What a constraint leaves no choice of is not picked, but it is what would have been.
 #[test]
 fn constrained_text_matches_however_it_is_made() {
+    let mut right = 0;
     for family in Family::ALL {
         let model = tiny(family);
         let mut engine = engine(&model.path, ALONE);
@@ -305,6 +332,23 @@ fn constrained_text_matches_however_it_is_made() {
                     true
                 });
                 let made = made.unwrap();
+                let mut drafting = engine_with_draft(&model.path, &model.path, MACHINES[2]);
+                let drafted = Request {
+                    draft: 6,
+                    ..request(None, 0)
+                };
+                let drafted = drafting.generate(&drafted, &mut |_| true).unwrap();
+                assert_eq!(
+                    (&drafted.tokens, drafted.finish),
+                    (&made.tokens, made.finish),
+                    "{family:?} {number}"
+                );
+                // Its own model is always right.
+                assert_eq!(
+                    drafted.drafts.0, drafted.drafts.1,
+                    "{family:?} {number} {temperature}"
+                );
+                right += drafted.drafts.1;
                 for (logprobs, lookup) in [(Some(1), 0), (None, 5), (Some(0), 5)] {
                     let again = engine
                         .generate(&request(logprobs, lookup), &mut |_| true)
@@ -333,6 +377,7 @@ fn constrained_text_matches_however_it_is_made() {
             }
         }
     }
+    assert!(right > 100, "{right} drafts were right");
 }
 
 #[test]

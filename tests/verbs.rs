@@ -5,6 +5,8 @@ mod support;
 use lathe_frontend::testing::Family;
 use lathe_ir::DType;
 use serde_json::Value;
+use std::io::Write;
+use std::process::Stdio;
 use support::{TinyFile, refusal, stdout};
 
 /// A tiny model of 8-bit matrices.
@@ -386,4 +388,44 @@ fn sequences_side_by_side_are_timed_together() {
         bench["pp_tps"].as_f64() > Some(0.0) && bench["tg_tps"].as_f64() > Some(0.0),
         "{bench}"
     );
+}
+
+#[test]
+fn conversations_go_on() {
+    let tiny = tiny_model(Family::Llama);
+    let talk = |lines: &str, more: &[&str]| {
+        let mut command = support::lathe();
+        let args = ["chat", tiny.model(), "--ctx", "128", "-n", "6"];
+        let mut child = command
+            .args(args)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success());
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(out.stdout), text(out.stderr))
+    };
+    let (first, _) = talk("the cat\n", &[]);
+    let (twice, _) = talk("the cat\n/reset\nthe cat\n", &[]);
+    assert_eq!(twice, first.repeat(2), "nothing of a conversation is left");
+    let (undone, said) = talk("the cat\n/undo\nthe cat\n/stats\n/what\n", &[]);
+    assert_eq!(undone, first.repeat(2));
+    assert!(
+        said.contains("6 tokens at") && said.contains("there is no command /what"),
+        "{said}"
+    );
+    let (drafted, _) = talk("the cat\n", &["--draft", tiny.model()]);
+    assert_eq!(drafted, first);
+    // A conversation that is too long for the context loses a message, and nothing else.
+    let long = format!("{}\nthe cat\n", "the cat ".repeat(200));
+    let (left, said) = talk(&long, &[]);
+    assert_eq!(left, format!("\n{first}"));
+    assert!(said.contains("the context holds 128"), "{said}");
+    let (help, _) = talk("/help\n/quit\nthe cat\n", &[]);
+    assert!(help.starts_with("/help") && help.ends_with("input)\n"), "{help}");
 }

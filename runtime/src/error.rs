@@ -46,6 +46,14 @@ pub enum Error {
     /// A constraint can't be followed further.
     #[error("the constraint can't be followed: {0}")]
     Constraint(#[from] ConstraintError),
+    /// A draft model of another vocabulary.
+    #[error("the draft model gives {has} logits, but the model {want}")]
+    Draft {
+        /// Logits of the draft model.
+        has: u32,
+        /// Logits of the model.
+        want: u32,
+    },
     /// The system gives no thread.
     #[error("there is no thread to compute masks on")]
     NoThread,

@@ -121,9 +121,13 @@ impl From<lathe_runtime::Error> for ApiError {
             E::Refused(_) => ApiError::invalid("prompt", message),
             E::Output { .. } => ApiError::body(message),
             E::Cancelled => ApiError::unavailable(message),
-            E::Step(_) | E::NoToken | E::NotFinite | E::Lost | E::Commit(_) | E::NoThread => {
-                ApiError::internal(message)
-            }
+            E::Step(_)
+            | E::NoToken
+            | E::NotFinite
+            | E::Lost
+            | E::Commit(_)
+            | E::NoThread
+            | E::Draft { .. } => ApiError::internal(message),
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Served {
     pub queue: Queue,
     /// How embeddings are pooled, where the model is served for them; `None` where it is served for text.
     pub pooling: Option<Pooling>,
+    /// Most tokens to guess ahead in a step by what came before, and by a draft model.
+    pub guesses: (usize, usize),
 }
 
 impl Served {
@@ -102,6 +104,7 @@ impl Served {
             prompter,
             queue,
             pooling: None,
+            guesses: (0, 0),
         }
     }
 
@@ -132,6 +135,12 @@ impl Served {
                 self.model
             ))
         })
+    }
+
+    /// The same with guesses: by what came before, and by the engine's draft model.
+    pub fn with_guesses(mut self, lookup: usize, draft: usize) -> Served {
+        self.guesses = (lookup, draft);
+        self
     }
 
     /// Checks that a request asks for the model that is served; one without a name does.

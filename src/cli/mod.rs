@@ -13,9 +13,11 @@ macro_rules! outln {
 mod args;
 mod bench;
 mod cache;
+mod chat;
 mod compile;
 mod constraint;
 mod doctor;
+mod draft;
 mod embed;
 mod error;
 mod inspect;
@@ -56,6 +58,8 @@ enum Verb {
     Run(Box<run::Run>),
     /// Embed texts
     Embed(embed::Embed),
+    /// Talk with a model
+    Chat(Box<chat::Chat>),
     /// Serve the OpenAI API
     Serve(serve::Serve),
     /// Measure prefill and decode speed
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Verb::Rm(v) => v.run(),
         Verb::Run(v) => v.run(),
         Verb::Embed(v) => v.run(),
+        Verb::Chat(v) => v.run(),
         Verb::Serve(v) => v.run(),
         Verb::Bench(v) => v.run(),
         Verb::Compile(v) => v.run(),

@@ -2,6 +2,7 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::constraint::ConstraintArgs;
+use super::draft::DraftArgs;
 use super::error::{CliError, read_text};
 use super::sampling::SamplingArgs;
 use crate::build::Built;
@@ -63,6 +64,8 @@ pub struct Run {
     /// Guess so many tokens ahead where the text repeats what came before, and check them in one step; the text stays the same
     #[arg(long, env = "LATHE_LOOKUP", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15))]
     lookup: u32,
+    #[command(flatten)]
+    draft: DraftArgs,
     /// A string that ends the text (may be given several times)
     #[arg(long)]
     stop: Vec<String>,
@@ -86,13 +89,13 @@ impl Run {
             (None, Some(file)) => read_text(file)?,
             (None, None) => String::new(),
         };
-        let built = self.model.load(&self.run, &self.run.build_options()?)?;
+        let options = self.run.build_options()?;
+        let built = self.model.load(&self.run, &options)?;
         let tokens =
             crate::session::prompt_tokens(&built.text, &prompt, self.chat).map_err(CliError::input)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
-        let constraint = self
-            .constraint
-            .compile(tokenizer(&built.text).map_err(CliError::input)?)?;
+        let tokenizer = tokenizer(&built.text).map_err(CliError::input)?.clone();
+        let constraint = self.constraint.compile(&tokenizer)?;
         let request = Request {
             prompt: tokens,
             sampling: self.sampling.params(&vocabulary, built.executable.plan().vocab),
@@ -101,6 +104,7 @@ impl Run {
             ignore_stop_tokens: self.ignore_eos,
             logprobs: self.logprobs.map(|n| n as usize),
             lookup: self.lookup as usize,
+            draft: self.draft.length(),
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.text),
             constraint,
@@ -115,7 +119,9 @@ impl Run {
         } = built;
         // Its metadata and the mapped file are of no more use, and tokens of large vocabularies fill megabytes.
         drop(model);
-        let mut engine = Engine::new(Box::new(executable), Arc::new(vocabulary));
+        let engine = Engine::new(Box::new(executable), Arc::new(vocabulary));
+        let mut engine = self.draft.equip(engine, &tokenizer, &self.run, &options)?;
+        drop(tokenizer);
         let mut text = String::new();
         let mut broken = None;
         let mut out = std::io::stdout().lock();
@@ -179,7 +185,8 @@ fn prefill_rate(c: &Completion) -> f64 {
     rate(c.prompt_tokens - c.cached_tokens, c.prefill.as_secs_f64())
 }
 
-fn summary(c: &Completion) -> String {
+/// What it took, in a line.
+pub fn summary(c: &Completion) -> String {
     let memory =
         proc_bytes("/proc/self/status", "VmHWM").map_or(String::new(), |b| format!(", {} MiB", b >> 20));
     let guesses = match c.drafts {

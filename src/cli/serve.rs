@@ -1,9 +1,10 @@
 //! `lathe serve`: the OpenAI API over HTTP.
 
 use super::args::{ModelArg, RunArgs};
+use super::draft::DraftArgs;
 use super::error::CliError;
 use crate::build::{BuildOptions, DEFAULT_SEQS};
-use crate::session::{ModelPrompter, ModelVocabulary};
+use crate::session::{ModelPrompter, ModelVocabulary, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use lathe_runtime::{Engine, Pooling};
@@ -39,6 +40,11 @@ pub struct Serve {
     /// --max-seqs contexts are as many]; memory is taken as it is used
     #[arg(long, env = "LATHE_KV_POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     kv_positions: Option<u32>,
+    /// Guess so many tokens ahead where a text repeats what came before
+    #[arg(long, env = "LATHE_LOOKUP", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15))]
+    lookup: u32,
+    #[command(flatten)]
+    draft: DraftArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -62,6 +68,8 @@ impl Serve {
         let pooling = self.pooling(built.pooling)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let engine = Engine::new(Box::new(built.executable), Arc::new(vocabulary));
+        let own = tokenizer(&built.text).map_err(CliError::input)?.clone();
+        let engine = self.draft.equip(engine, &own, &self.run, &self.options()?)?;
         let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()));
         if pooling.is_none() {
             // The first constraint should not wait for the vocabulary.
@@ -77,7 +85,8 @@ impl Serve {
             .or(stem.filter(|_| is_path))
             .unwrap_or_else(|| self.model.model.clone());
         let (queue, _thread) = Queue::start(engine).map_err(CliError::failed)?;
-        let served = Served::new(&name, prompter, queue);
+        let served =
+            Served::new(&name, prompter, queue).with_guesses(self.lookup as usize, self.draft.length());
         let served = Arc::new(match pooling {
             Some(pooling) => served.with_pooling(pooling),
             None => served,

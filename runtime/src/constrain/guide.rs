@@ -17,6 +17,8 @@ pub struct Guide {
     mask: Option<Mask>,
     /// What the text must have said before the constraint begins, and the end of the text so far.
     after: Option<(Vec<u8>, Vec<u8>)>,
+    /// The masks at the tokens that may be taken back.
+    ahead: Vec<Option<Mask>>,
 }
 
 enum State {
@@ -35,6 +37,7 @@ impl Guide {
         Guide {
             state: State::Here(Box::new(grammar.start())),
             mask: None,
+            ahead: Vec::new(),
             after: after.map(|marker| (marker.as_bytes().to_vec(), Vec::new())),
         }
     }
@@ -118,6 +121,30 @@ impl Guide {
         self.settle();
         let allowed = self.matcher().map(|matcher| matcher.validate_tokens(guess));
         allowed.map_or(0, |allowed| allowed.unwrap_or(0))
+    }
+
+    /// Goes on by a token that may be taken back; returns whether it could. Nothing happens where the constraint did not begin.
+    pub(crate) fn ahead(&mut self, token: u32) -> bool {
+        if !self.is_active() {
+            return true;
+        }
+        self.settle();
+        // The mask that is known is kept for after the way back.
+        let kept = self.mask.take();
+        self.ahead.push(kept);
+        self.matcher()
+            .is_ok_and(|matcher| matcher.consume_token(token).is_ok())
+    }
+
+    /// Takes the tokens of [`Guide::ahead`] back.
+    pub(crate) fn back(&mut self) {
+        let tokens = self.ahead.len();
+        if tokens > 0 {
+            self.settle();
+            self.mask = self.ahead.drain(..).next().flatten();
+            // An error stays with the matcher, and is told when a mask is asked for.
+            let _ = self.matcher().map(|matcher| matcher.rollback(tokens));
+        }
     }
 
     /// Has the next mask computed by `masks` from now on.

@@ -1,11 +1,12 @@
 //! One completion under way: from rows of logits to tokens and text.
 
+use super::drafter::Wanted;
 use super::lookup::Lookup;
 use super::request::{Completion, Finish, Request, Vocabulary};
 use crate::constrain::{Guide, Masks};
 use crate::error::Error;
 use crate::sampling::{Candidates, Logprobs, Restriction, Sampler, logprobs};
-use crate::schedule::{Ended, Reason};
+use crate::schedule::{ChoiceId, Ended, Reason};
 use crate::text::TextStream;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -182,6 +183,19 @@ impl Choice {
             .as_mut()
             .map_or(guess.len(), |guide| guide.allows(guess));
         guess[..allowed].to_vec()
+    }
+
+    /// What a smaller model is to write ahead of it, at most `most` tokens.
+    pub(super) fn wanted<'a>(&'a mut self, id: ChoiceId, request: &'a Request, most: usize) -> Wanted<'a> {
+        Wanted {
+            id,
+            history: self.history.clone(),
+            sampler: self.sampler.clone(),
+            guide: self.guide.as_mut(),
+            stop_tokens: &request.stop_tokens,
+            most: most.min(self.most - (self.history.len() - self.prompt)),
+            drafts: Vec::new(),
+        }
     }
 
     /// Has the mask for the next token computed from now on.

@@ -5,9 +5,11 @@
 //! gets the same tokens whatever else is under way, and blocks of a common prefix serve other requests as they are.
 
 mod choice;
+mod drafter;
 mod embedding;
 mod lookup;
 mod request;
+mod tuner;
 
 pub use crate::schedule::RequestId;
 pub use embedding::{Embedding, EmbeddingRequest};
@@ -19,12 +21,14 @@ use crate::evaluator::check_tokens;
 use crate::sampling::{Candidates, Sampler};
 use crate::schedule::{self, ChoiceId, Config, Results, ScheduleStats, Scheduler};
 use choice::{Choice, Means};
+use drafter::{Drafter, Wanted};
 use embedding::Pooler;
 use lathe_ir::backend::Executable;
 use lathe_ir::plan::ModelOutput;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tuner::Tuner;
 
 /// One model and the requests under way.
 pub struct Engine {
@@ -39,6 +43,24 @@ pub struct Engine {
     guesses: Vec<(ChoiceId, Vec<u32>)>,
     /// Started by the first request with a constraint.
     masks: Option<Masks>,
+    /// A smaller model, the sequences that it is to write ahead, and for how long.
+    drafter: Option<Drafter>,
+    wanted: Vec<ChoiceId>,
+    /// One for each class of numbers of sequences.
+    tuners: [Tuner; CLASSES],
+    /// When the drafts of the next step were begun, and for which class.
+    ahead: Option<(Instant, usize)>,
+}
+
+/// Classes of numbers of sequences that are written ahead together: 1, 2, 3 and 4, more.
+const CLASSES: usize = 4;
+
+fn class(sequences: usize) -> usize {
+    match sequences {
+        0..=2 => sequences.saturating_sub(1),
+        3..=4 => 2,
+        _ => 3,
+    }
 }
 
 /// A request under way.
@@ -66,7 +88,28 @@ impl Engine {
             results: Results::default(),
             guesses: Vec::new(),
             masks: None,
+            drafter: None,
+            wanted: Vec::new(),
+            tuners: Default::default(),
+            ahead: None,
         }
+    }
+
+    /// The same with a smaller model that writes ahead for requests that ask for it ([`Request::draft`]). It must have the
+    /// same vocabulary.
+    ///
+    /// # Errors
+    /// Where its logits are not as many as the model's.
+    pub fn with_draft(mut self, executable: Box<dyn Executable>) -> Result<Engine, Error> {
+        let (own, other) = (self.executable.plan(), executable.plan());
+        if (own.width(), own.gives()) != (other.width(), ModelOutput::Logits) {
+            return Err(Error::Draft {
+                has: other.width(),
+                want: own.width(),
+            });
+        }
+        self.drafter = Some(Drafter::new(executable));
+        Ok(self)
     }
 
     /// The compiled model.
@@ -171,7 +214,7 @@ impl Engine {
         self.scheduler.schedule(self.origin.elapsed());
         self.close(show);
         if !self.scheduler.step().is_empty() {
-            match self.run(show) {
+            match self.run(show).and_then(|()| self.write_ahead()) {
                 Ok(()) => self.close(show),
                 Err(error) => self.fail(&error, show),
             }
@@ -182,6 +225,7 @@ impl Engine {
     /// Ends everything with an error.
     fn fail(&mut self, error: &Error, show: &mut Show) {
         self.guesses.clear();
+        self.wanted.clear();
         for (id, active) in std::mem::take(&mut self.active) {
             self.scheduler.cancel(id);
             match active {
@@ -199,6 +243,56 @@ impl Engine {
         }
     }
 
+    /// Lets the smaller model write ahead where that is wanted.
+    fn write_ahead(&mut self) -> Result<(), Error> {
+        let Some(drafter) = self.drafter.as_mut().filter(|_| !self.wanted.is_empty()) else {
+            return Ok(());
+        };
+        let tuner = &mut self.tuners[class(self.wanted.len())];
+        self.ahead = Some((Instant::now(), class(self.wanted.len())));
+        let mut all: Vec<Wanted> = Vec::new();
+        for (&id, active) in &mut self.active {
+            let Active::Text(request, choices) = active else {
+                continue;
+            };
+            let choices = (0..)
+                .zip(choices)
+                .filter_map(|(number, choice)| Some((number, choice.as_mut()?)));
+            for (number, choice) in choices {
+                let id = ChoiceId {
+                    request: id,
+                    choice: number,
+                };
+                if self.wanted.contains(&id) {
+                    all.push(choice.wanted(id, request, request.draft));
+                }
+            }
+        }
+        self.wanted.clear();
+        let longest = tuner.choose(all.iter().map(|w| w.most).max().unwrap_or(0));
+        all.iter_mut().for_each(|w| w.most = w.most.min(longest));
+        drafter.draft(&mut all, &mut self.candidates)?;
+        for w in all {
+            if let (Some(guide), Some(masks)) = (w.guide, &self.masks) {
+                guide.prepare(masks);
+            }
+            if !w.drafts.is_empty() {
+                self.guesses.push((w.id, w.drafts));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the tuner what came of the last drafts, where the step had nothing else to do.
+    fn learn(&mut self, tokens: usize) {
+        if let Some((start, class)) = self.ahead.take() {
+            let parts = self.scheduler.step().sequences();
+            if parts.iter().all(|part| part.rows.len() == 1 + part.drafts) {
+                self.tuners[class].learn(tokens, start.elapsed());
+            }
+        }
+    }
+
     fn run(&mut self, show: &mut Show) -> Result<(), Error> {
         let step = self.scheduler.step();
         for copy in step.copies() {
@@ -208,6 +302,7 @@ impl Engine {
         self.executable.run(&batch)?;
         let (output, width) = (self.executable.output(), self.executable.plan().width() as usize);
         self.results.clear();
+        let mut tokens = 0;
         for part in step.sequences().iter().filter(|part| !part.outputs.is_empty()) {
             let rows = || part.outputs.clone().map(|row| &output[row * width..][..width]);
             let (request, choices) = match self.active.get_mut(&part.id.request) {
@@ -232,17 +327,22 @@ impl Engine {
                 let made = choice.made().len();
                 let done = choice.take(rows(), draft, &mut means);
                 self.results.push(&choice.made()[made..], done);
-                if !done {
-                    let guess = choice.guess(request.lookup);
-                    if !guess.is_empty() {
-                        self.guesses.push((id, guess));
-                    }
-                    if let Some(masks) = &self.masks {
-                        choice.prepare(masks);
-                    }
+                tokens += choice.made().len() - made;
+                if done {
+                    continue;
+                }
+                let guess = choice.guess(request.lookup);
+                match guess.is_empty() && request.draft > 0 && self.drafter.is_some() {
+                    true => self.wanted.push(id),
+                    false if guess.is_empty() => {}
+                    false => self.guesses.push((id, guess)),
+                }
+                if let (Some(masks), None) = (&self.masks, self.wanted.last().filter(|w| **w == id)) {
+                    choice.prepare(masks);
                 }
             }
         }
+        self.learn(tokens);
         Ok(self.scheduler.commit(&self.results)?)
     }
 
@@ -250,6 +350,9 @@ impl Engine {
     fn close(&mut self, show: &mut Show) {
         for ended in self.scheduler.drain_ended() {
             let (id, choice) = (ended.id.request, ended.id.choice);
+            if let Some(drafter) = &mut self.drafter {
+                drafter.forget(ended.id);
+            }
             let over = match self.active.get_mut(&id) {
                 Some(Active::Text(_, choices)) => {
                     if let Some(under_way) = choices[choice as usize].take() {

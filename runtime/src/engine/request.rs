@@ -46,6 +46,9 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Most tokens to guess ahead from what was said before (prompt lookup); 0 for none. What is made does not change.
     pub lookup: usize,
+    /// Most tokens that a smaller model, where the engine has one, writes ahead in a step; how many it does is tuned. What
+    /// is made does not change.
+    pub draft: usize,
     /// What the text must be; it ends where nothing can follow. `ignore_stop_tokens` and `min_tokens` don't outlive it.
     pub constraint: Option<Grammar>,
     /// The text after which the constraint begins, such as the end of a reasoning span; `None` for the start.
@@ -68,6 +71,7 @@ impl Default for Request {
             priority: 0,
             timeout: None,
             lookup: 0,
+            draft: 0,
             constraint: None,
             constrain_after: None,
         }

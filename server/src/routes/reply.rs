@@ -147,6 +147,8 @@ pub async fn answer(
         stop: common.stops()?,
         stop_tokens: served.prompter.stop_tokens().to_vec(),
         spelled,
+        lookup: served.guesses.0,
+        draft: served.guesses.1,
         constraint: match grammar {
             Some(grammar) => Some(grammar),
             None => constraint(served, common).await?,

@@ -1,0 +1,50 @@
+//! Flags for a draft model: a smaller one that writes ahead.
+
+use super::args::{ModelArg, RunArgs};
+use super::error::CliError;
+use crate::build::BuildOptions;
+use crate::session::{same_vocabulary, tokenizer};
+use clap::Args;
+use lathe_frontend::tokenizer::Tokenizer;
+use lathe_runtime::Engine;
+
+/// Which model writes ahead, and how far.
+#[derive(Args, Clone, Debug)]
+pub struct DraftArgs {
+    /// A smaller model of the same vocabulary that writes ahead what the model then checks in one step; the text stays the
+    /// same
+    #[arg(long, env = "LATHE_DRAFT", value_name = "MODEL")]
+    draft: Option<String>,
+    /// Most tokens that it writes ahead; how many it does is tuned while it runs
+    #[arg(long, env = "LATHE_DRAFT_LEN", value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=15))]
+    draft_len: u32,
+}
+
+impl DraftArgs {
+    /// Tokens to write ahead; 0 without a draft model.
+    pub fn length(&self) -> usize {
+        self.draft.as_ref().map_or(0, |_| self.draft_len as usize)
+    }
+
+    /// Gives an engine the draft model, if there is one, built for as much as the engine's own.
+    pub fn equip(
+        &self,
+        engine: Engine,
+        own: &Tokenizer,
+        run: &RunArgs,
+        options: &BuildOptions,
+    ) -> Result<Engine, CliError> {
+        let Some(model) = self.draft.clone() else {
+            return Ok(engine);
+        };
+        let name = model.clone();
+        let refused =
+            |e: &dyn std::fmt::Display| CliError::input(format!("{name} can't be the draft model: {e}"));
+        let built = ModelArg { model }.load(run, options)?;
+        let other = tokenizer(&built.text).map_err(|e| refused(&e))?;
+        same_vocabulary(own, other).map_err(|e| refused(&e))?;
+        engine
+            .with_draft(Box::new(built.executable))
+            .map_err(|e| refused(&e))
+    }
+}
