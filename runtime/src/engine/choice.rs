@@ -74,6 +74,11 @@ impl Choice {
         &self.history[self.prompt..]
     }
 
+    /// Guesses that were right so far.
+    pub(super) fn right(&self) -> usize {
+        self.drafts.1
+    }
+
     /// Picks tokens from rows of logits: the row after the last token, then one after each token of `draft`. A draft is
     /// right where it is what is picked; so what is made is what would be made without drafts. Returns whether the choice
     /// ends.

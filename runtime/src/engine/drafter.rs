@@ -12,6 +12,9 @@ use crate::schedule::{ChoiceId, context};
 use lathe_ir::backend::{Batch, Executable};
 use std::collections::HashMap;
 
+/// Rows of a sequence that are no more than what was made of drafts before.
+const FEW: usize = 2;
+
 /// A sequence that drafts are wanted for.
 pub(super) struct Wanted<'a> {
     pub id: ChoiceId,
@@ -81,11 +84,16 @@ impl Drafter {
         }
     }
 
-    /// Drafts for as many of these sequences as there is room for.
+    /// Drafts for as many of these sequences as there is room for. Returns whether it had more to compute than drafts, such
+    /// as a prompt.
     ///
     /// # Errors
     /// Where a step breaks a bound of the smaller model's plan.
-    pub(super) fn draft(&mut self, wanted: &mut [Wanted], candidates: &mut Candidates) -> Result<(), Error> {
+    pub(super) fn draft(
+        &mut self,
+        wanted: &mut [Wanted],
+        candidates: &mut Candidates,
+    ) -> Result<bool, Error> {
         self.rounds += 1;
         let ready: Vec<bool> = wanted.iter().map(|w| self.prepare(w)).collect::<Result<_, _>>()?;
         let open = |w: &Wanted| {
@@ -94,8 +102,10 @@ impl Drafter {
         let mut going: Vec<usize> = (0..wanted.len())
             .filter(|&i| ready[i] && wanted[i].most > 0)
             .collect();
+        let mut caught_up = false;
         while !going.is_empty() {
             let rows = self.rows(wanted, &going);
+            caught_up |= rows.tokens.len() > FEW * going.len();
             let limits = self.executable.plan().limits;
             let blocks = limits.blocks_per_seq() as usize * limits.seqs as usize;
             let batch = Batch {
@@ -117,7 +127,7 @@ impl Drafter {
         }
         let guides = wanted.iter_mut().filter_map(|w| w.guide.as_mut());
         guides.for_each(|guide| guide.back());
-        Ok(())
+        Ok(caught_up)
     }
 
     /// Makes room for what a sequence has and gets. Returns whether there is any.

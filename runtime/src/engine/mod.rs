@@ -27,8 +27,8 @@ use lathe_ir::backend::Executable;
 use lathe_ir::plan::ModelOutput;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
-use tuner::Tuner;
+use std::time::{Duration, Instant};
+use tuner::{Outcome, Tuner};
 
 /// One model and the requests under way.
 pub struct Engine {
@@ -48,8 +48,17 @@ pub struct Engine {
     wanted: Vec<ChoiceId>,
     /// One for each class of numbers of sequences.
     tuners: [Tuner; CLASSES],
-    /// When the drafts of the next step were begun, and for which class.
-    ahead: Option<(Instant, usize)>,
+    /// The drafts of the next step.
+    ahead: Option<Ahead>,
+}
+
+/// Drafts that are under way.
+struct Ahead {
+    class: usize,
+    number: usize,
+    /// What they took, where the draft model had nothing else to do.
+    drafting: Option<Duration>,
+    checked_from: Instant,
 }
 
 /// Classes of numbers of sequences that are written ahead together: 1, 2, 3 and 4, more.
@@ -248,8 +257,7 @@ impl Engine {
         let Some(drafter) = self.drafter.as_mut().filter(|_| !self.wanted.is_empty()) else {
             return Ok(());
         };
-        let tuner = &mut self.tuners[class(self.wanted.len())];
-        self.ahead = Some((Instant::now(), class(self.wanted.len())));
+        let (start, class) = (Instant::now(), class(self.wanted.len()));
         let mut all: Vec<Wanted> = Vec::new();
         for (&id, active) in &mut self.active {
             let Active::Text(request, choices) = active else {
@@ -269,9 +277,10 @@ impl Engine {
             }
         }
         self.wanted.clear();
-        let longest = tuner.choose(all.iter().map(|w| w.most).max().unwrap_or(0));
-        all.iter_mut().for_each(|w| w.most = w.most.min(longest));
-        drafter.draft(&mut all, &mut self.candidates)?;
+        let number = self.tuners[class].choose(all.iter().map(|w| w.most).max().unwrap_or(0));
+        all.iter_mut().for_each(|w| w.most = w.most.min(number));
+        let caught_up = drafter.draft(&mut all, &mut self.candidates)?;
+        let drafting = (!caught_up).then(|| start.elapsed());
         for w in all {
             if let (Some(guide), Some(masks)) = (w.guide, &self.masks) {
                 guide.prepare(masks);
@@ -280,16 +289,27 @@ impl Engine {
                 self.guesses.push((w.id, w.drafts));
             }
         }
+        self.ahead = Some(Ahead {
+            class,
+            number,
+            drafting,
+            checked_from: Instant::now(),
+        });
         Ok(())
     }
 
     /// Tells the tuner what came of the last drafts, where the step had nothing else to do.
-    fn learn(&mut self, tokens: usize) {
-        if let Some((start, class)) = self.ahead.take() {
-            let parts = self.scheduler.step().sequences();
-            if parts.iter().all(|part| part.rows.len() == 1 + part.drafts) {
-                self.tuners[class].learn(tokens, start.elapsed());
-            }
+    fn learn(&mut self, (right, wrong): (usize, usize)) {
+        let Some(ahead) = self.ahead.take() else { return };
+        let parts = self.scheduler.step().sequences();
+        if parts.iter().all(|part| part.rows.len() == 1 + part.drafts) {
+            self.tuners[ahead.class].learn(Outcome {
+                number: ahead.number,
+                drafting: ahead.drafting,
+                checking: ahead.checked_from.elapsed(),
+                right,
+                wrong,
+            });
         }
     }
 
@@ -302,7 +322,7 @@ impl Engine {
         self.executable.run(&batch)?;
         let (output, width) = (self.executable.output(), self.executable.plan().width() as usize);
         self.results.clear();
-        let mut tokens = 0;
+        let mut drafts = (0, 0);
         for part in step.sequences().iter().filter(|part| !part.outputs.is_empty()) {
             let rows = || part.outputs.clone().map(|row| &output[row * width..][..width]);
             let (request, choices) = match self.active.get_mut(&part.id.request) {
@@ -324,10 +344,11 @@ impl Engine {
                     show: &mut |text| show(id.request, Event::Text { choice, text }),
                 };
                 let choice = choices[choice as usize].as_mut().ok_or(Error::Lost)?;
-                let made = choice.made().len();
+                let (made, before) = (choice.made().len(), choice.right());
                 let done = choice.take(rows(), draft, &mut means);
+                let right = choice.right() - before;
+                drafts = (drafts.0 + right, drafts.1 + usize::from(right < draft.len()));
                 self.results.push(&choice.made()[made..], done);
-                tokens += choice.made().len() - made;
                 if done {
                     continue;
                 }
@@ -342,7 +363,7 @@ impl Engine {
                 }
             }
         }
-        self.learn(tokens);
+        self.learn(drafts);
         Ok(self.scheduler.commit(&self.results)?)
     }
 
