@@ -469,3 +469,63 @@ fn a_hundred_thousand_requests_leave_nothing_behind() {
         assert!(after < before + (2 << 20), "{before} bytes grew to {after}");
     }
 }
+
+/// How often each letter comes third in texts of three letters, of `draws` seeds from `first` on.
+fn third_letters(engine: &mut Engine, grammar: &Grammar, first: u64, draws: u64, draft: usize) -> [f64; 8] {
+    let (mut counts, mut texts) = ([0.0; 8], HashMap::<RequestId, String>::new());
+    let (mut next, mut right) = (first, 0);
+    loop {
+        while next < first + draws && engine.load().0 < 32 {
+            let request = Request {
+                prompt: (10..20).collect(),
+                sampling: SamplingParams {
+                    temperature: 1.0,
+                    seed: next,
+                    ..SamplingParams::default()
+                },
+                constraint: Some(grammar.clone()),
+                draft,
+                ..Request::default()
+            };
+            engine.submit(request).unwrap();
+            next += 1;
+        }
+        let more = engine.step(&mut |id, event| {
+            match event {
+                Event::Text { text, .. } => texts.entry(id).or_default().push_str(text),
+                Event::Done { result, .. } => {
+                    right += result.unwrap().drafts.1;
+                    let text = texts.remove(&id).unwrap();
+                    counts[usize::from(text.as_bytes()[2] - b'a')] += 1.0;
+                }
+                Event::Embedding { .. } => {}
+            }
+            true
+        });
+        if !more && next == first + draws {
+            assert_eq!(right > 0, draft > 0, "{right} drafts were right");
+            return counts;
+        }
+    }
+}
+
+/// Chi-square of two samples: drafts by another model, and none, with other seeds.
+#[test]
+fn drafts_keep_the_distribution() {
+    if !support::slow("drafts_keep_the_distribution") {
+        return;
+    }
+    const DRAWS: u64 = 20_000;
+    let (model, other) = (tiny(Family::Qwen2), tiny(Family::Llama));
+    let built = build(&model.path, &BuildOptions::default()).unwrap();
+    let grammars = Grammars::new(built.text.tokenizer.unwrap());
+    let grammar = grammars.compile(&Constraint::Regex("[a-h]{3}".into())).unwrap();
+    let plain = third_letters(&mut engine(&model.path, MACHINES[3]), &grammar, 0, DRAWS, 0);
+    let mut drafting = engine_with_draft(&model.path, &other.path, MACHINES[3]);
+    let drafted = third_letters(&mut drafting, &grammar, 1 << 40, DRAWS, 3);
+    let terms = plain.iter().zip(&drafted).filter(|(a, b)| *a + *b > 0.0);
+    let statistic: f64 = terms.map(|(a, b)| (a - b) * (a - b) / (a + b)).sum();
+    eprintln!("chi-square {statistic:.2} with 7 degrees of freedom: {plain:?} and {drafted:?}");
+    // Exceeded once in a thousand times by chance.
+    assert!(statistic < 24.3, "{statistic}");
+}
