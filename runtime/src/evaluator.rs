@@ -48,7 +48,7 @@ pub(crate) fn check_tokens(prompt: &[u32], vocab: u32, context: usize) -> Result
 impl Evaluator {
     /// An evaluator of an executable, without a sequence.
     pub fn new(executable: Box<dyn Executable>) -> Evaluator {
-        let limits = executable.plan().limits;
+        let limits = executable.limits();
         let context = context(limits, executable.kv_blocks());
         let blocks = context.div_ceil(KV_BLOCK as usize);
         let mut table: Vec<u32> = (0..blocks as u32).collect();
@@ -74,7 +74,7 @@ impl Evaluator {
 
     /// Most positions of the sequence.
     pub fn context(&self) -> usize {
-        context(self.executable.plan().limits, self.executable.kv_blocks())
+        context(self.executable.limits(), self.executable.kv_blocks())
     }
 
     /// Starts a new sequence with `prompt`; nothing of it is computed.
@@ -82,7 +82,7 @@ impl Evaluator {
     /// # Errors
     /// An empty or too long prompt, or a token out of range.
     pub fn begin(&mut self, prompt: &[u32]) -> Result<(), Error> {
-        check_tokens(prompt, self.executable.plan().vocab, self.context())?;
+        check_tokens(prompt, self.executable.vocab(), self.context())?;
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt);
         self.computed = 0;
@@ -95,7 +95,7 @@ impl Evaluator {
     /// # Errors
     /// Where a step breaks a bound of the plan.
     pub fn forward(&mut self) -> Result<&[f32], Error> {
-        let chunk = self.executable.plan().limits.tokens as usize;
+        let chunk = self.executable.limits().tokens as usize;
         while self.tokens.len() - self.computed > chunk {
             self.run_step(chunk, 0)?;
         }

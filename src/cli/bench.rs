@@ -84,7 +84,7 @@ impl Bench {
         }
         let Built { mut executable, .. } = self.build(&options)?;
         executable.set_profiling(self.profile);
-        let vocab = executable.plan().vocab;
+        let vocab = executable.vocab();
         let tokens: Vec<u32> = (0..wanted)
             .map(|i| (i.wrapping_mul(7919) % vocab.saturating_sub(10).max(1)) + vocab.min(10) % vocab)
             .collect();
@@ -172,7 +172,7 @@ impl Bench {
     ) -> Result<(), CliError> {
         let rate = |tokens: u32, seconds: f64| f64::from(tokens) * f64::from(self.batch) / seconds;
         let (pp_tps, tg_tps) = (rate(self.prompt, prefill), rate(self.decode, decode));
-        let bytes = executable.plan().weight_bytes_per_step().unwrap_or(0);
+        let bytes = executable.weight_bytes_per_step().unwrap_or(0);
         let peak = proc_bytes("/proc/self/status", "VmHWM");
         let stream = stream_bandwidth(threads);
         // Every step reads the weights once, for all sequences.

@@ -46,7 +46,7 @@ impl Logits {
         }
         let built = self.model.load(&self.run, &options)?;
         let mut evaluator = Evaluator::new(Box::new(built.executable));
-        let columns = evaluator.executable().plan().vocab as usize;
+        let columns = evaluator.executable().vocab() as usize;
         let mut writer = None;
         for_each_row(&mut evaluator, &tokens, |_, rows| {
             let writer = match &mut writer {
@@ -66,7 +66,7 @@ pub fn for_each_row(
     mut take: impl FnMut(usize, &[f32]) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     evaluator.begin(tokens)?;
-    let limits = evaluator.executable().plan().limits;
+    let limits = evaluator.executable().limits();
     let chunk = limits.tokens.min(limits.outputs) as usize;
     for (n, rows) in tokens.chunks(chunk).enumerate() {
         let logits = evaluator.run_step(rows.len(), rows.len())?;

@@ -53,7 +53,7 @@ impl Perplexity {
             )));
         }
         let mut evaluator = Evaluator::new(Box::new(built.executable));
-        let vocab = evaluator.executable().plan().vocab as usize;
+        let vocab = evaluator.executable().vocab() as usize;
         if let Some(Matrix { columns, rows, .. }) = &reference
             && (*columns != vocab || *rows > tokens.len())
         {

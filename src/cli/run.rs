@@ -98,7 +98,7 @@ impl Run {
         let constraint = self.constraint.compile(&tokenizer)?;
         let request = Request {
             prompt: tokens,
-            sampling: self.sampling.params(&vocabulary, built.executable.plan().vocab),
+            sampling: self.sampling.params(&vocabulary, built.executable.vocab()),
             max_tokens: Some(self.max_tokens),
             min_tokens: self.min_tokens,
             ignore_stop_tokens: self.ignore_eos,

@@ -2,7 +2,6 @@
 //!
 //! Everything that a step needs is laid out at construction; running one allocates nothing.
 
-mod batch;
 mod bind;
 mod profile;
 mod rope;
@@ -15,11 +14,10 @@ use crate::pack::{Owners, PackedWeights, Sink, decode_vector, pack_chunks};
 use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};
 use crate::topology::{Topology, count_nodes};
-use batch::BatchCheck;
 use bind::{Bound, Memory, Sizes};
-use lathe_ir::backend::{Batch, BuildReport, ExecError, Executable, WeightSource};
+use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::kernel::Kernel;
-use lathe_ir::plan::{Input, Plan, RopeDecl};
+use lathe_ir::plan::{Input, Limits, Plan, RopeDecl};
 use memmap2::Mmap;
 use profile::Profile;
 use rope::RopeAngles;
@@ -174,7 +172,7 @@ impl CpuExecutable {
         if nodes > 1 {
             report.target.push_str(&format!(", {nodes} NUMA nodes"));
         }
-        let check = BatchCheck::new(&plan, options.kv_blocks);
+        let check = BatchCheck::new(plan.limits, plan.vocab, options.kv_blocks);
         let profile = Profile::new(plan.steps.len());
         let kv_blocks = options.kv_blocks;
         Ok(CpuExecutable {
@@ -193,9 +191,9 @@ impl CpuExecutable {
         })
     }
 
-    /// Starts or stops measuring the time of each launch.
-    pub fn set_profiling(&mut self, on: bool) {
-        self.profile.set_enabled(on);
+    /// The plan it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Time spent in launches while profiling was on, by kernels, longest first.
@@ -251,8 +249,20 @@ impl CpuExecutable {
 }
 
 impl Executable for CpuExecutable {
-    fn plan(&self) -> &Plan {
-        &self.plan
+    fn limits(&self) -> Limits {
+        self.plan.limits
+    }
+
+    fn vocab(&self) -> u32 {
+        self.plan.vocab
+    }
+
+    fn gives(&self) -> ModelOutput {
+        self.plan.gives()
+    }
+
+    fn width(&self) -> u32 {
+        self.plan.width()
     }
 
     fn kv_blocks(&self) -> u32 {
@@ -297,6 +307,14 @@ impl Executable for CpuExecutable {
 
     fn output(&self) -> &[f32] {
         self.output_of(self.outputs)
+    }
+
+    fn weight_bytes_per_step(&self) -> Option<u64> {
+        self.plan.weight_bytes_per_step()
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profile.set_enabled(on);
     }
 
     fn profile_text(&self) -> String {

@@ -10,23 +10,11 @@ pub(super) struct RopeAngles {
 }
 
 impl RopeAngles {
-    /// Angles of pair i at position p: `p · freq_scale · base^(−2i/dims) / factor[i]`, in f64.
     /// `None` where there are not as many factors as the declaration asks for.
     pub(super) fn new(decl: &RopeDecl, factors: Option<&[f32]>) -> Option<RopeAngles> {
-        let spec = &decl.spec;
-        let pairs = spec.dims as usize / 2;
-        let fits = match factors {
-            Some(factors) => decl.factors.is_some() && factors.len() == pairs,
-            None => decl.factors.is_none(),
-        };
-        let angle = |i: usize| {
-            let exponent = -2.0 * i as f64 / f64::from(spec.dims);
-            let factor = factors.map_or(1.0, |factors| factors[i]);
-            f64::from(spec.freq_scale) * f64::from(spec.base).powf(exponent) / f64::from(factor)
-        };
-        fits.then(|| RopeAngles {
-            per_position: (0..pairs).map(angle).collect(),
-            magnitude: f64::from(spec.magnitude),
+        Some(RopeAngles {
+            per_position: decl.angles(factors)?,
+            magnitude: f64::from(decl.spec.magnitude),
         })
     }
 

@@ -87,14 +87,9 @@ impl<'a> Form<'a> {
 
     /// The row of the file that goes to row `packed` of `rows`.
     pub(super) fn file_row(&self, packed: usize, rows: usize) -> usize {
-        match self.decl.order {
-            RowOrder::Natural => packed,
-            RowOrder::RopeHalf => {
-                let group = rows / self.decl.heads as usize;
-                let (start, row) = (packed / group * group, packed % group);
-                start + rope_half(row, self.decl.dims as usize)
-            }
-        }
+        self.decl
+            .order
+            .stored_row(packed, rows, self.decl.heads as usize, self.decl.dims as usize)
     }
 }
 
@@ -151,17 +146,5 @@ impl<'a> Source<'a> {
             return;
         };
         weights.release(&self.form.decl.weight, bytes);
-    }
-}
-
-/// Of `dims` rows that rotate in neighbouring pairs, the even ones come first, then the odd ones; others stay.
-fn rope_half(row: usize, dims: usize) -> usize {
-    let half = dims / 2;
-    if row < half {
-        2 * row
-    } else if row < dims {
-        2 * (row - half) + 1
-    } else {
-        row
     }
 }

@@ -123,6 +123,24 @@ word_attr! {
     }
 }
 
+impl RowOrder {
+    /// The stored row that is read as row `row` of `rows`, which are `heads` groups of which the first `dims` rows are
+    /// reordered. In each group of `rope_half` the even of these rows come first, then the odd ones; others stay.
+    pub fn stored_row(self, row: usize, rows: usize, heads: usize, dims: usize) -> usize {
+        if self == RowOrder::Natural {
+            return row;
+        }
+        let group = rows / heads;
+        let (start, row, half) = (row / group * group, row % group, dims / 2);
+        start
+            + match row {
+                row if row < half => 2 * row,
+                row if row < dims => 2 * (row - half) + 1,
+                row => row,
+            }
+    }
+}
+
 /// Prints an attribute value as the parser reads it.
 impl fmt::Display for Attr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

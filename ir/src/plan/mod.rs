@@ -4,6 +4,7 @@
 //! ranges; a backend compiles the kernels, packs the sections and runs the steps.
 
 mod lex;
+pub mod memory;
 mod names;
 pub mod parse;
 pub mod print;
@@ -198,6 +199,25 @@ pub struct RopeDecl {
     pub spec: RopeSpec,
     /// The weight that holds frequency divisors `[dims/2]f32`.
     pub factors: Option<String>,
+}
+
+impl RopeDecl {
+    /// The angle of each pair i at position 1, `freq_scale · base^(−2i/dims) / factor[i]`, in f64. `None` where there are
+    /// not as many factors as the declaration asks for.
+    pub fn angles(&self, factors: Option<&[f32]>) -> Option<Vec<f64>> {
+        let spec = &self.spec;
+        let pairs = spec.dims as usize / 2;
+        let fits = match factors {
+            Some(factors) => self.factors.is_some() && factors.len() == pairs,
+            None => self.factors.is_none(),
+        };
+        let angle = |i: usize| {
+            let exponent = -2.0 * i as f64 / f64::from(spec.dims);
+            let factor = factors.map_or(1.0, |factors| factors[i]);
+            f64::from(spec.freq_scale) * f64::from(spec.base).powf(exponent) / f64::from(factor)
+        };
+        fits.then(|| (0..pairs).map(angle).collect())
+    }
 }
 
 /// KV geometry of a layer.

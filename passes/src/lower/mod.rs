@@ -22,7 +22,6 @@ mod error;
 mod kv_store;
 mod linear;
 mod matrix;
-mod memory;
 mod options;
 mod parts;
 mod product;
@@ -39,13 +38,13 @@ pub use tuning::{ProductKey, Shape, Tuning, TuningError};
 use lathe_ir::graph::{Graph, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
+use lathe_ir::plan::memory::{self, Lifetime};
 use lathe_ir::plan::{
     Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, ModelOutput, Plan, Rope, RopeDecl, SectionDecl,
     SectionForm, Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
-use memory::Lifetime;
 use product::Decision;
 use rows::{NormKernel, RowOp};
 use std::collections::HashMap;

@@ -64,7 +64,7 @@ struct Rows {
 
 impl Drafter {
     pub(super) fn new(executable: Box<dyn Executable>) -> Drafter {
-        let limits = executable.plan().limits;
+        let limits = executable.limits();
         Drafter {
             pool: BlockPool::new(executable.kv_blocks()),
             known: HashMap::new(),
@@ -106,7 +106,7 @@ impl Drafter {
         while !going.is_empty() {
             let rows = self.rows(wanted, &going);
             caught_up |= rows.tokens.len() > FEW * going.len();
-            let limits = self.executable.plan().limits;
+            let limits = self.executable.limits();
             let blocks = limits.blocks_per_seq() as usize * limits.seqs as usize;
             let batch = Batch {
                 tokens: &rows.tokens,
@@ -116,7 +116,7 @@ impl Drafter {
                 block_tables: &self.tables[..blocks],
             };
             self.executable.run(&batch)?;
-            let width = self.executable.plan().width() as usize;
+            let width = self.executable.width() as usize;
             for (row, &which) in rows.of.iter().enumerate() {
                 let logits = &self.executable.output()[row * width..][..width];
                 if !pick(&mut wanted[which], logits, candidates) {
@@ -133,7 +133,7 @@ impl Drafter {
     /// Makes room for what a sequence has and gets. Returns whether there is any.
     fn prepare(&mut self, wanted: &Wanted) -> Result<bool, Error> {
         let end = wanted.history.len() + wanted.most;
-        let limit = context(self.executable.plan().limits, self.executable.kv_blocks());
+        let limit = context(self.executable.limits(), self.executable.kv_blocks());
         if end > limit || !self.admit(wanted) {
             return Ok(false);
         }
@@ -157,7 +157,7 @@ impl Drafter {
                 for copy in copies {
                     self.executable.copy_block(copy.from.number(), copy.to.number())?;
                 }
-                let row = known.slot as usize * self.executable.plan().limits.blocks_per_seq() as usize;
+                let row = known.slot as usize * self.executable.limits().blocks_per_seq() as usize;
                 let blocks = known.table.blocks().iter().map(|block| block.number());
                 self.tables[row..]
                     .iter_mut()
@@ -204,7 +204,7 @@ impl Drafter {
 
     /// The next rows of the sequences that go on: what is not computed of each, as far as there is room in a step.
     fn rows(&mut self, wanted: &[Wanted], going: &[usize]) -> Rows {
-        let limits = self.executable.plan().limits;
+        let limits = self.executable.limits();
         let mut rows = Rows::default();
         for &which in going {
             let w = &wanted[which];

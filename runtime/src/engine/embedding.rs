@@ -116,7 +116,7 @@ impl Engine {
     /// No tokens, too many, or one out of range; a model that is compiled for logits.
     pub fn check_embedding(&self, request: &EmbeddingRequest) -> Result<(), Error> {
         self.check_output(ModelOutput::Embeddings)?;
-        check_tokens(&request.tokens, self.executable.plan().vocab, self.context())
+        check_tokens(&request.tokens, self.executable.vocab(), self.context())
     }
 
     /// Takes a request for an embedding; the steps after that work on it.
@@ -131,7 +131,7 @@ impl Engine {
             ..schedule::Request::new(request.tokens.clone(), 0)
         };
         let id = self.scheduler.submit(scheduled, self.origin.elapsed())?;
-        let width = self.executable.plan().width() as usize;
+        let width = self.executable.width() as usize;
         let pooler = Pooler::new(request, width);
         self.active.insert(id, Active::Embedding(pooler));
         Ok(id)

@@ -86,7 +86,7 @@ pub type Show<'a> = dyn FnMut(RequestId, Event) -> bool + 'a;
 impl Engine {
     /// An engine over an executable. Prompts are cut into chunks of the plan's largest step.
     pub fn new(executable: Box<dyn Executable>, vocabulary: Arc<dyn Vocabulary>) -> Engine {
-        let config = Config::new(executable.plan().limits, executable.kv_blocks());
+        let config = Config::new(executable.limits(), executable.kv_blocks());
         Engine {
             candidates: Candidates::default(),
             executable,
@@ -110,7 +110,7 @@ impl Engine {
     /// # Errors
     /// Where its logits are not as many as the model's.
     pub fn with_draft(mut self, executable: Box<dyn Executable>) -> Result<Engine, Error> {
-        let (own, other) = (self.executable.plan(), executable.plan());
+        let (own, other) = (&self.executable, &executable);
         if (own.width(), own.gives()) != (other.width(), ModelOutput::Logits) {
             return Err(Error::Draft {
                 has: other.width(),
@@ -163,7 +163,7 @@ impl Engine {
     /// A bad prompt, bad parameters or a full queue; a model that is compiled for embeddings.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, Error> {
         self.check_output(ModelOutput::Logits)?;
-        check_tokens(&request.prompt, self.executable.plan().vocab, self.context())?;
+        check_tokens(&request.prompt, self.executable.vocab(), self.context())?;
         let sampler = Sampler::new(request.sampling.clone())?;
         if request.constraint.is_some() && self.masks.is_none() {
             self.masks = Some(Masks::start().map_err(|_| Error::NoThread)?);
@@ -200,7 +200,7 @@ impl Engine {
             ModelOutput::Logits => "text",
             ModelOutput::Embeddings => "embeddings",
         };
-        match self.executable.plan().gives() {
+        match self.executable.gives() {
             has if has == asked => Ok(()),
             has => Err(Error::Output {
                 has: name(has),
@@ -320,7 +320,7 @@ impl Engine {
         }
         let batch = step.batch();
         self.executable.run(&batch)?;
-        let (output, width) = (self.executable.output(), self.executable.plan().width() as usize);
+        let (output, width) = (self.executable.output(), self.executable.width() as usize);
         self.results.clear();
         let mut drafts = (0, 0);
         for part in step.sequences().iter().filter(|part| !part.outputs.is_empty()) {

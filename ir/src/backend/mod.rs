@@ -1,7 +1,11 @@
 //! What a backend and an executable are, so that the runtime knows neither Cranelift nor CUDA.
 
+mod check;
+
+pub use check::BatchCheck;
+
 use crate::dtype::DType;
-use crate::plan::Plan;
+use crate::plan::{Limits, ModelOutput};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
@@ -49,8 +53,17 @@ pub struct Batch<'a> {
 
 /// A compiled model.
 pub trait Executable: Send {
-    /// The plan it runs.
-    fn plan(&self) -> &Plan;
+    /// Bounds of a step and of the cache.
+    fn limits(&self) -> Limits;
+
+    /// Tokens of the vocabulary; token ids are below this.
+    fn vocab(&self) -> u32;
+
+    /// What a step gives.
+    fn gives(&self) -> ModelOutput;
+
+    /// Elements of a row of that.
+    fn width(&self) -> u32;
 
     /// KV blocks in the pool; block numbers are below this.
     fn kv_blocks(&self) -> u32;
@@ -62,17 +75,25 @@ pub trait Executable: Send {
     /// how the sequence was cut into steps, not on the number of threads.
     ///
     /// # Errors
-    /// Where the batch breaks a bound of the plan; nothing is written then.
+    /// Where the batch breaks a bound of the plan; nothing is written then. Where the device fails.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
 
     /// Copies the keys and values of block `from` to block `to`, in all layers.
     ///
     /// # Errors
-    /// Where there is no such block; nothing is written then.
+    /// Where there is no such block; nothing is written then. Where the device fails.
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError>;
 
     /// What the last step returned; empty before the first.
     fn output(&self) -> &[f32];
+
+    /// Bytes of packed weights that a step reads whole, whatever its number of rows; `None` where that is not known.
+    fn weight_bytes_per_step(&self) -> Option<u64>;
+
+    /// Starts or stops measuring where the time of steps goes, where the backend can.
+    fn set_profiling(&mut self, on: bool) {
+        let _ = on;
+    }
 
     /// Where the time of the steps so far went, for people; empty where that is not measured.
     fn profile_text(&self) -> String {
@@ -102,7 +123,7 @@ pub struct BuildReport {
     pub target: String,
 }
 
-/// The batch breaks a bound of the plan.
+/// Why a step did not run: the batch breaks a bound of the plan, or the device failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ExecError {
     /// A count exceeds the plan's limit.
@@ -137,4 +158,7 @@ pub enum ExecError {
         /// The bound.
         limit: u64,
     },
+    /// The device failed. What it holds is lost, and no later step will run.
+    #[error("{0}")]
+    Device(String),
 }

@@ -3,7 +3,7 @@
 //! A buffer lives from the step that writes it to the last step that reads it, both included. Buffers are placed in
 //! order of size, each at the lowest offset where it overlaps no buffer that is alive at the same time.
 
-use lathe_ir::plan::BufferDecl;
+use super::BufferDecl;
 
 /// Offsets are multiples of this.
 const ALIGN: u64 = 64;

@@ -1,10 +1,10 @@
 //! Checks a batch against the bounds of the plan before anything is written.
 
-use lathe_ir::backend::{Batch, ExecError};
-use lathe_ir::plan::{KV_BLOCK, Limits, Plan};
+use super::{Batch, ExecError};
+use crate::plan::{KV_BLOCK, Limits};
 
 /// Checks batches; owns what that needs, so that checking allocates nothing.
-pub(super) struct BatchCheck {
+pub struct BatchCheck {
     limits: Limits,
     vocab: u32,
     kv_blocks: u32,
@@ -13,17 +13,21 @@ pub(super) struct BatchCheck {
 }
 
 impl BatchCheck {
-    pub(super) fn new(plan: &Plan, kv_blocks: u32) -> BatchCheck {
+    /// Of a plan with these limits, so many token ids, and a pool of so many KV blocks.
+    pub fn new(limits: Limits, vocab: u32, kv_blocks: u32) -> BatchCheck {
         BatchCheck {
-            limits: plan.limits,
-            vocab: plan.vocab,
+            limits,
+            vocab,
             kv_blocks,
-            checked: vec![0; plan.limits.seqs as usize],
+            checked: vec![0; limits.seqs as usize],
         }
     }
 
-    /// The first bound that the batch breaks, if any.
-    pub(super) fn check(&mut self, batch: &Batch) -> Result<(), ExecError> {
+    /// Looks for a bound that the batch breaks.
+    ///
+    /// # Errors
+    /// The first such bound.
+    pub fn check(&mut self, batch: &Batch) -> Result<(), ExecError> {
         let (rows, limits) = (batch.tokens.len(), self.limits);
         at_most("rows", rows, limits.tokens)?;
         at_most("outputs", batch.outputs.len(), limits.outputs)?;
@@ -115,12 +119,9 @@ mod tests {
             seqs: 2,
             ctx: 64,
         };
-        let plan = Plan {
-            limits,
-            vocab: 10,
-            ..Plan::default()
-        };
-        BatchCheck::new(&plan, 5).check(batch).map_err(|e| e.to_string())
+        BatchCheck::new(limits, 10, 5)
+            .check(batch)
+            .map_err(|e| e.to_string())
     }
 
     const GOOD: Batch = Batch {
