@@ -1,0 +1,433 @@
+//! A GPU through the CUDA driver: one context, one stream, kernels as cubins for its architecture.
+//!
+//! Launches of steps that come again are recorded as a CUDA graph when they come the second time. The queue's order is the
+//! order of calls.
+
+use crate::device::{Address, BoundLaunch, Device, Needs};
+use crate::error::Error;
+use crate::kernels::Kernel;
+use crate::nvrtc;
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUgraph, CUgraphExec, CUmodule,
+    CUresult, CUstream, CUstreamCaptureMode,
+};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr::null_mut;
+
+/// Most graphs that are kept: steps of other sizes are launched one kernel after another.
+const MOST_GRAPHS: usize = 64;
+/// Bytes of the device that are left to the driver.
+const RESERVE: u64 = 256 << 20;
+
+/// The first GPU of the machine.
+pub struct Gpu {
+    context: CUcontext,
+    device: CUdevice,
+    stream: CUstream,
+    name: String,
+    capability: (u32, u32),
+    modules: Vec<CUmodule>,
+    functions: Vec<CUfunction>,
+    allocations: Vec<u64>,
+    /// Recorded launches by key; `None` where they ran once and were not recorded.
+    graphs: HashMap<u64, Option<CUgraphExec>>,
+    /// What goes up, in memory that the device reads by itself.
+    staging: Pinned,
+    /// Whether the device may still read the staging memory.
+    staged: bool,
+    /// What came down.
+    results: Pinned,
+    downloaded: usize,
+}
+
+// SAFETY: the handles belong to this value alone, and the driver allows any thread to use them once it has made the context
+// current, which every method does.
+unsafe impl Send for Gpu {}
+
+/// Memory of the host that the device reads and writes by itself.
+struct Pinned {
+    start: *mut u8,
+    bytes: usize,
+}
+
+/// What a driver call gave.
+fn check(call: &str, result: CUresult) -> Result<(), Error> {
+    if result == CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    let mut text = std::ptr::null();
+    // SAFETY: the driver gives a constant text, or fails and leaves null.
+    let what = unsafe {
+        sys::cuGetErrorString(result, &mut text);
+        match text.is_null() {
+            true => format!("{result:?}"),
+            false => CStr::from_ptr(text).to_string_lossy().into_owned(),
+        }
+    };
+    Err(Error::Driver {
+        call: call.to_owned(),
+        what,
+    })
+}
+
+/// Calls a function of the driver; where it fails, the error says which.
+macro_rules! cu {
+    ($function:ident($($arg:expr),* $(,)?)) => {
+        check(stringify!($function), sys::$function($($arg),*))
+    };
+}
+
+impl Gpu {
+    /// Opens the first GPU.
+    ///
+    /// # Errors
+    /// Where there is no driver, no device, or one that is too old; where NVRTC is missing.
+    pub fn open() -> Result<Gpu, Error> {
+        // SAFETY: opens the driver's library and closes it again.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::NoDriver);
+        }
+        let mut count = 0;
+        let (mut device, mut context, mut stream) = (0, null_mut(), null_mut());
+        // SAFETY: the driver's library is there; arguments are valid for the calls; the first call is the one that must be.
+        unsafe {
+            let no_device = |e: Error| Error::NoDevice(e.to_string());
+            cu!(cuInit(0)).map_err(no_device)?;
+            cu!(cuDeviceGetCount(&mut count)).map_err(no_device)?;
+            if count == 0 {
+                return Err(Error::NoDevice("the driver knows none".into()));
+            }
+            cu!(cuDeviceGet(&mut device, 0))?;
+        }
+        let (name, capability) = describe(device)?;
+        if capability.0 < 8 {
+            let (major, minor) = capability;
+            return Err(Error::OldDevice { name, major, minor });
+        }
+        nvrtc::find()?;
+        // SAFETY: as above; the context is released and the stream destroyed when the value is dropped.
+        unsafe {
+            cu!(cuDevicePrimaryCtxRetain(&mut context, device))?;
+            cu!(cuCtxSetCurrent(context))?;
+            cu!(cuStreamCreate(
+                &mut stream,
+                sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32
+            ))?;
+        }
+        Ok(Gpu {
+            context,
+            device,
+            stream,
+            name,
+            capability,
+            modules: Vec::new(),
+            functions: Vec::new(),
+            allocations: Vec::new(),
+            graphs: HashMap::new(),
+            staging: Pinned::NONE,
+            staged: false,
+            results: Pinned::NONE,
+            downloaded: 0,
+        })
+    }
+
+    /// The architecture as NVRTC names it.
+    fn arch(&self) -> String {
+        format!("sm_{}{}", self.capability.0, self.capability.1)
+    }
+
+    /// Makes the context that of this thread.
+    fn enter(&self) -> Result<(), Error> {
+        // SAFETY: the context lives as long as this value.
+        unsafe { cu!(cuCtxSetCurrent(self.context)) }
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        // SAFETY: the stream is alive.
+        unsafe { cu!(cuStreamSynchronize(self.stream))? };
+        self.staged = false;
+        Ok(())
+    }
+
+    fn launch(&self, launch: &BoundLaunch) -> Result<(), Error> {
+        let mut values: Vec<u64> = launch.args.iter().map(|a| a.0).collect();
+        let mut args: Vec<*mut c_void> = values.iter_mut().map(|v| (v as *mut u64).cast()).collect();
+        let [x, y, z] = launch.grid;
+        // SAFETY: the function is loaded and takes so many pointers: plans are verified, and arguments bound to memory that
+        // was allocated as they say.
+        unsafe {
+            cu!(cuLaunchKernel(
+                self.functions[launch.kernel],
+                x,
+                y,
+                z,
+                launch.threads,
+                1,
+                1,
+                0,
+                self.stream,
+                args.as_mut_ptr(),
+                null_mut(),
+            ))
+        }
+    }
+
+    fn launch_all(&self, launches: &[BoundLaunch]) -> Result<(), Error> {
+        launches.iter().try_for_each(|launch| self.launch(launch))
+    }
+
+    /// Records launches.
+    fn record(&self, launches: &[BoundLaunch]) -> Result<CUgraphExec, Error> {
+        let (mut graph, mut exec): (CUgraph, CUgraphExec) = (null_mut(), null_mut());
+        // SAFETY: the stream is alive; what is recorded are launches alone; the graph is destroyed when it is instantiated.
+        unsafe {
+            let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+            cu!(cuStreamBeginCapture_v2(self.stream, mode))?;
+            let launched = self.launch_all(launches);
+            cu!(cuStreamEndCapture(self.stream, &mut graph))?;
+            launched?;
+            let made = cu!(cuGraphInstantiateWithFlags(&mut exec, graph, 0));
+            cu!(cuGraphDestroy(graph))?;
+            made.map(|()| exec)
+        }
+    }
+
+    fn load_module(&mut self, module: &nvrtc::Module, kernels: &[&Kernel]) -> Result<(), Error> {
+        let mut handle = null_mut();
+        // SAFETY: the cubin is whole; the module is unloaded when this value is dropped; names end with zero.
+        unsafe {
+            cu!(cuModuleLoadData(&mut handle, module.cubin.as_ptr().cast()))?;
+            self.modules.push(handle);
+            for &number in &module.kernels {
+                let name = CString::new(kernels[number].name()).unwrap_or_default();
+                cu!(cuModuleGetFunction(
+                    &mut self.functions[number],
+                    handle,
+                    name.as_ptr()
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name and compute capability of a device.
+fn describe(device: CUdevice) -> Result<(String, (u32, u32)), Error> {
+    let mut name = [0u8; 128];
+    let (mut major, mut minor): (c_int, c_int) = (0, 0);
+    // SAFETY: the device is one of those that the driver counted; the buffer is as long as said.
+    unsafe {
+        cu!(cuDeviceGetName(
+            name.as_mut_ptr().cast(),
+            name.len() as c_int,
+            device
+        ))?;
+        let attributes = [
+            (
+                &mut major,
+                Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            ),
+            (
+                &mut minor,
+                Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            ),
+        ];
+        for (value, attribute) in attributes {
+            cu!(cuDeviceGetAttribute(value, attribute, device))?;
+        }
+    }
+    let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+    Ok((name.to_string_lossy().into_owned(), (major as u32, minor as u32)))
+}
+
+impl Device for Gpu {
+    fn describe(&self) -> String {
+        format!("cuda: {}, {}", self.name, self.arch())
+    }
+
+    fn check(&self, needs: &Needs) -> Result<(), Error> {
+        self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the context is current.
+        unsafe { cu!(cuMemGetInfo_v2(&mut free, &mut total))? };
+        let need = needs.weights + needs.kv + needs.rest;
+        if need + RESERVE <= free as u64 {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        Err(Error::Memory {
+            free: free as u64 >> 20,
+            need: mib(need + RESERVE),
+            weights: mib(needs.weights),
+            kv: mib(needs.kv),
+            rest: mib(needs.rest + RESERVE),
+        })
+    }
+
+    fn allocate(&mut self, bytes: u64) -> Result<Address, Error> {
+        self.enter()?;
+        let (mut address, bytes) = (0, bytes.max(1) as usize);
+        // SAFETY: the context is current; the memory is freed when this value is dropped, and not before.
+        unsafe {
+            cu!(cuMemAlloc_v2(&mut address, bytes))?;
+            self.allocations.push(address);
+            cu!(cuMemsetD8Async(address, 0, bytes, self.stream))?;
+        }
+        self.sync()?;
+        Ok(Address(address))
+    }
+
+    fn load(&mut self, kernels: &[&Kernel], threads: usize) -> Result<u64, Error> {
+        let modules = nvrtc::compile(kernels, &self.arch(), threads)?;
+        self.enter()?;
+        self.functions = vec![null_mut(); kernels.len()];
+        for module in &modules {
+            self.load_module(module, kernels)?;
+        }
+        Ok(modules.iter().map(|m| m.cubin.len() as u64).sum())
+    }
+
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), Error> {
+        /// What is larger goes up in pieces.
+        const PIECE: usize = 16 << 20;
+        self.enter()?;
+        let mut to = to;
+        for piece in bytes.chunks(PIECE) {
+            if self.staged {
+                self.sync()?;
+            }
+            self.staging.grow(piece.len())?;
+            self.staging.bytes_mut()[..piece.len()].copy_from_slice(piece);
+            // SAFETY: the caller's address has room; the staging memory stays as it is until the stream was waited for.
+            unsafe {
+                cu!(cuMemcpyHtoDAsync_v2(
+                    to.0,
+                    self.staging.start.cast(),
+                    piece.len(),
+                    self.stream
+                ))?;
+            }
+            self.staged = true;
+            to = to.plus(piece.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Address, to: Address, bytes: u64) -> Result<(), Error> {
+        self.enter()?;
+        // SAFETY: both lie in allocations of this value, as the caller says.
+        unsafe { cu!(cuMemcpyDtoDAsync_v2(to.0, from.0, bytes as usize, self.stream)) }
+    }
+
+    fn run(&mut self, key: Option<u64>, launches: &dyn Fn() -> Vec<BoundLaunch>) -> Result<(), Error> {
+        self.enter()?;
+        let Some(key) = key.filter(|k| self.graphs.len() < MOST_GRAPHS || self.graphs.contains_key(k)) else {
+            return self.launch_all(&launches());
+        };
+        let exec = match self.graphs.get(&key) {
+            None => {
+                self.graphs.insert(key, None);
+                return self.launch_all(&launches());
+            }
+            Some(Some(exec)) => *exec,
+            Some(None) => {
+                let exec = self.record(&launches())?;
+                self.graphs.insert(key, Some(exec));
+                exec
+            }
+        };
+        // SAFETY: the graph is alive, and what its launches name is too.
+        unsafe { cu!(cuGraphLaunch(exec, self.stream)) }
+    }
+
+    fn download(&mut self, from: Address, floats: usize) -> Result<(), Error> {
+        self.enter()?;
+        self.results.grow(4 * floats)?;
+        if floats > 0 {
+            // SAFETY: the caller's address has so many floats, and the memory room for them; it is not touched before the
+            // stream was waited for.
+            unsafe {
+                cu!(cuMemcpyDtoHAsync_v2(
+                    self.results.start.cast(),
+                    from.0,
+                    4 * floats,
+                    self.stream
+                ))?;
+            }
+        }
+        self.sync()?;
+        self.downloaded = floats;
+        Ok(())
+    }
+
+    fn downloaded(&self) -> &[f32] {
+        if self.downloaded == 0 {
+            return &[];
+        }
+        // SAFETY: so many floats were copied there, and pinned memory begins at a page.
+        unsafe { std::slice::from_raw_parts(self.results.start.cast(), self.downloaded) }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if self.enter().is_err() {
+            return;
+        }
+        // SAFETY: everything was made by this value and is used by nothing else; errors at the end are of no interest.
+        unsafe {
+            sys::cuStreamSynchronize(self.stream);
+            for exec in self.graphs.values().flatten() {
+                sys::cuGraphExecDestroy(*exec);
+            }
+            for &address in &self.allocations {
+                sys::cuMemFree_v2(address);
+            }
+            for &module in &self.modules {
+                sys::cuModuleUnload(module);
+            }
+            self.staging.free();
+            self.results.free();
+            sys::cuStreamDestroy_v2(self.stream);
+            sys::cuDevicePrimaryCtxRelease_v2(self.device);
+        }
+    }
+}
+
+impl Pinned {
+    const NONE: Pinned = Pinned {
+        start: null_mut(),
+        bytes: 0,
+    };
+
+    /// Makes it this large at least; what it held is lost. Nothing of the device may be using it.
+    fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        let bytes = bytes.next_multiple_of(1 << 16);
+        self.free();
+        let mut start = null_mut();
+        // SAFETY: the context is current; the memory is freed by `free`.
+        unsafe { cu!(cuMemHostAlloc(&mut start, bytes, 0))? };
+        (self.start, self.bytes) = (start.cast(), bytes);
+        Ok(())
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.start.is_null() {
+            return &mut [];
+        }
+        // SAFETY: the driver gave so many bytes, and nothing else writes there while the slice lives.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
+    }
+
+    fn free(&mut self) {
+        if !self.start.is_null() {
+            // SAFETY: the driver gave it, and it is freed once.
+            unsafe { sys::cuMemFreeHost(self.start.cast()) };
+        }
+        *self = Pinned::NONE;
+    }
+}

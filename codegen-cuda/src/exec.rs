@@ -1,0 +1,406 @@
+//! The executable: a plan bound to the memory of a device, its kernels loaded, its weights uploaded.
+//!
+//! Weights, cache, and the rest (arena, tables of the step, angles) are one allocation each, of the size that the plan says.
+//! A step uploads its tables, runs the launches that its rows call for, and copies the logits back.
+
+use crate::device::{Address, BoundLaunch, Device, Needs};
+use crate::error::Error;
+use crate::kernels::{Kernel, SEGMENT};
+use crate::layout::{ALIGN, KvHead};
+use crate::pack;
+use crate::plan::{Arg, CudaPlan, Sizes, verify};
+use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
+use lathe_ir::graph::KvPart;
+use lathe_ir::id::Id;
+use lathe_ir::plan::{Input, KvLayer, Limits};
+use lathe_ir::types::Sym;
+use std::time::{Duration, Instant};
+
+/// Steps of up to so many rows are recorded.
+const RECORDED_ROWS: u32 = 8;
+
+/// A compiled model on a device.
+pub struct CudaExecutable<D> {
+    plan: CudaPlan,
+    device: D,
+    memory: Memory,
+    check: BatchCheck,
+    kv_blocks: u32,
+    /// The tables of a step, as they are uploaded.
+    tables: Vec<u8>,
+    /// Rows of logits of the last step.
+    outputs: usize,
+    /// Why the device failed, once it has.
+    failed: Option<String>,
+    report: BuildReport,
+}
+
+/// Where everything is.
+struct Memory {
+    arena: Address,
+    sections: Vec<Address>,
+    /// Keys and values of each layer.
+    kv: Vec<[Address; 2]>,
+    /// Angles of each rotation.
+    angles: Vec<Address>,
+    tables: Address,
+    layout: Tables,
+}
+
+/// Offsets of the tables of a step: the numbers of rows first, block tables last.
+#[derive(Clone, Copy)]
+struct Tables {
+    tokens: u64,
+    positions: u64,
+    seqs: u64,
+    outputs: u64,
+    blocks: u64,
+    bytes: u64,
+}
+
+impl Tables {
+    fn new(limits: &Limits) -> Tables {
+        let mut end = 0;
+        let mut next = |entries: u64| {
+            let start = end;
+            end = (start + 4 * entries).next_multiple_of(64);
+            start
+        };
+        next(2);
+        let [tokens, positions, seqs] = [(); 3].map(|()| next(limits.tokens.into()));
+        let outputs = next(limits.outputs.into());
+        let blocks = next(u64::from(limits.seqs) * u64::from(limits.blocks_per_seq()));
+        Tables {
+            tokens,
+            positions,
+            seqs,
+            outputs,
+            blocks,
+            bytes: end,
+        }
+    }
+
+    fn of(&self, input: Input) -> u64 {
+        match input {
+            Input::Tokens => self.tokens,
+            Input::Positions => self.positions,
+            Input::Seqs => self.seqs,
+            Input::Outputs => self.outputs,
+            Input::BlockTables => self.blocks,
+        }
+    }
+}
+
+/// Bytes of a layer's keys or values in one block of the cache.
+fn block_bytes(layer: &KvLayer, part: KvPart) -> u64 {
+    let head = KvHead {
+        head_dim: layer.head_dim,
+        ty: layer.types.of(part),
+    };
+    head.bytes() * u64::from(layer.kv_heads)
+}
+
+/// The parts of a layer's cache, in the order of their addresses.
+const PARTS: [KvPart; 2] = [KvPart::K, KvPart::V];
+
+/// Bytes that a plan with so many KV blocks takes.
+pub fn needs(plan: &CudaPlan, kv_blocks: u32) -> Needs {
+    let sections = plan.sections.values().filter_map(|s| s.bytes());
+    let halves = plan
+        .kv_layers
+        .iter()
+        .flat_map(|l| PARTS.map(|part| block_bytes(l, part) * u64::from(kv_blocks)));
+    let angles = plan.ropes.values().map(|r| u64::from(r.spec.dims) * 4);
+    let aligned = |bytes: u64| bytes.next_multiple_of(ALIGN);
+    Needs {
+        weights: sections.map(aligned).sum(),
+        kv: halves.map(aligned).sum(),
+        rest: aligned(plan.arena_bytes)
+            + angles.map(aligned).sum::<u64>()
+            + aligned(Tables::new(&plan.limits).bytes),
+    }
+}
+
+/// Hands out an allocation piece by piece.
+struct Cursor(Address);
+
+impl Cursor {
+    fn take(&mut self, bytes: u64) -> Address {
+        let at = self.0;
+        self.0 = at.plus(bytes.next_multiple_of(ALIGN));
+        at
+    }
+}
+
+impl<D: Device> CudaExecutable<D> {
+    /// Compiles the plan's kernels for the device, uploads its weights, and plans its memory. `threads` of the host compile
+    /// and pack.
+    ///
+    /// # Errors
+    /// Where the plan is invalid, a kernel does not compile, a weight is missing, differs from its declaration or can't be
+    /// packed, or the device has too little memory.
+    pub fn build(
+        plan: CudaPlan,
+        weights: &dyn WeightSource,
+        mut device: D,
+        kv_blocks: u32,
+        threads: usize,
+    ) -> Result<CudaExecutable<D>, Error> {
+        verify::verify(&plan)?;
+        let needs = needs(&plan, kv_blocks);
+        device.check(&needs)?;
+        let mut stages: Vec<(String, Duration)> = Vec::new();
+
+        let start = Instant::now();
+        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+        let code_bytes = device.load(&kernels, threads)?;
+        stages.push((format!("compile {} kernels", kernels.len()), start.elapsed()));
+
+        let start = Instant::now();
+        let memory = Memory::new(&plan, &mut device, &needs, kv_blocks)?;
+        memory.fill(&plan, weights, &mut device, threads)?;
+        let elapsed = start.elapsed();
+        let rate = needs.weights as f64 / 1e9 / elapsed.as_secs_f64().max(1e-9);
+        stages.push((
+            format!(
+                "upload weights ({:.2} GB at {rate:.1} GB/s)",
+                needs.weights as f64 / 1e9
+            ),
+            elapsed,
+        ));
+
+        let report = BuildReport {
+            stages,
+            kernels: kernels.len(),
+            code_bytes,
+            weight_bytes: needs.weights,
+            kv_bytes: needs.kv,
+            arena_bytes: plan.arena_bytes,
+            target: device.describe(),
+        };
+        Ok(CudaExecutable {
+            check: BatchCheck::new(plan.limits, plan.vocab, kv_blocks),
+            tables: vec![0; memory.layout.bytes as usize],
+            plan,
+            device,
+            memory,
+            kv_blocks,
+            outputs: 0,
+            failed: None,
+            report,
+        })
+    }
+
+    /// The plan it runs.
+    pub fn plan(&self) -> &CudaPlan {
+        &self.plan
+    }
+
+    /// Writes the tables of a step, and returns how many bytes are in use.
+    fn fill_tables(&mut self, batch: &Batch) -> usize {
+        let layout = self.memory.layout;
+        let counts = [batch.tokens.len() as u32, batch.outputs.len() as u32];
+        let parts = [
+            (0, &counts[..]),
+            (layout.tokens, batch.tokens),
+            (layout.positions, batch.positions),
+            (layout.seqs, batch.seqs),
+            (layout.outputs, batch.outputs),
+            (layout.blocks, batch.block_tables),
+        ];
+        for (start, values) in parts {
+            let to = self.tables[start as usize..].as_chunks_mut::<4>().0;
+            for (out, value) in to.iter_mut().zip(values) {
+                *out = value.to_le_bytes();
+            }
+        }
+        layout.blocks as usize + 4 * batch.block_tables.len()
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<(), Error> {
+        let used = self.fill_tables(batch);
+        self.device.upload(self.memory.tables, &self.tables[..used])?;
+        let last = batch.positions.iter().max().copied().unwrap_or(0);
+        let (tokens, outputs) = (batch.tokens.len() as u32, batch.outputs.len() as u32);
+        let mut sizes = Sizes {
+            tokens,
+            outputs,
+            ctx: last + 1,
+        };
+        let mut key = None;
+        if tokens <= RECORDED_ROWS {
+            // Recorded for a context up to a power of two segments: blocks beyond a row's end at once.
+            let segments = sizes.ctx.div_ceil(SEGMENT).next_power_of_two();
+            sizes.ctx = segments * SEGMENT;
+            key = Some(u64::from(tokens) << 48 | u64::from(outputs) << 32 | u64::from(segments));
+        }
+        let (plan, memory) = (&self.plan, &self.memory);
+        self.device.run(key, &|| memory.bind(plan, &sizes))?;
+        let logits = plan.logits.map_or(0, |id| plan.buffers[id].offset);
+        self.device.download(
+            memory.arena.plus(logits),
+            batch.outputs.len() * plan.vocab as usize,
+        )
+    }
+
+    /// Remembers a failure of the device.
+    fn fail(&mut self, error: &Error) -> ExecError {
+        let text = error.to_string();
+        self.failed = Some(text.clone());
+        self.outputs = 0;
+        ExecError::Device(text)
+    }
+}
+
+impl Memory {
+    fn new<D: Device>(
+        plan: &CudaPlan,
+        device: &mut D,
+        needs: &Needs,
+        kv_blocks: u32,
+    ) -> Result<Memory, Error> {
+        let mut weights = Cursor(device.allocate(needs.weights)?);
+        let mut kv = Cursor(device.allocate(needs.kv)?);
+        let mut rest = Cursor(device.allocate(needs.rest)?);
+        let layout = Tables::new(&plan.limits);
+        let sections = plan.sections.values();
+        let halves = |l: &KvLayer| PARTS.map(|part| block_bytes(l, part) * u64::from(kv_blocks));
+        Ok(Memory {
+            sections: sections.map(|s| weights.take(s.bytes().unwrap_or(0))).collect(),
+            kv: plan
+                .kv_layers
+                .iter()
+                .map(|l| halves(l).map(|bytes| kv.take(bytes)))
+                .collect(),
+            arena: rest.take(plan.arena_bytes),
+            angles: plan
+                .ropes
+                .values()
+                .map(|r| rest.take(u64::from(r.spec.dims) * 4))
+                .collect(),
+            tables: rest.take(layout.bytes),
+            layout,
+        })
+    }
+
+    /// Uploads what no step changes.
+    fn fill<D: Device>(
+        &self,
+        plan: &CudaPlan,
+        weights: &dyn WeightSource,
+        device: &mut D,
+        threads: usize,
+    ) -> Result<(), Error> {
+        for (decl, &address) in plan.sections.values().zip(&self.sections) {
+            device.upload(address, &pack::pack(decl, weights, threads)?)?;
+        }
+        for (decl, &address) in plan.ropes.values().zip(&self.angles) {
+            let pairs = decl.spec.dims as usize / 2;
+            let factors = decl
+                .factors
+                .as_ref()
+                .map(|name| pack::floats(name, pairs, weights))
+                .transpose()?;
+            let angles = decl.angles(factors.as_deref()).unwrap_or_default();
+            let bytes: Vec<u8> = angles.iter().flat_map(|a| a.to_le_bytes()).collect();
+            device.upload(address, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The launches of a step of these sizes.
+    fn bind(&self, plan: &CudaPlan, sizes: &Sizes) -> Vec<BoundLaunch> {
+        let mut bound = Vec::with_capacity(plan.launches.len());
+        for launch in &plan.launches {
+            let rows = sizes.rows(launch.rows);
+            let Some(call) = launch.call(rows) else { continue };
+            let count = match launch.rows {
+                Sym::Outputs => self.tables.plus(4),
+                Sym::Tokens | Sym::Ctx => self.tables,
+            };
+            let args = call.args.iter().map(|arg| self.address(plan, *arg));
+            bound.push(BoundLaunch {
+                kernel: call.kernel.index(),
+                grid: call.grid.map(|extent| extent.at(rows, sizes)),
+                threads: plan.kernels[call.kernel].threads(),
+                args: std::iter::once(count).chain(args).collect(),
+            });
+        }
+        bound
+    }
+
+    fn address(&self, plan: &CudaPlan, arg: Arg) -> Address {
+        match arg {
+            Arg::Buffer(id) => self.arena.plus(plan.buffers[id].offset),
+            Arg::Section(id) => self.sections[id.index()],
+            Arg::Angles(id) => self.angles[id.index()],
+            Arg::Kv(KvPart::K, layer) => self.kv[layer as usize][0],
+            Arg::Kv(KvPart::V, layer) => self.kv[layer as usize][1],
+            Arg::Input(input) => self.tables.plus(self.layout.of(input)),
+        }
+    }
+}
+
+impl<D: Device> Executable for CudaExecutable<D> {
+    fn limits(&self) -> Limits {
+        self.plan.limits
+    }
+
+    fn vocab(&self) -> u32 {
+        self.plan.vocab
+    }
+
+    fn kv_blocks(&self) -> u32 {
+        self.kv_blocks
+    }
+
+    fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError> {
+        if let Some(text) = &self.failed {
+            return Err(ExecError::Device(text.clone()));
+        }
+        self.check.check(batch)?;
+        if !batch.tokens.is_empty()
+            && let Err(error) = self.step(batch)
+        {
+            return Err(self.fail(&error));
+        }
+        self.outputs = batch.outputs.len();
+        Ok(self.logits())
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
+        for (row, block) in [from, to].into_iter().enumerate() {
+            if block >= self.kv_blocks {
+                return Err(ExecError::Range {
+                    what: "the KV block",
+                    row,
+                    got: block.into(),
+                    limit: self.kv_blocks.into(),
+                });
+            }
+        }
+        for (layer, halves) in self.plan.kv_layers.iter().zip(&self.memory.kv) {
+            for (part, half) in PARTS.into_iter().zip(halves) {
+                let bytes = block_bytes(layer, part);
+                let [from, to] = [from, to].map(|block| half.plus(u64::from(block) * bytes));
+                if let Err(error) = self.device.copy(from, to, bytes) {
+                    return Err(self.fail(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn logits(&self) -> &[f32] {
+        let len = self.outputs * self.plan.vocab as usize;
+        self.device.downloaded().get(..len).unwrap_or_default()
+    }
+
+    fn weight_bytes_per_step(&self) -> Option<u64> {
+        Some(self.plan.weight_bytes_per_step())
+    }
+
+    fn report(&self) -> &BuildReport {
+        &self.report
+    }
+}

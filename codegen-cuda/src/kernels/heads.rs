@@ -1,0 +1,279 @@
+//! What happens to heads of products: norm and rotation of each, and the store into the cache. One warp a head of a row.
+
+use super::product::Step;
+use super::text::{Lines, Names, float, float_name};
+use super::{Kernel, Param, ParamType, row_bytes};
+use crate::layout::KvHead;
+use lathe_ir::graph::{KvPart, RopePairs};
+use lathe_ir::layout::KvType;
+
+/// Largest magnitude of a cached element, so that no infinity or NaN gets into a block.
+const MOST: f32 = 3e38;
+/// Largest magnitude of an element in f16.
+const MOST_F16: f32 = 65504.0;
+/// The least that counts as a group's largest magnitude: its inverse must be finite. Codes of smaller groups are zero.
+const LEAST_PEAK: f32 = 1e-30;
+
+/// Where heads go.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum HeadOut {
+    /// Back to where they come from, a value of f32.
+    InPlace,
+    /// The cache.
+    Kv {
+        /// Keys or values, for the name.
+        part: KvPart,
+        /// How they are stored.
+        ty: KvType,
+    },
+}
+
+/// The heads of one product.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HeadPart {
+    /// Heads of a row.
+    pub heads: u32,
+    /// Elements of a head.
+    pub head_dim: u32,
+    /// RMS norm of each head, and what is added to the mean of squares.
+    pub norm: Option<f32>,
+    /// Rotation of pairs of the first elements.
+    pub rope: Option<(RopePairs, u32)>,
+    /// What follows, element by element.
+    pub steps: Vec<Step>,
+    /// Where they go.
+    pub out: HeadOut,
+}
+
+/// Heads of the products of one launch.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Heads {
+    /// The products, at least one.
+    pub parts: Vec<HeadPart>,
+    /// Entries of a sequence's row of the block table.
+    pub blocks_per_seq: u32,
+}
+
+/// Warps of a block.
+const WARPS: u32 = 4;
+
+impl HeadPart {
+    fn name(&self) -> String {
+        let norm = self
+            .norm
+            .map_or(String::new(), |eps| format!("_norm{}", float_name(eps)));
+        let rope = self.rope.map_or(String::new(), |(pairs, dims)| {
+            format!("_{}{dims}", pairs.keyword())
+        });
+        let out = match self.out {
+            HeadOut::InPlace => String::new(),
+            HeadOut::Kv { part, ty } => format!("_{}{ty}", part.keyword()),
+        };
+        let steps = Step::names(&self.steps);
+        format!("{}x{}{norm}{rope}{steps}{out}", self.heads, self.head_dim)
+    }
+
+    fn kv(&self) -> Option<KvHead> {
+        match self.out {
+            HeadOut::InPlace => None,
+            HeadOut::Kv { ty, .. } => Some(KvHead {
+                head_dim: self.head_dim,
+                ty,
+            }),
+        }
+    }
+}
+
+impl Heads {
+    /// Units of a row: heads of all parts.
+    pub fn units(&self) -> u32 {
+        self.parts.iter().map(|p| p.heads).sum()
+    }
+
+    /// Blocks that do the units of a row.
+    pub fn blocks(&self) -> u32 {
+        self.units().div_ceil(WARPS)
+    }
+
+    fn stores_kv(&self) -> bool {
+        self.parts.iter().any(|p| p.out != HeadOut::InPlace)
+    }
+
+    pub(super) fn name(&self) -> String {
+        let parts: Vec<String> = self.parts.iter().map(HeadPart::name).collect();
+        let tables = match self.stores_kv() {
+            true => format!("_t{}", self.blocks_per_seq),
+            false => String::new(),
+        };
+        format!("heads_{}{tables}", parts.join("__"))
+    }
+
+    pub(super) fn params(&self) -> Vec<Param> {
+        let mut params = Vec::new();
+        if self.stores_kv() {
+            params.push(Param::rows("positions", ParamType::I32, 4));
+            params.push(Param::rows("seqs", ParamType::I32, 4));
+            params.push(Param::whole("tables", ParamType::I32, 0));
+        }
+        for (i, part) in self.parts.iter().enumerate() {
+            let row = row_bytes(ParamType::F32, part.heads * part.head_dim);
+            let data = Param::rows(format!("x{i}"), ParamType::F32, row);
+            match part.kv() {
+                None => params.push(data.written()),
+                Some(head) => {
+                    // Of a block of the cache.
+                    let bytes = head.bytes() * u64::from(part.heads);
+                    params.push(data);
+                    params.push(Param::whole(format!("kv{i}"), ParamType::Bytes, bytes).written());
+                }
+            }
+            if part.norm.is_some() {
+                let bytes = row_bytes(ParamType::F32, part.head_dim);
+                params.push(Param::whole(format!("norm{i}"), ParamType::F32, bytes));
+            }
+            if let Some((_, dims)) = part.rope {
+                params.push(Param::rows(
+                    format!("rope{i}"),
+                    ParamType::F32,
+                    row_bytes(ParamType::F32, dims),
+                ));
+            }
+        }
+        params
+    }
+
+    pub(super) fn source(&self) -> String {
+        let mut bodies = Lines::new();
+        let mut first = 0;
+        for (i, part) in self.parts.iter().enumerate() {
+            let end = first + part.heads;
+            bodies.line(format_args!("    if (unit < {end}) {{"));
+            bodies.line(format_args!("        const u32 head = unit - {first};"));
+            bodies.line(self.part(i, part));
+            bodies.line("        return;\n    }");
+            first = end;
+        }
+        let most = self.parts.iter().map(|p| p.head_dim).max().unwrap_or(1);
+        let start = Names::new()
+            .with("WARPS", WARPS)
+            .with("D", most)
+            .with("UNITS", self.units())
+            .fill(START);
+        let signature = Kernel::signature(&self.name(), 32 * WARPS, &self.params());
+        format!("{signature}{start}{}}}\n", bodies.finish())
+    }
+
+    fn part(&self, i: usize, part: &HeadPart) -> String {
+        let names = || {
+            Names::new()
+                .with("P", i)
+                .with("D", part.head_dim)
+                .with("N", part.heads * part.head_dim)
+                .with("INV_D", float(1.0 / part.head_dim as f32))
+        };
+        let mut text = names().fill(LOAD);
+        if let Some(eps) = part.norm {
+            text += &names().with("EPS", float(eps)).fill(NORM);
+        }
+        if let Some((pairs, dims)) = part.rope {
+            let (a, b) = match pairs {
+                RopePairs::Adjacent => ("2 * i".to_owned(), "2 * i + 1".to_owned()),
+                RopePairs::Half => ("i".to_owned(), format!("i + {}", dims / 2)),
+            };
+            let names = names().with("PAIRS", dims / 2).with("A", a).with("B", b);
+            text += &names.fill(ROPE);
+        }
+        if !part.steps.is_empty() {
+            let steps: Vec<String> = part
+                .steps
+                .iter()
+                .map(|s| format!(" {}", s.statement("", 0)))
+                .collect();
+            text += &names().with("STEPS", steps.concat()).fill(STEPS);
+        }
+        text + &self.store(i, part)
+    }
+
+    fn store(&self, i: usize, part: &HeadPart) -> String {
+        let names = Names::new()
+            .with("P", i)
+            .with("D", part.head_dim)
+            .with("N", part.heads * part.head_dim);
+        let Some(head) = part.kv() else {
+            return names.fill(IN_PLACE);
+        };
+        let most = if head.ty == KvType::F16 { MOST_F16 } else { MOST };
+        let names = names
+            .with("TABLE", self.blocks_per_seq)
+            .with("HEADS", part.heads)
+            .with("HEAD_BYTES", head.bytes())
+            .with("SCALES", head.code_bytes())
+            .with("GROUPS", head.groups())
+            .with("MOST", float(most))
+            .with("LEAST", float(LEAST_PEAK));
+        let store = match head.ty {
+            KvType::F32 => names.with("ELEMENT", "float").with("CONVERT", ""),
+            KvType::F16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_half"),
+            KvType::Bf16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_bf16"),
+            KvType::Q8_0 => return names.fill(PLACE) + &names.fill(STORE_CODES),
+        };
+        store.fill(PLACE) + &store.fill(STORE)
+    }
+}
+
+const START: &str = "    __shared__ float heads[$WARPS][$D];
+    const u32 row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 unit = blockIdx.x * $WARPS + warp;
+    if (row >= *count || unit >= $UNITS) return;
+    float* h = heads[warp];
+";
+
+const LOAD: &str = "        const float* from = x$P + (u64)row * $N + head * $D;
+        for (u32 i = lane; i < $D; i += 32) h[i] = from[i];
+        __syncwarp();
+";
+
+const NORM: &str = "        {
+            float sum = 0.0f;
+            for (u32 i = lane; i < $D; i += 32) sum = fmaf(h[i], h[i], sum);
+            const float by = __fdiv_rn(1.0f, sqrtf(fmaf(warp_sum(sum), $INV_D, $EPS)));
+            for (u32 i = lane; i < $D; i += 32) h[i] = h[i] * by * norm$P[i];
+            __syncwarp();
+        }
+";
+
+const ROPE: &str = "        {
+            const float* turn = rope$P + (u64)row * 2 * $PAIRS;
+            for (u32 i = lane; i < $PAIRS; i += 32) {
+                const float a = h[$A], b = h[$B], c = turn[i], s = turn[$PAIRS + i];
+                h[$A] = fmaf(a, c, -(b * s));
+                h[$B] = fmaf(a, s, b * c);
+            }
+            __syncwarp();
+        }
+";
+
+const STEPS: &str = "        for (u32 i = lane; i < $D; i += 32) { float v = h[i];$STEPS h[i] = v; }
+        __syncwarp();
+";
+
+const IN_PLACE: &str =
+    "        for (u32 i = lane; i < $D; i += 32) x$P[(u64)row * $N + head * $D + i] = h[i];";
+
+const PLACE: &str = "        const u32 position = (u32)positions[row];
+        const u32 block = (u32)tables[(u64)seqs[row] * $TABLE + position / 32];
+        u8* to = kv$P + ((u64)block * $HEADS + head) * $HEAD_BYTES;
+";
+
+const STORE: &str = "        $ELEMENT* out = ($ELEMENT*)to + (position % 32) * $D;
+        for (u32 i = lane; i < $D; i += 32) out[i] = $CONVERT(fminf(fmaxf(h[i], -$MOST), $MOST));";
+
+const STORE_CODES: &str = "        float* scales = (float*)(to + $SCALES) + (position % 32) * $GROUPS;
+        for (u32 g = 0; g < $GROUPS; ++g) {
+            const u32 i = 32 * g + lane;
+            const float v = i < $D ? fminf(fmaxf(h[i], -$MOST), $MOST) : 0.0f;
+            const float peak = warp_max(fabsf(v));
+            const float inverse = peak < $LEAST ? 0.0f : __fdiv_rn(127.0f, peak);
+            if (i < $D) to[(position % 32) * $D + i] = (u8)__float2int_rn(v * inverse);
+            if (lane == 0) scales[g] = peak < $LEAST ? 0.0f : __fdiv_rn(peak, 127.0f);
+        }";

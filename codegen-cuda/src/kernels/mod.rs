@@ -1,0 +1,198 @@
+//! Generators: each makes the CUDA C++ text of a kernel from the shapes and types of one use of it.
+//!
+//! An instance ([`Kernel`]) is data and decides everything: its name, its parameters, its text. Equal instances have equal
+//! names, so that what uses one again finds it. Every kernel begins with a pointer to the number of rows: grids may be
+//! larger than the work, and a recorded sequence of launches serves any number of rows up to that it was recorded for.
+//! Text needs no header of the toolkit. Sums have an order that no launch and no number of rows changes.
+
+mod attention;
+mod dot;
+mod embed;
+mod heads;
+mod product;
+mod rows;
+pub mod text;
+mod weights;
+
+pub use attention::{Attention, Combine, SEGMENT};
+pub use embed::{Embed, RopeTable};
+pub use heads::{HeadOut, HeadPart, Heads};
+pub use product::{Product, ProductPart, Step, TILE_ROWS};
+pub use rows::{RowKernel, RowOp};
+
+use text::Lines;
+
+/// A kernel instance.
+#[derive(Clone, Debug)]
+pub enum Kernel {
+    /// Rows of an embedding.
+    Embed(Embed),
+    /// Cosines and sines of the rows of a step.
+    RopeTable(RopeTable),
+    /// Something done row by row.
+    Row(RowKernel),
+    /// Products that share their input.
+    Product(Product),
+    /// What happens to heads of products.
+    Heads(Heads),
+    /// Attention over the paged cache.
+    Attention(Attention),
+    /// The merge of segments of attention.
+    Combine(Combine),
+}
+
+/// What a parameter points to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParamType {
+    /// f32.
+    F32,
+    /// f64.
+    F64,
+    /// i32.
+    I32,
+    /// Rows of int8 activations.
+    Q8a,
+    /// A matrix or half of the cache.
+    Bytes,
+}
+
+impl ParamType {
+    /// The type in the text.
+    pub fn c_type(self) -> &'static str {
+        match self {
+            ParamType::F32 => "float",
+            ParamType::F64 => "double",
+            ParamType::I32 => "int",
+            ParamType::Q8a | ParamType::Bytes => "u8",
+        }
+    }
+}
+
+/// A parameter of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Param {
+    /// Its name in the text.
+    pub name: String,
+    /// What it points to.
+    pub ty: ParamType,
+    /// Whether the kernel writes there.
+    pub written: bool,
+    /// Bytes of a row, where it has one for each row of the step; else of the whole.
+    pub bytes: u64,
+    /// Whether there is one for each row.
+    pub per_row: bool,
+}
+
+impl Param {
+    /// Something read, `bytes` for each row.
+    pub fn rows(name: impl Into<String>, ty: ParamType, bytes: u64) -> Param {
+        Param {
+            name: name.into(),
+            ty,
+            written: false,
+            bytes,
+            per_row: true,
+        }
+    }
+
+    /// Something read, of `bytes` in all.
+    pub fn whole(name: impl Into<String>, ty: ParamType, bytes: u64) -> Param {
+        Param {
+            per_row: false,
+            ..Param::rows(name, ty, bytes)
+        }
+    }
+
+    /// The same, written.
+    pub fn written(self) -> Param {
+        Param {
+            written: true,
+            ..self
+        }
+    }
+}
+
+/// Bytes of a row of `n` elements.
+pub fn row_bytes(ty: ParamType, n: u32) -> u64 {
+    let n = u64::from(n);
+    match ty {
+        ParamType::F32 | ParamType::I32 => 4 * n,
+        ParamType::F64 => 8 * n,
+        ParamType::Q8a => lathe_ir::layout::Q8a::row_stride(n),
+        ParamType::Bytes => n,
+    }
+}
+
+impl Kernel {
+    /// The name, which no other instance has.
+    pub fn name(&self) -> String {
+        match self {
+            Kernel::Embed(k) => k.name(),
+            Kernel::RopeTable(k) => k.name(),
+            Kernel::Row(k) => k.name(),
+            Kernel::Product(k) => k.name(),
+            Kernel::Heads(k) => k.name(),
+            Kernel::Attention(k) => k.name(),
+            Kernel::Combine(k) => k.name(),
+        }
+    }
+
+    /// Threads of a block.
+    pub fn threads(&self) -> u32 {
+        match self {
+            Kernel::Embed(_) | Kernel::RopeTable(_) | Kernel::Heads(_) | Kernel::Combine(_) => 128,
+            Kernel::Row(k) => k.threads(),
+            Kernel::Product(k) => 32 * k.warps(),
+            Kernel::Attention(_) => attention::THREADS,
+        }
+    }
+
+    /// The parameters after the number of rows.
+    pub fn params(&self) -> Vec<Param> {
+        match self {
+            Kernel::Embed(k) => k.params(),
+            Kernel::RopeTable(k) => k.params(),
+            Kernel::Row(k) => k.params(),
+            Kernel::Product(k) => k.params(),
+            Kernel::Heads(k) => k.params(),
+            Kernel::Attention(k) => k.params(),
+            Kernel::Combine(k) => k.params(),
+        }
+    }
+
+    /// The text, in a namespace of its own; [`prelude`] comes before it.
+    pub fn source(&self) -> String {
+        let body = match self {
+            Kernel::Embed(k) => k.source(),
+            Kernel::RopeTable(k) => k.source(),
+            Kernel::Row(k) => k.source(),
+            Kernel::Product(k) => k.source(),
+            Kernel::Heads(k) => k.source(),
+            Kernel::Attention(k) => k.source(),
+            Kernel::Combine(k) => k.source(),
+        };
+        format!("namespace n_{} {{\n{body}}}\n", self.name())
+    }
+
+    /// The first line of the kernel: its name and parameters.
+    fn signature(name: &str, threads: u32, params: &[Param]) -> String {
+        let mut text = Lines::new();
+        text.line(format_args!(
+            "extern \"C\" __global__ void __launch_bounds__({threads}) {name}("
+        ));
+        text.line("    const int* __restrict__ count");
+        for p in params {
+            let (constant, ty) = (if p.written { "" } else { "const " }, p.ty.c_type());
+            // What is written may be read in place by the same kernel.
+            let restrict = if p.written { "" } else { " __restrict__" };
+            text.line(format_args!("    , {constant}{ty}*{restrict} {}", p.name));
+        }
+        text.line(") {");
+        text.finish()
+    }
+}
+
+/// What stands before the kernels of a source.
+pub fn prelude() -> &'static str {
+    include_str!("prelude.cuh")
+}

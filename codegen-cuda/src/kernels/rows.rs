@@ -1,0 +1,179 @@
+//! Kernels that work row by row: norms, quantization, elementwise steps, the choice of rows.
+
+use super::text::{Names, float, float_name};
+use super::{Kernel, Param, ParamType, row_bytes};
+use lathe_ir::graph::Activation;
+
+/// What is done with a row.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RowOp {
+    /// Copies the rows with given numbers.
+    Gather,
+    /// Rounds to q8a.
+    Quantize,
+    /// RMS norm.
+    Norm {
+        /// Added to the mean of squares.
+        eps: f32,
+        /// Adds another row to the result.
+        add: bool,
+        /// Rounds the result to q8a.
+        quantize: bool,
+    },
+    /// Multiplies by a constant.
+    Scale(f32),
+    /// `cap · tanh(x / cap)`.
+    Softcap(f32),
+    /// An activation function.
+    Act(Activation),
+    /// The sum with another row.
+    Add,
+    /// The product with another row.
+    Mul,
+    /// The sum with one vector.
+    AddVector,
+    /// The product with one vector.
+    MulVector,
+}
+
+/// A [`RowOp`] on rows of `n` f32.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RowKernel {
+    /// What is done.
+    pub op: RowOp,
+    /// Elements of a row.
+    pub n: u32,
+}
+
+/// One warp a group of 32 elements, or one thread an element.
+const THREADS: u32 = 256;
+/// A norm has one block a row: as many threads as share it well.
+const NORM_THREADS: u32 = 512;
+
+impl RowKernel {
+    pub(super) fn threads(&self) -> u32 {
+        match self.op {
+            RowOp::Norm { .. } => NORM_THREADS,
+            _ => THREADS,
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        let op = match self.op {
+            RowOp::Gather => "gather".to_owned(),
+            RowOp::Quantize => "quantize".to_owned(),
+            RowOp::Norm { eps, add, quantize } => {
+                let (add, quantize) = (if add { "_add" } else { "" }, if quantize { "_q8a" } else { "" });
+                format!("norm{add}{quantize}_{}", float_name(eps))
+            }
+            RowOp::Scale(by) => format!("scale_{}", float_name(by)),
+            RowOp::Softcap(cap) => format!("softcap_{}", float_name(cap)),
+            RowOp::Act(func) => func.keyword().to_owned(),
+            RowOp::Add => "add".to_owned(),
+            RowOp::Mul => "mul".to_owned(),
+            RowOp::AddVector => "add_vector".to_owned(),
+            RowOp::MulVector => "mul_vector".to_owned(),
+        };
+        format!("{op}_{}", self.n)
+    }
+
+    fn output(&self) -> ParamType {
+        match self.op {
+            RowOp::Quantize | RowOp::Norm { quantize: true, .. } => ParamType::Q8a,
+            _ => ParamType::F32,
+        }
+    }
+
+    pub(super) fn params(&self) -> Vec<Param> {
+        let row = |name: &str| Param::rows(name, ParamType::F32, row_bytes(ParamType::F32, self.n));
+        let vector = |name: &str| Param::whole(name, ParamType::F32, row_bytes(ParamType::F32, self.n));
+        let mut params = match self.op {
+            // Any row of the input may be asked for.
+            RowOp::Gather => vec![
+                Param::whole("x", ParamType::F32, 0),
+                Param::rows("ids", ParamType::I32, 4),
+            ],
+            RowOp::Norm { add, .. } => {
+                let mut params = vec![vector("w"), row("x")];
+                params.extend(add.then(|| row("y")));
+                params
+            }
+            RowOp::Add | RowOp::Mul => vec![row("x"), row("y")],
+            RowOp::AddVector | RowOp::MulVector => vec![row("x"), vector("y")],
+            _ => vec![row("x")],
+        };
+        params.push(Param::rows("out", self.output(), row_bytes(self.output(), self.n)).written());
+        params
+    }
+
+    pub(super) fn source(&self) -> String {
+        let names = Names::new()
+            .with("N", self.n)
+            .with("WARPS", self.threads() / 32)
+            .with("THREADS", self.threads());
+        let body = match self.op {
+            RowOp::Quantize => names.fill(QUANTIZE),
+            RowOp::Norm { eps, add, quantize } => {
+                let last = if quantize { NORM_QUANT } else { NORM_STORE };
+                names
+                    .with("EPS", float(eps))
+                    .with("INV_N", float(1.0 / self.n as f32))
+                    .with("ADD", if add { " + y[(u64)row * N + i]" } else { "" })
+                    .fill(&format!("{NORM}{last}"))
+            }
+            op => {
+                let value = match op {
+                    RowOp::Scale(by) => format!("from[i] * {}", float(by)),
+                    RowOp::Softcap(cap) => format!("softcap({}, from[i])", float(cap)),
+                    RowOp::Act(func) => format!("{}(from[i])", func.keyword()),
+                    RowOp::Add => "from[i] + y[(u64)row * N + i]".to_owned(),
+                    RowOp::Mul => "from[i] * y[(u64)row * N + i]".to_owned(),
+                    RowOp::AddVector => "from[i] + y[i]".to_owned(),
+                    RowOp::MulVector => "from[i] * y[i]".to_owned(),
+                    RowOp::Gather | RowOp::Quantize | RowOp::Norm { .. } => "from[i]".to_owned(),
+                };
+                let from = if op == RowOp::Gather { "ids[row]" } else { "row" };
+                names.with("FROM", from).with("VALUE", value).fill(ELEMENTS)
+            }
+        };
+        let signature = Kernel::signature(&self.name(), self.threads(), &self.params());
+        format!("constexpr u32 N = {};\n{signature}{body}}}\n", self.n)
+    }
+}
+
+const ELEMENTS: &str = "    const u32 row = blockIdx.y;
+    const u32 i = blockIdx.x * $THREADS + threadIdx.x;
+    if (row >= *count || i >= N) return;
+    const float* from = x + (u64)$FROM * N;
+    out[(u64)row * N + i] = $VALUE;
+";
+
+const QUANTIZE: &str = "    const u32 row = blockIdx.y, lane = threadIdx.x % 32;
+    const u32 g = blockIdx.x * $WARPS + threadIdx.x / 32;
+    if (row >= *count || g >= N / 32) return;
+    quantize32(x[(u64)row * N + 32 * g + lane], out + (u64)row * (N + N / 2), N, g, lane);
+";
+
+const NORM: &str = "    __shared__ float sums[$WARPS];
+    const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *count) return;
+    const float* from = x + (u64)row * N;
+    float sum = 0.0f;
+    for (u32 i = threadIdx.x; i < N; i += $THREADS) sum = fmaf(from[i], from[i], sum);
+    sum = warp_sum(sum);
+    if (lane == 0) sums[warp] = sum;
+    __syncthreads();
+    sum = 0.0f;
+    for (u32 i = 0; i < $WARPS; ++i) sum += sums[i];
+    const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, $INV_N, $EPS)));
+";
+
+const NORM_STORE: &str =
+    "    for (u32 i = threadIdx.x; i < N; i += $THREADS) out[(u64)row * N + i] = from[i] * by * w[i]$ADD;
+";
+
+const NORM_QUANT: &str = "    for (u32 g = warp; g < N / 32; g += $WARPS) {
+        const u32 i = 32 * g + lane;
+        quantize32(from[i] * by * w[i], out + (u64)row * (N + N / 2), N, g, lane);
+    }
+";

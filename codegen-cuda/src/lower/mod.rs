@@ -1,0 +1,498 @@
+//! Lowering: an optimized graph becomes a [`CudaPlan`].
+//!
+//! Nodes become launches in the graph's order. A `linear` becomes a launch of its products, and one more where heads are
+//! normed, turned or stored. What can't be lowered is an error that names the node: nothing falls back to anything.
+
+mod linear;
+
+use crate::error::Error;
+use crate::kernels::{Attention, Combine, Embed, Kernel, ParamType, RopeTable, RowKernel, RowOp, row_bytes};
+use crate::layout::Matrix;
+use crate::plan::{Arg, Call, CudaPlan, Extent, Form, Launch, SectionDecl};
+use lathe_ir::graph::{Graph, KvPart, Node, NodeData, Op, RowOrder, Value, Weight};
+use lathe_ir::id::Id;
+use lathe_ir::layout::KvTypes;
+use lathe_ir::plan::memory::{self, Lifetime};
+use lathe_ir::plan::{Buffer, BufferDecl, Input, KernelId, KvLayer, Limits, RopeDecl};
+use lathe_ir::types::{Dim, Sym, TensorType};
+use lathe_ir::{Arena, DType};
+use std::collections::HashMap;
+
+/// Rows of a step up to which the segments of a context are blocks of their own.
+const SPLIT_ROWS: u32 = 8;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LowerOptions {
+    /// Bounds of steps and of the cache.
+    pub limits: Limits,
+    /// How keys and values are stored.
+    pub kv_types: KvTypes,
+}
+
+/// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
+/// vocab]f32`.
+///
+/// # Errors
+/// Names the node that can't be lowered, and why.
+pub fn lower(graph: &Graph, options: LowerOptions) -> Result<CudaPlan, Error> {
+    let mut lowering = Lowering::new(graph, options)?;
+    for &node in &graph.order {
+        lowering.node(node)?;
+    }
+    lowering.finish()
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Location {
+    /// An argument that kernels can read.
+    Arg(Arg),
+    /// A KV token: ordered by the launches, nowhere in memory.
+    Token,
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    options: LowerOptions,
+    plan: CudaPlan,
+    locations: Vec<Option<Location>>,
+    lifetimes: Vec<Lifetime>,
+    /// Kernels by name.
+    kernels: HashMap<String, KernelId>,
+    /// Tables of rotations that a launch has made.
+    tables: Vec<(RopeDecl, Buffer)>,
+}
+
+/// A call for any number of rows.
+fn call(kernel: KernelId, args: Vec<Arg>, grid: [Extent; 3]) -> Call {
+    Call {
+        kernel,
+        args,
+        grid,
+        least: 1,
+        most: u32::MAX,
+    }
+}
+
+impl<'g> Lowering<'g> {
+    fn new(graph: &'g Graph, options: LowerOptions) -> Result<Self, Error> {
+        let mut lowering = Lowering {
+            graph,
+            plan: CudaPlan {
+                name: graph.name.clone(),
+                limits: options.limits,
+                ..CudaPlan::default()
+            },
+            options,
+            locations: vec![None; graph.values.len()],
+            lifetimes: Vec::new(),
+            kernels: HashMap::new(),
+            tables: Vec::new(),
+        };
+        for &param in &graph.params {
+            let name = graph.values[param].name.as_deref().unwrap_or("");
+            let input = |input| Location::Arg(Arg::Input(input));
+            let location = match name {
+                "tok" => input(Input::Tokens),
+                "pos" => input(Input::Positions),
+                "seq" => input(Input::Seqs),
+                "outputs" => input(Input::Outputs),
+                "kv" => Location::Token,
+                _ => return Err(Error::Graph(format!("it has a parameter %{name}"))),
+            };
+            lowering.locations[param.index()] = Some(location);
+        }
+        Ok(lowering)
+    }
+
+    fn node(&mut self, id: Node) -> Result<(), Error> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        match &node.op {
+            Op::Linear(linear) => self.linear(id, linear),
+            Op::Embed {} => self.embed(id),
+            Op::SplitHeads { .. } | Op::MergeHeads {} => {
+                self.locations[node.results[0].index()] = self.locations[node.operands[0].index()];
+                Ok(())
+            }
+            Op::RmsNorm { eps } => self.norm(id, *eps, false, false),
+            Op::NormQuant { eps } => self.norm(id, *eps, false, true),
+            Op::NormAdd { eps } => self.norm(id, *eps, true, false),
+            Op::Quantize {} => self.row_op(id, RowOp::Quantize, &[]),
+            Op::GatherRows {} => self.row_op(id, RowOp::Gather, &[]),
+            Op::Scale { by } => self.row_op(id, RowOp::Scale(*by), &[]),
+            Op::Softcap { cap } => self.row_op(id, RowOp::Softcap(*cap), &[]),
+            Op::Act { func } => self.row_op(id, RowOp::Act(*func), &[]),
+            Op::Add {} => self.row_op(id, self.vector(node, RowOp::Add, RowOp::AddVector), &[]),
+            Op::Mul {} => self.row_op(id, self.vector(node, RowOp::Mul, RowOp::MulVector), &[]),
+            Op::AttentionPaged { .. } => self.attention(id),
+            Op::Dequant { .. } if graph.ty(node.results[0]).rank() == 1 => {
+                let arg = self.section(node.weights[0], Form::Vector, RowOrder::Natural, 0, 0);
+                self.locations[node.results[0].index()] = Some(Location::Arg(arg));
+                Ok(())
+            }
+            op => Err(self.unsupported(
+                id,
+                format!("no kernel for `{}` outside a fusion", op.info().keyword),
+            )),
+        }
+    }
+
+    /// The form of an op whose second operand may be one vector for all rows.
+    fn vector(&self, node: &NodeData, rows: RowOp, vector: RowOp) -> RowOp {
+        match self.graph.ty(node.operands[1]).rank() {
+            1 => vector,
+            _ => rows,
+        }
+    }
+
+    fn embed(&mut self, id: Node) -> Result<(), Error> {
+        let node = &self.graph.nodes[id];
+        let weight = node.weights[0];
+        let kernel = Kernel::Embed(Embed {
+            table: self.matrix(id, weight)?,
+        });
+        let section = self.section(weight, Form::Matrix, RowOrder::Natural, 0, 0);
+        let ids = self.arg(id, node.operands[0])?;
+        let out = self.new_buffer(node.results[0], id)?;
+        let rows = self.rows(id, node.results[0])?;
+        let kernel = self.kernel(kernel)?;
+        let grid = [Extent::Rows(1), Extent::Const(1), Extent::Const(1)];
+        self.launch(
+            id,
+            rows,
+            vec![call(kernel, vec![section, ids, Arg::Buffer(out)], grid)],
+        );
+        Ok(())
+    }
+
+    fn norm(&mut self, id: Node, eps: f32, add: bool, quantize: bool) -> Result<(), Error> {
+        let weight = self.graph.nodes[id].weights[0];
+        let weight = self.section(weight, Form::Vector, RowOrder::Natural, 0, 0);
+        self.row_op(id, RowOp::Norm { eps, add, quantize }, &[weight])
+    }
+
+    /// A launch whose arguments are `first`, operands, result.
+    fn row_op(&mut self, id: Node, op: RowOp, first: &[Arg]) -> Result<(), Error> {
+        let node = &self.graph.nodes[id];
+        let kernel = RowKernel {
+            op,
+            n: self.columns(id, node.operands[0])?,
+        };
+        let mut args = first.to_vec();
+        for &operand in &node.operands {
+            args.push(self.arg(id, operand)?);
+        }
+        args.push(Arg::Buffer(self.new_buffer(node.results[0], id)?));
+        let rows = self.rows(id, node.results[0])?;
+        let threads = Kernel::Row(kernel).threads();
+        let across = match op {
+            RowOp::Quantize => (kernel.n / 32).div_ceil(threads / 32),
+            _ => kernel.n.div_ceil(threads),
+        };
+        let grid = match op {
+            RowOp::Norm { .. } => [Extent::Rows(1), Extent::Const(1), Extent::Const(1)],
+            _ => [Extent::Const(across), Extent::Rows(1), Extent::Const(1)],
+        };
+        let kernel = self.kernel(Kernel::Row(kernel))?;
+        self.launch(id, rows, vec![call(kernel, args, grid)]);
+        Ok(())
+    }
+
+    fn attention(&mut self, id: Node) -> Result<(), Error> {
+        let node = &self.graph.nodes[id];
+        let Op::AttentionPaged {
+            layer,
+            kv_heads,
+            scale,
+            cap,
+            window,
+        } = node.op
+        else {
+            return Ok(());
+        };
+        let q = self.graph.ty(node.operands[0]);
+        let [_, Dim::Const(heads), Dim::Const(head_dim)] = q.dims[..] else {
+            return Err(self.unsupported(id, format!("queries of type {q}")));
+        };
+        let (heads, head_dim) = (heads as u32, head_dim as u32);
+        let kv = self.kv_layer(id, layer, kv_heads, head_dim)?;
+        let blocks_per_seq = self.options.limits.blocks_per_seq();
+        let walk = Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            types: kv.types,
+            scale,
+            cap,
+            window,
+            blocks_per_seq,
+            split: false,
+        };
+        if !walk.fits() {
+            return Err(self.unsupported(
+                id,
+                format!("heads of {head_dim} elements do not fit shared memory"),
+            ));
+        }
+        let rows = self.rows(id, node.results[0])?;
+        if rows != Sym::Tokens {
+            return Err(self.unsupported(id, "attention of rows that were gathered".into()));
+        }
+        let split_rows = SPLIT_ROWS.min(self.options.limits.bound(rows));
+        let states = self.reserve("attention states", walk.state_bytes() * u64::from(split_rows));
+        let positions = self.arg(id, node.operands[2])?;
+        let mut args = vec![
+            self.arg(id, node.operands[0])?,
+            Arg::Kv(KvPart::K, layer),
+            Arg::Kv(KvPart::V, layer),
+            positions,
+            self.arg(id, node.operands[3])?,
+            Arg::Input(Input::BlockTables),
+        ];
+        let split = Attention { split: true, ..walk };
+        let blocks = Extent::Const(walk.blocks());
+        let [split, walk] = [
+            self.kernel(Kernel::Attention(split))?,
+            self.kernel(Kernel::Attention(walk))?,
+        ];
+        let combine = self.kernel(Kernel::Combine(Combine {
+            heads,
+            head_dim,
+            window,
+            blocks_per_seq,
+        }))?;
+        let out = Arg::Buffer(self.new_buffer(node.results[0], id)?);
+        args.push(Arg::Buffer(states));
+        let split = Call {
+            most: SPLIT_ROWS,
+            ..call(split, args.clone(), [Extent::Segments, blocks, Extent::Rows(1)])
+        };
+        args.pop();
+        args.push(out);
+        let walk = Call {
+            least: SPLIT_ROWS + 1,
+            ..call(walk, args, [Extent::Rows(1), blocks, Extent::Const(1)])
+        };
+        let grid = [Extent::Const(heads), Extent::Rows(1), Extent::Const(1)];
+        let combine = Call {
+            most: SPLIT_ROWS,
+            ..call(combine, vec![Arg::Buffer(states), positions, out], grid)
+        };
+        self.launch(id, rows, vec![split, walk]);
+        self.launch(id, rows, vec![combine]);
+        Ok(())
+    }
+
+    /// The geometry of a layer's cache; its uses must agree.
+    fn kv_layer(&mut self, id: Node, layer: u32, kv_heads: u32, head_dim: u32) -> Result<KvLayer, Error> {
+        let kv = KvLayer {
+            kv_heads,
+            head_dim,
+            types: self.options.kv_types,
+        };
+        let layers = &mut self.plan.kv_layers;
+        match layers.get(layer as usize) {
+            None if layers.len() == layer as usize => layers.push(kv),
+            Some(known) if *known == kv => {}
+            _ => return Err(self.unsupported(id, format!("layer {layer} of the cache has another geometry"))),
+        }
+        Ok(kv)
+    }
+
+    /// The table of a rotation for the rows of the step: made once, by a launch before its first use.
+    fn rope_table(&mut self, id: Node, decl: RopeDecl) -> Result<Arg, Error> {
+        if let Some((_, table)) = self.tables.iter().find(|(known, _)| *known == decl) {
+            return Ok(Arg::Buffer(*table));
+        }
+        let rope = self.plan.ropes.push(decl.clone());
+        let kernel = self.kernel(Kernel::RopeTable(RopeTable {
+            dims: decl.spec.dims,
+            magnitude: decl.spec.magnitude,
+        }))?;
+        let rows = u64::from(self.options.limits.tokens);
+        let table = self.reserve("rope", row_bytes(ParamType::F32, decl.spec.dims) * rows);
+        let args = vec![
+            Arg::Angles(rope),
+            Arg::Input(Input::Positions),
+            Arg::Buffer(table),
+        ];
+        let grid = [Extent::Rows(1), Extent::Const(1), Extent::Const(1)];
+        self.launch(id, Sym::Tokens, vec![call(kernel, args, grid)]);
+        self.tables.push((decl, table));
+        Ok(Arg::Buffer(table))
+    }
+
+    /// Adds a launch; what it names is in use now.
+    fn launch(&mut self, id: Node, rows: Sym, calls: Vec<Call>) {
+        let now = self.plan.launches.len();
+        for arg in calls.iter().flat_map(|c| &c.args) {
+            if let Arg::Buffer(buffer) = arg {
+                self.lifetimes[buffer.index()].last = now;
+            }
+        }
+        self.plan.launches.push(Launch {
+            label: self.label(&self.graph.nodes[id]),
+            rows,
+            calls,
+        });
+    }
+
+    /// The op and the first weight, for people.
+    fn label(&self, node: &NodeData) -> String {
+        let keyword = node.op.info().keyword;
+        match (&node.op, node.weights.first()) {
+            (Op::AttentionPaged { layer, .. }, _) => format!("{keyword} layer {layer}"),
+            (_, Some(&w)) => format!("{keyword} @{}", self.graph.weights[w].name),
+            _ => keyword.to_owned(),
+        }
+    }
+
+    /// Stores a kernel once. Equal names mean equal kernels.
+    fn kernel(&mut self, kernel: Kernel) -> Result<KernelId, Error> {
+        let name = kernel.name();
+        if let Some(&known) = self.kernels.get(&name) {
+            debug_assert!(crate::plan::verify::same(&self.plan.kernels[known], &kernel));
+            return Ok(known);
+        }
+        let id = self.plan.kernels.push(kernel);
+        self.kernels.insert(name, id);
+        Ok(id)
+    }
+
+    fn matrix(&self, id: Node, weight: Weight) -> Result<Matrix, Error> {
+        let ty = &self.graph.weights[weight].ty;
+        let matrix = match ty.dims[..] {
+            [Dim::Const(rows), Dim::Const(k)] => Matrix::of(ty.dtype, rows, k),
+            _ => None,
+        };
+        matrix.ok_or_else(|| {
+            let name = &self.graph.weights[weight].name;
+            self.unsupported(id, format!("no kernel reads weight @{name} of type {ty}"))
+        })
+    }
+
+    fn section(&mut self, weight: Weight, form: Form, order: RowOrder, heads: u32, dims: u32) -> Arg {
+        let decl = &self.graph.weights[weight];
+        let (heads, dims) = match order {
+            RowOrder::Natural => (0, 0),
+            RowOrder::RopeHalf => (heads, dims),
+        };
+        let decl = SectionDecl {
+            weight: decl.name.clone(),
+            ty: decl.ty.clone(),
+            form,
+            order,
+            heads,
+            dims,
+        };
+        let known = self.plan.sections.iter().find(|(_, d)| **d == decl);
+        let known = known.map(|(id, _)| id);
+        Arg::Section(known.unwrap_or_else(|| self.plan.sections.push(decl)))
+    }
+
+    /// Bytes of the arena, in use from the next launch on.
+    fn reserve(&mut self, name: &str, bytes: u64) -> Buffer {
+        let now = self.plan.launches.len();
+        self.lifetimes.push(Lifetime {
+            first: now,
+            last: now,
+        });
+        self.plan.buffers.push(BufferDecl {
+            name: name.to_owned(),
+            offset: 0,
+            bytes,
+        })
+    }
+
+    /// A buffer for `value`, alive from the next launch on.
+    fn new_buffer(&mut self, value: Value, id: Node) -> Result<Buffer, Error> {
+        let bytes = self.value_bytes(id, self.graph.ty(value))?;
+        let buffer = self.reserve(self.graph.nodes[id].op.info().keyword, bytes);
+        self.locations[value.index()] = Some(Location::Arg(Arg::Buffer(buffer)));
+        Ok(buffer)
+    }
+
+    fn value_bytes(&self, id: Node, ty: &TensorType) -> Result<u64, Error> {
+        let columns = ty
+            .dims
+            .get(1..)
+            .and_then(|rest| rest.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?)));
+        let columns = columns.and_then(|n| u32::try_from(n).ok());
+        let rows = match ty.dims.first() {
+            Some(Dim::Sym(sym)) => u64::from(self.options.limits.bound(*sym)),
+            _ => 0,
+        };
+        let row = match ty.dtype {
+            DType::F32 => columns.map(|n| row_bytes(ParamType::F32, n)),
+            DType::Q8A => columns.map(|n| row_bytes(ParamType::Q8a, n)),
+            _ => None,
+        };
+        let bytes = row.and_then(|row| row.checked_mul(rows));
+        bytes
+            .filter(|&b| b > 0 && b < 1 << 40)
+            .ok_or_else(|| self.unsupported(id, format!("a value of type {ty}")))
+    }
+
+    fn arg(&self, id: Node, value: Value) -> Result<Arg, Error> {
+        match self.locations[value.index()] {
+            Some(Location::Arg(arg)) => Ok(arg),
+            _ => Err(self.unsupported(id, format!("operand {value} is not in memory"))),
+        }
+    }
+
+    /// Elements of a row of `value`.
+    fn columns(&self, id: Node, value: Value) -> Result<u32, Error> {
+        let ty = self.graph.ty(value);
+        // A row of heads is a row of all their elements only where an op does not work head by head.
+        let headwise = matches!(
+            self.graph.nodes[id].op,
+            Op::RmsNorm { .. } | Op::Add {} | Op::Mul {}
+        ) && ty.rank() != 2;
+        let columns = ty.dims.get(1..).filter(|_| !headwise).and_then(|rest| {
+            let n = rest.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?));
+            n.and_then(|n| u32::try_from(n).ok())
+        });
+        columns
+            .filter(|&n| n > 0)
+            .ok_or_else(|| self.unsupported(id, format!("operand of type {ty}")))
+    }
+
+    /// What the rows of `value` are.
+    fn rows(&self, id: Node, value: Value) -> Result<Sym, Error> {
+        let ty = self.graph.ty(value);
+        match ty.dims.first() {
+            Some(Dim::Sym(sym @ (Sym::Tokens | Sym::Outputs))) => Ok(*sym),
+            _ => Err(self.unsupported(id, format!("rows of a value of type {ty}"))),
+        }
+    }
+
+    fn unsupported(&self, id: Node, what: String) -> Error {
+        Error::Unsupported {
+            node: format!("{id} ({})", self.label(&self.graph.nodes[id])),
+            what,
+        }
+    }
+
+    fn finish(mut self) -> Result<CudaPlan, Error> {
+        let no_logits = || Error::Graph("its output is no [outputs, vocab]f32".into());
+        let [output] = self.graph.outputs[..] else {
+            return Err(no_logits());
+        };
+        let ty = self.graph.ty(output);
+        let Some(Location::Arg(Arg::Buffer(logits))) = self.locations[output.index()] else {
+            return Err(no_logits());
+        };
+        let vocab = ty.columns().and_then(|n| u32::try_from(n).ok());
+        let whole = ty.rank() == 2 && ty.dims[0] == Dim::Sym(Sym::Outputs) && ty.dtype == DType::F32;
+        self.plan.vocab = vocab.filter(|_| whole).ok_or_else(no_logits)?;
+        self.lifetimes[logits.index()].last = self.plan.launches.len();
+        self.plan.logits = Some(logits);
+        let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
+        self.plan.arena_bytes = memory::assign(&mut buffers, &self.lifetimes);
+        self.plan.buffers = Arena::from_iter(buffers);
+        crate::plan::verify::verify(&self.plan)?;
+        Ok(self.plan)
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of plans: what the verifier refuses.

@@ -1,0 +1,54 @@
+//! Kernels of every family, executed on the CPU by an emulator of the CUDA thread model, against the interpreter.
+
+mod support;
+
+use lathe_ir::graph::interp::MemoryWeights;
+use support::emulator::{Emulator, available};
+use support::{Case, cases, run};
+
+fn check(cases: Vec<Case>) {
+    if !available() {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for case in cases {
+        let weights = MemoryWeights::random(&case.graph, 7).unwrap();
+        match run(&case, &weights, Emulator::new()) {
+            Ok(apart) => println!("{:60} {apart:.2e}", case.name),
+            Err(what) => wrong.push(format!("{}: {what}", case.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn products_of_every_type() {
+    check(cases::products());
+}
+
+#[test]
+fn epilogues() {
+    check(cases::epilogues());
+}
+
+#[test]
+fn ops_on_rows() {
+    check(cases::rows());
+}
+
+#[test]
+fn attention() {
+    check(cases::attention());
+}
+
+#[test]
+fn tiny_models() {
+    if !available() {
+        return;
+    }
+    for (case, model) in cases::models() {
+        let apart =
+            run(&case, &model.weights, Emulator::new()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        println!("{:60} {apart:.2e}", case.name);
+    }
+}

@@ -1,0 +1,75 @@
+//! NVRTC takes the text of every kernel that the cases of the other tests and the shapes of known models use, for the oldest
+//! and the newest architectures. Needs no GPU. Skipped where `LATHE_NVRTC` names no folder with the library.
+
+mod support;
+
+use lathe_codegen_cuda::kernels::Kernel;
+use lathe_codegen_cuda::plan::CudaPlan;
+use lathe_codegen_cuda::{LowerOptions, lower, nvrtc};
+use lathe_frontend::synthetic;
+use lathe_ir::graph::Graph;
+use lathe_ir::layout::{KvType, KvTypes};
+use lathe_ir::plan::Limits;
+use lathe_passes::PipelineOptions;
+use std::collections::BTreeMap;
+use support::{LIMITS, cases};
+
+fn plan(graph: &Graph, limits: Limits, kv_types: KvTypes) -> CudaPlan {
+    lower(graph, LowerOptions { limits, kv_types }).unwrap()
+}
+
+fn plans() -> Vec<CudaPlan> {
+    let mut plans = Vec::new();
+    let groups = [
+        cases::products(),
+        cases::epilogues(),
+        cases::rows(),
+        cases::attention(),
+    ];
+    for case in groups.iter().flatten() {
+        plans.push(plan(&case.graph, LIMITS, case.kv_types));
+    }
+    for (case, _) in cases::models() {
+        plans.push(plan(&case.graph, LIMITS, case.kv_types));
+    }
+    let limits = Limits {
+        tokens: 512,
+        outputs: 16,
+        seqs: 16,
+        ctx: 8192,
+    };
+    for (name, ty) in [
+        ("llama-3.1-8b:q4_k_m", KvType::F16),
+        ("llama-3.2-1b:q8_0", KvType::Q8_0),
+    ] {
+        let (shape, quant) = synthetic::parse(name).unwrap();
+        let mut graph = synthetic::model(&shape, &quant).unwrap().graph;
+        lathe_passes::run_pipeline(&mut graph, PipelineOptions::default()).unwrap();
+        plans.push(plan(&graph, limits, KvTypes::both(ty)));
+    }
+    plans
+}
+
+#[test]
+fn every_kernel_compiles() {
+    if std::env::var_os(nvrtc::FOLDER).is_none() || nvrtc::find().is_err() {
+        eprintln!("skipped: {} names no folder with NVRTC", nvrtc::FOLDER);
+        return;
+    }
+    let plans = plans();
+    let all: BTreeMap<String, &Kernel> = plans
+        .iter()
+        .flat_map(|p| p.kernels.values())
+        .map(|k| (k.name(), k))
+        .collect();
+    let kernels: Vec<&Kernel> = all.into_values().collect();
+    for arch in ["sm_80", "sm_90", "sm_120"] {
+        let modules = nvrtc::compile(&kernels, arch, 2).unwrap();
+        let bytes: usize = modules.iter().map(|m| m.cubin.len()).sum();
+        println!("{arch}: {} kernels, {bytes} bytes", kernels.len());
+        assert_eq!(
+            modules.iter().map(|m| m.kernels.len()).sum::<usize>(),
+            kernels.len()
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! Graphs that between them use every kernel: small, of awkward shapes, as text.
+
+use super::{Case, LONG, STEPS, StepSpec};
+use lathe_frontend::model::Model;
+use lathe_frontend::testing::{Family, TinyModel};
+use lathe_ir::DType;
+use lathe_ir::graph::{Graph, parse};
+use lathe_ir::layout::{KvType, KvTypes};
+use lathe_ir::quant::FORMATS;
+use lathe_passes::PipelineOptions;
+use std::fmt::Write;
+
+/// Rounding to int8 and to scales of 16 bits.
+const QUANTIZED: f64 = 3e-3;
+/// Sums in f32.
+const FLOATS: f64 = 1e-5;
+
+fn graph(weights: &str, body: &str) -> Graph {
+    let text = format!(
+        "graph @case (%tok: [tokens]i32, %pos: [tokens]i32, %seq: [tokens]i32, %outputs: [outputs]i32, %kv: kv) {{\n\
+         {weights}\n{body}\n}}\n"
+    );
+    parse::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn case(name: &str, graph: Graph, tolerance: f64) -> Case {
+    Case {
+        name: name.to_owned(),
+        graph,
+        steps: STEPS,
+        kv_types: KvTypes::default(),
+        tolerance,
+    }
+}
+
+/// Products with weights of every type, of an input as f32 and as q8a, added up; and the embedding of such a type.
+pub fn products() -> Vec<Case> {
+    let coded = FORMATS.iter().map(|f| (f.dtype, true));
+    let floats = [DType::F32, DType::F16, DType::Bf16].map(|t| (t, false));
+    coded
+        .chain(floats)
+        .map(|(dtype, quantized)| {
+            let weights = format!("weight @e : [50, 512]{dtype}\nweight @a : [41, 512]{dtype}\nweight @b : [41, 512]f16");
+            let mut body = "%0 = embed @e, %tok : [tokens, 512]f32\n".to_owned();
+            let x = if quantized { "%q" } else { "%0" };
+            if quantized {
+                body += "%q = quantize %0 : [tokens, 512]q8a\n";
+            }
+            writeln!(body, "%1 = linear {x} [@a -> f32] : [tokens, 41]f32").unwrap();
+            body += "%2 = linear %0 [@b {add(%1)} -> f32, @a -> f32] : [tokens, 41]f32, [tokens, 41]f32\n"
+                .replace("%2 =", "%2, %3 =")
+                .as_str();
+            body += "%4 = add %2, %3 : [tokens, 41]f32\n%5 = gather_rows %4, %outputs : [outputs, 41]f32\nreturn %5";
+            let tolerance = if quantized { QUANTIZED } else { FLOATS };
+            case(&format!("products {dtype}"), graph(&weights, &body), tolerance)
+        })
+        .collect()
+}
+
+/// Every step of an epilogue, and outputs of every kind.
+pub fn epilogues() -> Vec<Case> {
+    let weights = "weight @e : [50, 64]f32\nweight @a : [32, 64]q4_0\nweight @bias : [32]f32\nweight @gate : [96, 64]q5_0\n\
+                   weight @up : [96, 64]q5_0\nweight @up2 : [96, 64]q5_0\nweight @down : [32, 96]q6_k0\nweight @n : [32]f32";
+    let weights = weights.replace("q6_k0", "q5_1");
+    let body = "%0 = embed @e, %tok : [tokens, 64]f32
+        %1 = quantize %0 : [tokens, 64]q8a
+        %2, %3, %4 = linear %1 [
+            @a {bias(@bias), scale(0.5), act(silu), softcap(3.0)} -> f32,
+            @gate >< @up {glu(gelu)} -> q8a,
+            @gate >< @up2 {glu(silu)} -> q8a
+          ] : [tokens, 32]f32, [tokens, 96]q8a, [tokens, 96]q8a
+        %5 = linear %3 [@down {add(%2)} -> f32] : [tokens, 32]f32
+        %6 = linear %4 [@down {act(gelu), add(%5)} -> f32] : [tokens, 32]f32
+        %7 = norm_add @n, %6, %2 {eps = 1e-6} : [tokens, 32]f32
+        %8 = gather_rows %7, %outputs : [outputs, 32]f32
+        return %8";
+    vec![case("epilogues", graph(&weights, body), QUANTIZED)]
+}
+
+/// Ops that work row by row.
+pub fn rows() -> Vec<Case> {
+    let weights =
+        "weight @e : [50, 352]f16\nweight @w : [352]f32\nweight @v : [352]f32\nweight @a : [40, 352]q8_0";
+    let body = "%0 = embed @e, %tok : [tokens, 352]f32
+        %1 = rms_norm @w, %0 {eps = 1e-5} : [tokens, 352]f32
+        %2 = scale %1 {by = 0.7} : [tokens, 352]f32
+        %3 = softcap %2 {cap = 1.5} : [tokens, 352]f32
+        %4 = act %3 {func = gelu} : [tokens, 352]f32
+        %5 = act %3 {func = silu} : [tokens, 352]f32
+        %6 = add %4, %5 : [tokens, 352]f32
+        %7 = mul %6, %1 : [tokens, 352]f32
+        %8 = dequant @v {order = natural, heads = 0, dims = 0} : [352]f32
+        %9 = add %7, %8 : [tokens, 352]f32
+        %10 = mul %9, %8 : [tokens, 352]f32
+        %11 = norm_quant @w, %10 {eps = 1e-6} : [tokens, 352]q8a
+        %12 = linear %11 [@a -> f32] : [tokens, 40]f32
+        %13 = gather_rows %12, %outputs : [outputs, 40]f32
+        return %13";
+    vec![case("rows", graph(weights, body), QUANTIZED)]
+}
+
+/// A layer's attention: heads, KV heads, elements of a head, elements that turn, and what its scores go through.
+struct Heads {
+    heads: u32,
+    kv_heads: u32,
+    dim: u32,
+    turn: u32,
+    how: &'static str,
+    types: [KvType; 2],
+    steps: &'static [StepSpec],
+}
+
+fn attention_case(h: &Heads) -> Case {
+    let (q, kv) = (h.heads * h.dim, h.kv_heads * h.dim);
+    let weights = format!(
+        "weight @e : [50, 64]f32\nweight @q : [{q}, 64]f16\nweight @k : [{kv}, 64]f16\nweight @v : [{kv}, 64]f16\n\
+         weight @qn : [{}]f32\nweight @o : [33, {q}]f32\nweight @f : [{}]f32",
+        h.dim,
+        h.turn / 2
+    );
+    let turn = h.turn;
+    let body = format!(
+        "%0 = embed @e, %tok : [tokens, 64]f32
+        %1, %2 = linear %0 [
+            @q rope_half {{heads({}), head_norm(@qn, 1e-6), rope(%pos, half, {turn}, 10000.0, 1.0, 1.0, @f), scale(4.0)}} -> f32,
+            @k rope_half {{heads({}), head_norm(@qn, 1e-6), rope(%pos, half, {turn}, 10000.0, 1.0, 1.0, @f)}} -> kv.k(0, %kv, %pos, %seq),
+            @v {{heads({})}} -> kv.v(0, %kv, %pos, %seq)
+          ] : [tokens, {}, {}]f32, kv
+        %3 = attention.paged %1, %2, %pos, %seq {{layer = 0, kv_heads = {}, {}}} : [tokens, {q}]f32
+        %4 = linear %3 [@o -> f32] : [tokens, 33]f32
+        %5 = gather_rows %4, %outputs : [outputs, 33]f32
+        return %5",
+        h.heads, h.kv_heads, h.kv_heads, h.heads, h.dim, h.kv_heads, h.how
+    );
+    let [k, v] = h.types;
+    let tolerance = match h.types {
+        [KvType::F16, KvType::F16] | [KvType::F32, KvType::F32] => 1e-3,
+        _ => 3e-2,
+    };
+    Case {
+        name: format!("attention {}x{}x{} {k},{v} {}", h.heads, h.kv_heads, h.dim, h.how),
+        steps: h.steps,
+        kv_types: KvTypes { k, v },
+        ..case("", graph(&weights, &body), tolerance)
+    }
+}
+
+/// Attention of many shapes, over every type of cache, with windows and soft caps.
+pub fn attention() -> Vec<Case> {
+    use KvType::{Bf16, F16, F32, Q8_0};
+    let of = |heads, kv_heads, dim, turn, how, types, steps| {
+        attention_case(&Heads {
+            heads,
+            kv_heads,
+            dim,
+            turn,
+            how,
+            types,
+            steps,
+        })
+    };
+    let plain = "scale = 0.25, cap = 0.0, window = 0";
+    let window = "scale = 0.2, cap = 0.0, window = 9";
+    let both = "scale = 0.3, cap = 5.0, window = 140";
+    vec![
+        of(4, 2, 16, 16, plain, [F16, F16], STEPS),
+        of(3, 3, 20, 12, window, [F32, F32], STEPS),
+        of(12, 1, 64, 64, both, [Bf16, Q8_0], LONG),
+        of(7, 1, 80, 80, plain, [Q8_0, Bf16], LONG),
+        of(4, 1, 256, 256, both, [F16, F16], LONG),
+        of(2, 1, 128, 64, window, [F16, F32], LONG),
+        of(1, 1, 36, 36, plain, [Q8_0, Q8_0], STEPS),
+    ]
+}
+
+/// Tiny models, with the weights of their files.
+pub fn models() -> Vec<(Case, Model)> {
+    let all = [
+        (Family::Llama, DType::Q4K),
+        (Family::Mistral, DType::Q8_0),
+        (Family::Qwen2, DType::F16),
+        (Family::Gemma3, DType::Q4_0),
+    ];
+    let made = all.map(|(family, dtype)| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        TinyModel {
+            context: 320,
+            ..TinyModel::new(family).with_dtype(dtype)
+        }
+        .write(&path)
+        .unwrap();
+        let model = Model::load(&path).unwrap();
+        let mut graph = model.graph.clone();
+        lathe_passes::run_pipeline(&mut graph, PipelineOptions::default()).unwrap();
+        let tolerance = if dtype == DType::F16 { 1e-3 } else { 5e-2 };
+        (
+            case(&format!("model {family:?} {dtype}"), graph, tolerance),
+            model,
+        )
+    });
+    made.into()
+}

@@ -1,0 +1,178 @@
+//! What tests of the executable share: graphs with random weights, steps of several sequences, and the interpreter beside a
+//! device.
+#![allow(dead_code)]
+
+pub mod cases;
+pub mod emulator;
+
+use lathe_codegen_cuda::device::Device;
+use lathe_codegen_cuda::exec::CudaExecutable;
+use lathe_codegen_cuda::{LowerOptions, lower};
+use lathe_ir::backend::{Batch, Executable, WeightSource};
+use lathe_ir::graph::Graph;
+use lathe_ir::graph::interp::{Inputs, KvCache, eval};
+use lathe_ir::layout::KvTypes;
+use lathe_ir::plan::Limits;
+
+/// Bounds of the plans of tests.
+pub const LIMITS: Limits = Limits {
+    tokens: 150,
+    outputs: 24,
+    seqs: 3,
+    ctx: 320,
+};
+const BLOCKS: u32 = 30;
+
+/// One step: rows of each sequence that go on, and how many of the last rows have logits.
+pub struct StepSpec {
+    pub rows: &'static [(u32, u32)],
+    pub outputs: u32,
+}
+
+/// A step of many rows, then steps of few: every tile of rows, contexts of one segment and of two, sequences side by side.
+pub const STEPS: &[StepSpec] = &[
+    StepSpec {
+        rows: &[(0, 17)],
+        outputs: 5,
+    },
+    StepSpec {
+        rows: &[(1, 5)],
+        outputs: 2,
+    },
+    StepSpec {
+        rows: &[(0, 1), (1, 1)],
+        outputs: 2,
+    },
+    StepSpec {
+        rows: &[(1, 1)],
+        outputs: 1,
+    },
+    StepSpec {
+        rows: &[(2, 3)],
+        outputs: 3,
+    },
+    StepSpec {
+        rows: &[(2, 1), (0, 9)],
+        outputs: 10,
+    },
+];
+
+/// The same over contexts of three segments.
+pub const LONG: &[StepSpec] = &[
+    StepSpec {
+        rows: &[(0, 127)],
+        outputs: 1,
+    },
+    StepSpec {
+        rows: &[(0, 3), (1, 2)],
+        outputs: 5,
+    },
+    StepSpec {
+        rows: &[(0, 140)],
+        outputs: 2,
+    },
+    StepSpec {
+        rows: &[(0, 1), (1, 1)],
+        outputs: 2,
+    },
+];
+
+/// Something to compute on a device and in the interpreter.
+pub struct Case {
+    pub name: String,
+    pub graph: Graph,
+    pub steps: &'static [StepSpec],
+    pub kv_types: KvTypes,
+    /// Most of ‖got − want‖ / ‖want‖ in a step.
+    pub tolerance: f64,
+}
+
+/// The rows of a step, as a batch has them.
+#[derive(Default)]
+struct Rows {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    seqs: Vec<u32>,
+    outputs: Vec<u32>,
+}
+
+impl Rows {
+    fn of(spec: &StepSpec, lens: &mut [u32], vocab: u32, step: u32) -> Rows {
+        let mut rows = Rows::default();
+        for &(seq, count) in spec.rows {
+            for _ in 0..count {
+                let position = lens[seq as usize];
+                lens[seq as usize] += 1;
+                rows.tokens
+                    .push((position * 37 + seq * 11 + step * 5 + 3) % vocab);
+                rows.positions.push(position);
+                rows.seqs.push(seq);
+            }
+        }
+        let all = rows.tokens.len() as u32;
+        rows.outputs = (all - spec.outputs..all).rev().collect();
+        rows
+    }
+}
+
+/// Tables that put no sequence's blocks in order.
+fn block_tables() -> Vec<u32> {
+    let entries = LIMITS.seqs * LIMITS.blocks_per_seq();
+    (0..entries).map(|i| (i * 7 + 3) % BLOCKS).collect()
+}
+
+/// The distance of two results, relative to the size of the second.
+pub fn distance(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f64| x * x;
+    let apart: f64 = got.iter().zip(want).map(|(g, w)| square(f64::from(g - w))).sum();
+    let size: f64 = want.iter().map(|w| square(f64::from(*w))).sum();
+    (apart / size.max(1e-30)).sqrt()
+}
+
+/// Runs a case on a device and in the interpreter; the worst distance of a step, or what is wrong.
+pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Result<f64, String> {
+    let options = LowerOptions {
+        limits: LIMITS,
+        kv_types: case.kv_types,
+    };
+    let plan = lower(&case.graph, options).map_err(|e| e.to_string())?;
+    let vocab = match case
+        .graph
+        .weights
+        .values()
+        .next()
+        .map(|w| w.ty.dims[0].constant())
+    {
+        Some(Some(n)) => n as u32,
+        _ => plan.vocab,
+    };
+    let mut executable =
+        CudaExecutable::build(plan, weights, device, BLOCKS, 2).map_err(|e| e.to_string())?;
+    let mut cache = KvCache::new();
+    let (mut lens, tables) = ([0; LIMITS.seqs as usize], block_tables());
+    let mut worst = 0.0f64;
+    for (number, spec) in case.steps.iter().enumerate() {
+        let rows = Rows::of(spec, &mut lens, vocab.min(executable.vocab()), number as u32);
+        let inputs = Inputs::batch(&rows.tokens, &rows.positions, &rows.seqs, &rows.outputs);
+        let want = eval(&case.graph, weights, &inputs, &mut cache).map_err(|e| e.to_string())?;
+        let want = want[0].to_f32().ok_or("the output is no floats")?;
+        let batch = Batch {
+            tokens: &rows.tokens,
+            positions: &rows.positions,
+            seqs: &rows.seqs,
+            outputs: &rows.outputs,
+            block_tables: &tables,
+        };
+        let got = executable.run(&batch).map_err(|e| e.to_string())?;
+        let apart = distance(got, &want);
+        if !(apart <= case.tolerance) {
+            return Err(format!(
+                "step {number}: off by {apart:.2e} (most: {:.0e})",
+                case.tolerance
+            ));
+        }
+        worst = worst.max(apart);
+    }
+    Ok(worst)
+}
