@@ -3,9 +3,11 @@
 use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
+use lathe_codegen_cuda as cuda;
 use lathe_frontend::model::Model;
 use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
+use lathe_ir::backend::Executable;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::{KV_BLOCK, Limits, ModelOutput, Plan};
@@ -21,9 +23,21 @@ pub const DEFAULT_CONTEXT: u32 = 8192;
 /// same.
 pub const DEFAULT_SEQS: u32 = 16;
 
+/// Where steps run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+}
+
 /// What to build.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildOptions {
+    /// Where steps run.
+    pub device: Device,
     /// Threads that run steps.
     pub threads: usize,
     /// Whether each thread stays on a processor of its own.
@@ -53,6 +67,7 @@ pub struct BuildOptions {
 impl Default for BuildOptions {
     fn default() -> Self {
         BuildOptions {
+            device: Device::Cpu,
             threads: 1,
             pin: false,
             context: None,
@@ -87,7 +102,7 @@ pub struct Built {
     /// How embeddings are pooled where nobody says; `None` where steps give logits.
     pub pooling: Option<Pooling>,
     /// The compiled step.
-    pub executable: CpuExecutable,
+    pub executable: Box<dyn Executable>,
     /// Stages and their time, in order.
     pub stages: Vec<(String, Duration)>,
 }
@@ -107,6 +122,12 @@ pub enum BuildError {
     /// Code generation or packing.
     #[error("{0}")]
     Codegen(#[from] lathe_codegen_cpu::Error),
+    /// The CUDA backend.
+    #[error("{0}")]
+    Cuda(#[from] cuda::Error),
+    /// Something that only the CPU backend does.
+    #[error("{0} are for the CPU alone; leave out --device cuda")]
+    CpuOnly(&'static str),
     /// The file of tuned shapes.
     #[error("{0}")]
     Tuning(#[from] FileError),
@@ -254,19 +275,11 @@ pub fn build_model(
     options: &BuildOptions,
 ) -> Result<Built, BuildError> {
     let mut clock = Clock { stages: vec![made] };
-    let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
-    let limits = limits(&model, options)?;
-    let (features, lowering) = tuned_options(limits, options)?;
-    let lowering = lowering.with_output(model.output());
-    let plan = clock.time("lower", || lower(&graph, &lowering))?;
-    let cpu = cpu_options(&plan, features, options);
-    let executable = CpuExecutable::compile(plan, &model.weights, cpu)?;
-    clock.stages.extend(
-        lathe_ir::backend::Executable::report(&executable)
-            .stages
-            .iter()
-            .cloned(),
-    );
+    let executable = match options.device {
+        Device::Cpu => on_cpu(&model, options, &mut clock)?,
+        Device::Cuda => on_cuda(&model, options, &mut clock)?,
+    };
+    clock.stages.extend(executable.report().stages.iter().cloned());
     Ok(Built {
         text: model.text,
         pooling: model.pooling,
@@ -275,21 +288,54 @@ pub fn build_model(
     })
 }
 
+fn on_cpu(
+    model: &Model,
+    options: &BuildOptions,
+    clock: &mut Clock,
+) -> Result<Box<dyn Executable>, BuildError> {
+    let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
+    let (features, lowering) = tuned_options(limits(model, options)?, options)?;
+    let lowering = lowering.with_output(model.output());
+    let plan = clock.time("lower", || lower(&graph, &lowering))?;
+    let cpu = cpu_options(&plan, features, options);
+    Ok(Box::new(CpuExecutable::compile(plan, &model.weights, cpu)?))
+}
+
+fn on_cuda(
+    model: &Model,
+    options: &BuildOptions,
+    clock: &mut Clock,
+) -> Result<Box<dyn Executable>, BuildError> {
+    if model.output() == ModelOutput::Embeddings {
+        return Err(BuildError::CpuOnly("embeddings"));
+    }
+    let gpu = clock.time("open GPU", cuda::driver::Gpu::open)?;
+    let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
+    let lowering = cuda::LowerOptions {
+        limits: limits(model, options)?,
+        kv_types: options.kv_types.unwrap_or_default(),
+    };
+    let plan = clock.time("lower", || cuda::lower(&graph, lowering))?;
+    let blocks = kv_blocks(&plan.limits, options);
+    let executable = cuda::exec::CudaExecutable::build(plan, &model.weights, gpu, blocks, options.threads)?;
+    Ok(Box::new(executable))
+}
+
 /// How the executable of a plan is built and run.
 pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOptions) -> CpuOptions {
     CpuOptions {
         threads: options.threads,
         pin: options.pin,
         features,
-        kv_blocks: kv_blocks(plan, options),
+        kv_blocks: kv_blocks(&plan.limits, options),
         opt_level: OptLevel::default(),
     }
 }
 
 /// Blocks of the KV pool: no more than all sequences can use, and no less than one can.
-fn kv_blocks(plan: &Plan, options: &BuildOptions) -> u32 {
-    let one = plan.limits.blocks_per_seq();
-    let all = one.saturating_mul(plan.limits.seqs);
+fn kv_blocks(limits: &Limits, options: &BuildOptions) -> u32 {
+    let one = limits.blocks_per_seq();
+    let all = one.saturating_mul(limits.seqs);
     let asked = options.kv_positions.map_or(one, |n| n.div_ceil(KV_BLOCK));
     asked.clamp(one, all)
 }

@@ -52,7 +52,7 @@ impl Embedder {
             Error::Text("the model is compiled for text: it gives no embeddings".to_owned())
         })?;
         Ok(Embedder {
-            engine: Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
+            engine: Engine::new(built.executable, Arc::new(vocabulary)),
             text: built.text,
             pooling,
             normalize: true,

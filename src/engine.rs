@@ -136,7 +136,7 @@ impl Options {
         Ok(Engine {
             text: built.text,
             grammars: None,
-            engine: lathe_runtime::Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
+            engine: lathe_runtime::Engine::new(built.executable, Arc::new(vocabulary)),
         })
     }
 

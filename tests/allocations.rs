@@ -52,7 +52,7 @@ fn decoding_allocates_nothing() {
     };
     let built = build(&path, &options).unwrap();
     let vocabulary = ModelVocabulary::new(&built.text).unwrap();
-    let mut engine = Evaluator::new(Box::new(built.executable));
+    let mut engine = Evaluator::new(built.executable);
     for params in [
         SamplingParams::default(),
         SamplingParams {

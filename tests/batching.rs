@@ -66,7 +66,7 @@ fn compiled(path: &Path, machine: Machine) -> (Box<dyn Executable>, ModelVocabul
     };
     let built = build(path, &options).unwrap();
     let vocabulary = ModelVocabulary::new(&built.text).unwrap();
-    (Box::new(built.executable), vocabulary)
+    (built.executable, vocabulary)
 }
 
 const ALONE: Machine = Machine {

@@ -109,7 +109,7 @@ impl Sequences {
                 outputs: &outputs,
                 block_tables: &self.tables,
             };
-            let vocab = exe.plan().vocab as usize;
+            let vocab = exe.vocab() as usize;
             let rows = exe.run(&batch).unwrap();
             let (first, second) = rows.split_at(counts[0] * vocab);
             logits[0].extend(first);

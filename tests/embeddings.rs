@@ -9,9 +9,8 @@ use lathe::{Embedder, Pooling};
 use lathe_frontend::Model;
 use lathe_frontend::testing::{Family, Rng};
 use lathe_ir::DType;
-use lathe_ir::backend::Executable;
 use lathe_ir::graph::interp::{Inputs, KvCache, eval};
-use lathe_ir::plan::ModelOutput;
+use lathe_ir::plan::{ModelOutput, Plan};
 use lathe_runtime::{Embedding, EmbeddingRequest, Engine, Error, Event, Request, RequestId};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -83,7 +82,7 @@ fn engine(path: &Path, machine: Machine) -> Engine {
 
 fn engine_of(built: Built) -> Engine {
     let vocabulary = ModelVocabulary::new(&built.text).unwrap();
-    Engine::new(Box::new(built.executable), Arc::new(vocabulary))
+    Engine::new(built.executable, Arc::new(vocabulary))
 }
 
 fn request(tokens: &[u32], pooling: Pooling, normalize: bool) -> EmbeddingRequest {
@@ -289,27 +288,33 @@ fn an_embedding_is_the_same_bits_in_any_company() {
 fn nothing_of_the_head_is_compiled_or_packed() {
     for family in Family::ALL {
         let file = TinyFile::new(family, DType::Q8_0);
-        let build = |options: &BuildOptions| build(&file.path, options).unwrap().executable;
-        let logits = build(&BuildOptions::default());
-        let embeddings = build(&BuildOptions::default().for_embeddings());
-        let sections = |executable: &dyn Executable| -> Vec<String> {
-            let plan = executable.plan();
-            plan.sections.values().map(|s| s.weight.clone()).collect()
+        let bytes = |options: &BuildOptions| {
+            build(&file.path, options)
+                .unwrap()
+                .executable
+                .report()
+                .weight_bytes
         };
+        let plan = |output, options: &BuildOptions| {
+            let model = Model::load_for(&file.path, output).unwrap();
+            lathe::build::plan(&model, options).unwrap()
+        };
+        let (for_logits, for_embeddings) =
+            (BuildOptions::default(), BuildOptions::default().for_embeddings());
+        let logits = plan(ModelOutput::Logits, &for_logits);
+        let embeddings = plan(ModelOutput::Embeddings, &for_embeddings);
+        let sections =
+            |plan: &Plan| -> Vec<String> { plan.sections.values().map(|s| s.weight.clone()).collect() };
         let (with, without) = (sections(&logits), sections(&embeddings));
         let head = |names: &[String]| names.iter().any(|name| name == "output");
         assert!(!head(&without), "{family:?}: {without:?}");
         if head(&with) {
-            assert!(embeddings.report().weight_bytes < logits.report().weight_bytes);
+            assert!(bytes(&for_embeddings) < bytes(&for_logits));
         }
-        assert_eq!(
-            embeddings.plan().steps.len() + 1,
-            logits.plan().steps.len(),
-            "{family:?}"
-        );
-        let (plan, vocab) = (embeddings.plan(), logits.plan().vocab);
+        assert_eq!(embeddings.steps.len() + 1, logits.steps.len(), "{family:?}");
+        let (plan, vocab) = (embeddings, logits.vocab);
         assert_eq!((plan.gives(), plan.vocab), (ModelOutput::Embeddings, vocab));
-        assert_eq!((plan.width(), logits.plan().width()), (64, vocab));
+        assert_eq!((plan.width(), logits.width()), (64, vocab));
         let text = plan.to_string();
         assert!(text.contains("\n  embedding 64\n"), "{text}");
         assert_eq!(lathe_ir::plan::parse::parse(&text).unwrap().to_string(), text);

@@ -26,7 +26,7 @@ impl Tiny {
         .unwrap();
         let vocabulary = ModelVocabulary::new(&built.text).unwrap();
         Tiny {
-            engine: Engine::new(Box::new(built.executable), Arc::new(vocabulary)),
+            engine: Engine::new(built.executable, Arc::new(vocabulary)),
         }
     }
 

@@ -94,6 +94,14 @@ fn parameters_out_of_range() {
     assert!(line.contains("top_p is 2"), "{line}");
     let line = refusal(&["run", text(&model), "-p", "x", "--device", "tpu"], 2);
     assert!(line.contains("`tpu`"), "{line}");
+    if lathe_codegen_cuda::driver::Gpu::open().is_err() {
+        let line = refusal(&["run", text(&model), "-p", "x", "--device", "cuda"], 2);
+        assert!(line.contains("CUDA"), "{line}");
+    }
+    let line = refusal(&["compile", text(&model), "--device", "cuda"], 2);
+    assert!(line.contains("for the CPU alone"), "{line}");
+    let line = refusal(&["inspect", text(&model), "--device", "cuda"], 2);
+    assert!(line.contains("for the CPU alone"), "{line}");
     let line = refusal(
         &["run", text(&model), "-p", "x", "--cpu-features", "warp-drive"],
         2,

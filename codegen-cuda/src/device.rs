@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::kernels::Kernel;
+use std::time::Duration;
 
 /// An address in device memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -86,6 +87,16 @@ pub trait Device: Send {
     /// # Errors
     /// Where the device fails.
     fn download(&mut self, from: Address, floats: usize) -> Result<(), Error>;
+
+    /// Starts or stops timing each launch by itself, where the device can; steps are slower then.
+    fn set_profiling(&mut self, on: bool) {
+        let _ = on;
+    }
+
+    /// Launches that were timed, and their time together, by kernel; empty where none was.
+    fn profile(&self) -> Vec<(u64, Duration)> {
+        Vec::new()
+    }
 
     /// What the last [`Device::download`] brought.
     fn downloaded(&self) -> &[f32];

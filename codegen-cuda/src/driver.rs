@@ -14,6 +14,7 @@ use cudarc::driver::sys::{
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::null_mut;
+use std::time::Duration;
 
 /// Most graphs that are kept: steps of other sizes are launched one kernel after another.
 const MOST_GRAPHS: usize = 64;
@@ -36,6 +37,8 @@ pub struct Gpu {
     staging: Pinned,
     /// Whether the device may still read the staging memory.
     staged: bool,
+    /// Of each kernel, launches that were timed and their milliseconds; `None` where nothing is timed.
+    profile: Option<Vec<(u64, f64)>>,
     /// What came down.
     results: Pinned,
     downloaded: usize,
@@ -127,6 +130,7 @@ impl Gpu {
             graphs: HashMap::new(),
             staging: Pinned::NONE,
             staged: false,
+            profile: None,
             results: Pinned::NONE,
             downloaded: 0,
         })
@@ -175,6 +179,33 @@ impl Gpu {
 
     fn launch_all(&self, launches: &[BoundLaunch]) -> Result<(), Error> {
         launches.iter().try_for_each(|launch| self.launch(launch))
+    }
+
+    /// Runs launches with an event after each, and adds up what lies between.
+    fn launch_timed(&mut self, launches: &[BoundLaunch], profile: &mut [(u64, f64)]) -> Result<(), Error> {
+        let mut events = vec![null_mut(); launches.len() + 1];
+        // SAFETY: the stream is alive; each event is recorded after it was made, and destroyed once, after the stream was
+        // waited for.
+        unsafe {
+            for event in &mut events {
+                cu!(cuEventCreate(event, 0))?;
+            }
+            cu!(cuEventRecord(events[0], self.stream))?;
+            for (launch, event) in launches.iter().zip(&events[1..]) {
+                self.launch(launch)?;
+                cu!(cuEventRecord(*event, self.stream))?;
+            }
+            self.sync()?;
+            for (launch, pair) in launches.iter().zip(events.windows(2)) {
+                let mut time = 0.0;
+                cu!(cuEventElapsedTime_v2(&mut time, pair[0], pair[1]))?;
+                profile[launch.kernel].0 += 1;
+                profile[launch.kernel].1 += f64::from(time);
+            }
+            events
+                .into_iter()
+                .try_for_each(|event| cu!(cuEventDestroy_v2(event)))
+        }
     }
 
     /// Records launches.
@@ -322,6 +353,11 @@ impl Device for Gpu {
 
     fn run(&mut self, key: Option<u64>, launches: &dyn Fn() -> Vec<BoundLaunch>) -> Result<(), Error> {
         self.enter()?;
+        if let Some(mut profile) = self.profile.take() {
+            let done = self.launch_timed(&launches(), &mut profile);
+            self.profile = Some(profile);
+            return done;
+        }
         let Some(key) = key.filter(|k| self.graphs.len() < MOST_GRAPHS || self.graphs.contains_key(k)) else {
             return self.launch_all(&launches());
         };
@@ -339,6 +375,17 @@ impl Device for Gpu {
         };
         // SAFETY: the graph is alive, and what its launches name is too.
         unsafe { cu!(cuGraphLaunch(exec, self.stream)) }
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profile = on.then(|| vec![(0, 0.0); self.functions.len()]);
+    }
+
+    fn profile(&self) -> Vec<(u64, Duration)> {
+        let entries = self.profile.iter().flatten();
+        entries
+            .map(|&(launches, ms)| (launches, Duration::from_secs_f64(ms / 1e3)))
+            .collect()
     }
 
     fn download(&mut self, from: Address, floats: usize) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use crate::plan::{Arg, CudaPlan, Sizes, verify};
 use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
-use lathe_ir::plan::{Input, KvLayer, Limits};
+use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput};
 use lathe_ir::types::Sym;
 use std::time::{Duration, Instant};
 
@@ -350,6 +350,14 @@ impl<D: Device> Executable for CudaExecutable<D> {
         self.plan.vocab
     }
 
+    fn gives(&self) -> ModelOutput {
+        ModelOutput::Logits
+    }
+
+    fn width(&self) -> u32 {
+        self.vocab()
+    }
+
     fn kv_blocks(&self) -> u32 {
         self.kv_blocks
     }
@@ -365,7 +373,7 @@ impl<D: Device> Executable for CudaExecutable<D> {
             return Err(self.fail(&error));
         }
         self.outputs = batch.outputs.len();
-        Ok(self.logits())
+        Ok(self.output())
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
@@ -391,13 +399,34 @@ impl<D: Device> Executable for CudaExecutable<D> {
         Ok(())
     }
 
-    fn logits(&self) -> &[f32] {
+    fn output(&self) -> &[f32] {
         let len = self.outputs * self.plan.vocab as usize;
         self.device.downloaded().get(..len).unwrap_or_default()
     }
 
     fn weight_bytes_per_step(&self) -> Option<u64> {
         Some(self.plan.weight_bytes_per_step())
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.device.set_profiling(on);
+    }
+
+    fn profile_text(&self) -> String {
+        let profile = self.device.profile();
+        let mut entries: Vec<_> = profile.iter().zip(self.plan.kernels.values()).collect();
+        entries.retain(|((launches, _), _)| *launches > 0);
+        entries.sort_by_key(|((_, time), _)| std::cmp::Reverse(*time));
+        let all: f64 = entries.iter().map(|((_, time), _)| time.as_secs_f64()).sum();
+        let line = |((launches, time), kernel): &(&(u64, Duration), &Kernel)| {
+            let (ms, share) = (time.as_secs_f64() * 1e3, 100.0 * time.as_secs_f64() / all);
+            let each = ms * 1e3 / *launches as f64;
+            format!(
+                "{ms:10.2} ms {share:5.1} % {launches:8} launches of {each:8.2} us  {}\n",
+                kernel.name()
+            )
+        };
+        entries.iter().map(line).collect()
     }
 
     fn report(&self) -> &BuildReport {

@@ -4,7 +4,7 @@ mod support;
 
 use lathe_ir::graph::interp::MemoryWeights;
 use support::emulator::{Emulator, available};
-use support::{Case, cases, run};
+use support::{Case, cases, invariant, run};
 
 fn check(cases: Vec<Case>) {
     if !available() {
@@ -51,4 +51,14 @@ fn tiny_models() {
             run(&case, &model.weights, Emulator::new()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         println!("{:60} {apart:.2e}", case.name);
     }
+}
+
+#[test]
+fn logits_do_not_depend_on_the_step() {
+    if !available() {
+        return;
+    }
+    let models = cases::models();
+    let (case, model) = &models[0];
+    invariant(&case.graph, &model.weights, Emulator::new);
 }

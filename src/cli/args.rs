@@ -1,6 +1,6 @@
 //! Arguments that several verbs share.
 
-use crate::build::BuildOptions;
+use crate::build::{BuildOptions, Device};
 use crate::cli::error::CliError;
 use crate::cli::plans::CacheArgs;
 use clap::Args;
@@ -35,7 +35,7 @@ pub struct RunArgs {
     /// next
     #[arg(long, env = "LATHE_PIN", value_parser = BoolishValueParser::new())]
     pub pin: bool,
-    /// Where to run
+    /// Where to run: cpu, or cuda for the first NVIDIA GPU
     #[arg(long, env = "LATHE_DEVICE", default_value = "cpu")]
     pub device: String,
     /// Positions of the context [default: the model's, at most 8192]
@@ -64,13 +64,8 @@ pub struct RunArgs {
 impl RunArgs {
     /// The options of a build for text generation.
     pub fn build_options(&self) -> Result<BuildOptions, CliError> {
-        if self.device != "cpu" {
-            return Err(CliError::input(format!(
-                "device `{}` is not supported; `cpu` is",
-                self.device
-            )));
-        }
         Ok(BuildOptions {
+            device: self.device()?,
             threads: self.thread_count()?,
             pin: self.pin,
             context: self.ctx,
@@ -81,6 +76,17 @@ impl RunArgs {
             kv_types: self.kv_types,
             ..BuildOptions::default()
         })
+    }
+
+    /// The device asked for.
+    pub fn device(&self) -> Result<Device, CliError> {
+        match &self.device[..] {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda),
+            other => Err(CliError::input(format!(
+                "device `{other}` is not supported; `cpu` and `cuda` are"
+            ))),
+        }
     }
 
     /// The threads asked for, or one a core; speaks up where they are more than the processors.

@@ -2,7 +2,7 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, build_model};
+use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, Device, build_model};
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_frontend::synthetic;
@@ -90,11 +90,11 @@ impl Bench {
             .collect();
         // One sequence is timed without the engine: what the kernels do.
         if self.batch == 1 {
-            let mut evaluator = Evaluator::new(Box::new(executable));
+            let mut evaluator = Evaluator::new(executable);
             let best = best(|| self.measure(&mut evaluator, &tokens))?;
             self.report(evaluator.executable(), best, options.threads)
         } else {
-            let mut engine = Engine::new(Box::new(executable), Arc::new(Silent));
+            let mut engine = Engine::new(executable, Arc::new(Silent));
             let best = best(|| self.measure_batch(&mut engine, &tokens))?;
             self.report(engine.executable(), best, options.threads)
         }
@@ -174,9 +174,14 @@ impl Bench {
         let (pp_tps, tg_tps) = (rate(self.prompt, prefill), rate(self.decode, decode));
         let bytes = executable.weight_bytes_per_step().unwrap_or(0);
         let peak = proc_bytes("/proc/self/status", "VmHWM");
-        let stream = stream_bandwidth(threads);
         // Every step reads the weights once, for all sequences.
-        let share = bytes as f64 * tg_tps / f64::from(self.batch) / 1e9 / stream;
+        let read = bytes as f64 * tg_tps / f64::from(self.batch) / 1e9;
+        // What the memory of a GPU can give is not measured here.
+        let stream = match self.run.device()? {
+            Device::Cpu => Some(stream_bandwidth(threads)),
+            Device::Cuda => None,
+        };
+        let share = stream.map(|stream| read / stream);
         if self.profile {
             eprint!("{}", executable.profile_text());
         }
@@ -192,11 +197,14 @@ impl Bench {
             outln!("{}", executable.report().target);
             outln!("prefill {:>5} tokens {pp_tps:10.1} tok/s", self.prompt);
             outln!("decode  {:>5} tokens {tg_tps:10.1} tok/s", self.decode);
-            outln!(
-                "decode reads {:.1} MB a step: {:.0} % of the {stream:.1} GB/s that {threads} threads can read",
-                bytes as f64 / 1e6,
-                100.0 * share
-            );
+            let step = bytes as f64 / 1e6;
+            match (stream, share) {
+                (Some(stream), Some(share)) => outln!(
+                    "decode reads {step:.1} MB a step: {:.0} % of the {stream:.1} GB/s that {threads} threads can read",
+                    100.0 * share
+                ),
+                _ => outln!("decode reads {step:.1} MB of weights a step: {read:.1} GB/s"),
+            }
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use super::sampling::SamplingArgs;
 use crate::session::{ModelVocabulary, chat_prompt, stop_tokens, tokenizer};
 use clap::Args;
 use lathe_frontend::text::TextModel;
-use lathe_ir::backend::Executable;
 use lathe_runtime::tools::{Tools, parse};
 use lathe_runtime::{Completion, Engine, Finish, Request, SamplingParams};
 use lathe_server::Conversation;
@@ -52,8 +51,8 @@ impl Chat {
         let options = self.run.build_options()?;
         let built = self.model.load(&self.run, &options)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
-        let sampling = self.sampling.params(&vocabulary, built.executable.plan().vocab);
-        let engine = Engine::new(Box::new(built.executable), Arc::new(vocabulary));
+        let sampling = self.sampling.params(&vocabulary, built.executable.vocab());
+        let engine = Engine::new(built.executable, Arc::new(vocabulary));
         let own = tokenizer(&built.text).map_err(CliError::input)?;
         let engine = self.draft.equip(engine, own, &self.run, &options)?;
         let mut talk = Talk {

@@ -43,8 +43,6 @@ impl DraftArgs {
         let built = ModelArg { model }.load(run, options)?;
         let other = tokenizer(&built.text).map_err(|e| refused(&e))?;
         same_vocabulary(own, other).map_err(|e| refused(&e))?;
-        engine
-            .with_draft(Box::new(built.executable))
-            .map_err(|e| refused(&e))
+        engine.with_draft(built.executable).map_err(|e| refused(&e))
     }
 }

@@ -45,7 +45,7 @@ impl Logits {
             options.context = Some(tokens.len() as u32);
         }
         let built = self.model.load(&self.run, &options)?;
-        let mut evaluator = Evaluator::new(Box::new(built.executable));
+        let mut evaluator = Evaluator::new(built.executable);
         let columns = evaluator.executable().vocab() as usize;
         let mut writer = None;
         for_each_row(&mut evaluator, &tokens, |_, rows| {

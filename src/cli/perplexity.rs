@@ -52,7 +52,7 @@ impl Perplexity {
                 self.file.display()
             )));
         }
-        let mut evaluator = Evaluator::new(Box::new(built.executable));
+        let mut evaluator = Evaluator::new(built.executable);
         let vocab = evaluator.executable().vocab() as usize;
         if let Some(Matrix { columns, rows, .. }) = &reference
             && (*columns != vocab || *rows > tokens.len())

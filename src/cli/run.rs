@@ -10,7 +10,6 @@ use crate::machine::proc_bytes;
 use crate::session::{ModelVocabulary, stop_tokens, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use lathe_ir::backend::Executable;
 use lathe_runtime::sampling::TokenLogprob;
 use lathe_runtime::{Completion, Engine, Finish, Request};
 use serde_json::json;
@@ -119,7 +118,7 @@ impl Run {
         } = built;
         // Its metadata and the mapped file are of no more use, and tokens of large vocabularies fill megabytes.
         drop(model);
-        let engine = Engine::new(Box::new(executable), Arc::new(vocabulary));
+        let engine = Engine::new(executable, Arc::new(vocabulary));
         let mut engine = self.draft.equip(engine, &tokenizer, &self.run, &options)?;
         drop(tokenizer);
         let mut text = String::new();

@@ -67,7 +67,7 @@ impl Serve {
         let built = self.model.load(&self.run, &self.options()?)?;
         let pooling = self.pooling(built.pooling)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
-        let engine = Engine::new(Box::new(built.executable), Arc::new(vocabulary));
+        let engine = Engine::new(built.executable, Arc::new(vocabulary));
         let own = tokenizer(&built.text).map_err(CliError::input)?.clone();
         let engine = self.draft.equip(engine, &own, &self.run, &self.options()?)?;
         let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()));

@@ -13,7 +13,7 @@ mod source;
 pub use format::{PlanData, WeightsData};
 pub use source::{Source, SourceError};
 
-use crate::build::{BuildError, BuildOptions, Built, build};
+use crate::build::{BuildError, BuildOptions, Built, Device, build};
 use key::Key;
 use lathe_runtime::cache::{Bundle, Cache, CacheError, Kind};
 use open::Fault;
@@ -113,6 +113,9 @@ impl Plans<'_> {
     /// # Errors
     /// As [`build`], and where it can't be kept.
     pub fn compile(&self, path: &Path, options: &BuildOptions) -> Result<Compiled, BuildError> {
+        if options.device != Device::Cpu {
+            return Err(BuildError::CpuOnly("compiled plans"));
+        }
         let key = Key::new(self, path, options)?;
         let (plan, stages) = self.get_or_compile(&key, path, options)?;
         let data: PlanData = plan.data()?;

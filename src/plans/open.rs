@@ -68,7 +68,7 @@ pub(super) fn open(
     Ok(Built {
         text,
         pooling,
-        executable,
+        executable: Box::new(executable),
         stages,
     })
 }

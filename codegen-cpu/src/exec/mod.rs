@@ -17,7 +17,7 @@ use crate::topology::{Topology, count_nodes};
 use bind::{Bound, Memory, Sizes};
 use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::kernel::Kernel;
-use lathe_ir::plan::{Input, Limits, Plan, RopeDecl};
+use lathe_ir::plan::{Input, Limits, ModelOutput, Plan, RopeDecl};
 use memmap2::Mmap;
 use profile::Profile;
 use rope::RopeAngles;

@@ -173,6 +173,22 @@ pub fn attention() -> Vec<Case> {
     ]
 }
 
+/// Rows as long as those of models of 8 billion weights.
+pub fn large() -> Vec<Case> {
+    let weights = "weight @e : [50, 4096]f32\nweight @n : [4096]f32\nweight @gate : [1024, 4096]q4_k\n\
+                   weight @up : [1024, 4096]q4_k\nweight @down : [200, 1024]q6_k\nweight @w : [14336, 4096]q4_k\n\
+                   weight @x : [200, 14336]q6_k";
+    let body = "%0 = embed @e, %tok : [tokens, 4096]f32
+        %1 = norm_quant @n, %0 {eps = 1e-5} : [tokens, 4096]q8a
+        %2 = linear %1 [@gate >< @up {glu(silu)} -> q8a] : [tokens, 1024]q8a
+        %3 = linear %2 [@down -> f32] : [tokens, 200]f32
+        %4 = linear %1 [@w -> q8a] : [tokens, 14336]q8a
+        %5 = linear %4 [@x {add(%3)} -> f32] : [tokens, 200]f32
+        %6 = gather_rows %5, %outputs : [outputs, 200]f32
+        return %6";
+    vec![case("large", graph(weights, body), QUANTIZED)]
+}
+
 /// Tiny models, with the weights of their files.
 pub fn models() -> Vec<(Case, Model)> {
     let all = [

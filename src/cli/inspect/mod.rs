@@ -14,7 +14,7 @@ mod view;
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{BuildOptions, cpu_features, plan, plan_with_products};
+use crate::build::{BuildError, BuildOptions, Device, cpu_features, plan, plan_with_products};
 use crate::plans::Source;
 use clap::{Args, ValueEnum};
 use lathe_codegen_cpu::CpuFeatures;
@@ -108,6 +108,9 @@ impl Inspect {
             true => self.run.build_options()?.for_embeddings(),
             false => self.run.build_options()?,
         };
+        if options.device != Device::Cpu {
+            return Err(BuildError::CpuOnly("the stages of inspect").into());
+        }
         let cache = self.run.cache.open(options.threads)?;
         let source = self.model.source(cache.as_ref())?;
         let text = match &source {
