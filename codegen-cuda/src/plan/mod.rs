@@ -5,8 +5,6 @@
 //! number of rows and on the longest context of the step, and on nothing else.
 
 pub mod print;
-#[cfg(test)]
-mod tests;
 pub mod verify;
 
 use crate::kernels::{Kernel, SEGMENT};

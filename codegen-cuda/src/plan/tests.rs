@@ -1,1 +1,0 @@
-//! Tests of plans: what the verifier refuses.

@@ -1,0 +1,70 @@
+//! Plans and kernel texts of a tiny model: as they were seen last, and what the verifier refuses.
+
+mod support;
+
+use lathe_codegen_cuda::plan::verify::verify;
+use lathe_codegen_cuda::plan::{Arg, CudaPlan};
+use lathe_codegen_cuda::{LowerOptions, lower};
+use std::fmt::Write;
+use support::{LIMITS, cases};
+
+fn tiny() -> CudaPlan {
+    let (case, _) = cases::models().remove(0);
+    let options = LowerOptions {
+        limits: LIMITS,
+        kv_types: case.kv_types,
+    };
+    lower(&case.graph, options).unwrap()
+}
+
+/// The text that `LATHE_BLESS=1` writes; a change of it should be meant.
+#[test]
+fn texts_are_as_they_were() {
+    let plan = tiny();
+    let mut text = lathe_codegen_cuda::plan::print::print(&plan) + "\n";
+    for kernel in plan.kernels.values() {
+        let _ = writeln!(text, "\n// {}\n{}", kernel.name(), kernel.source());
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama-q4_k.cu");
+    if std::env::var_os("LATHE_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    let differs = text.lines().zip(golden.lines()).position(|(a, b)| a != b);
+    assert!(
+        text == golden,
+        "from line {:?} on; LATHE_BLESS=1 writes it anew",
+        differs.map(|n| n + 1)
+    );
+}
+
+/// A plan with a fault, and a part of what the verifier says of it.
+fn refused(what: &str, fault: impl FnOnce(&mut CudaPlan)) {
+    let mut plan = tiny();
+    verify(&plan).unwrap();
+    fault(&mut plan);
+    let message = verify(&plan).unwrap_err().to_string();
+    assert!(message.contains(what), "{message}");
+}
+
+#[test]
+fn faults_are_found() {
+    refused("is not in the arena", |plan| plan.arena_bytes -= 64);
+    refused("the logits have", |plan| plan.vocab += 1);
+    refused("the logits are not in the arena", |plan| plan.logits = None);
+    refused("which holds nothing then", |plan| _ = plan.launches.remove(0));
+    refused("takes", |plan| _ = plan.launches[0].calls[0].args.pop());
+    refused("follows one for", |plan| plan.launches[0].calls[0].least = 2);
+    refused("it has another type", |plan| {
+        let section = plan.sections.ids().next().unwrap();
+        let arg = plan.launches[1].calls[0]
+            .args
+            .iter_mut()
+            .find(|a| matches!(a, Arg::Buffer(_)));
+        *arg.unwrap() = Arg::Section(section);
+    });
+    refused("bytes, and the kernel works on", |plan| {
+        let id = plan.buffers.ids().next().unwrap();
+        plan.buffers[id].bytes = 4;
+    });
+}
