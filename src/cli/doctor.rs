@@ -6,6 +6,8 @@ use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_codegen_cpu::CpuFeatures;
 use lathe_codegen_cpu::topology::Topology;
+use lathe_codegen_cuda::device::Device as _;
+use lathe_codegen_cuda::driver::Gpu;
 use lathe_runtime::cache::{CacheError, Entry};
 use serde_json::json;
 use std::path::PathBuf;
@@ -37,11 +39,15 @@ impl Doctor {
         };
         let store = crate::store::Store::from_env().map(|s| s.root().to_path_buf());
         let cache = CacheHealth::look(threads);
+        let gpu = match Gpu::open() {
+            Ok(gpu) => format!("{}, with --device cuda", gpu.describe()),
+            Err(error) => error.to_string(),
+        };
         if self.json {
             let object = json!({"arch": std::env::consts::ARCH, "features": features, "threads": threads,
                 "cpus": cpus, "cores": cores,
                 "numa_nodes": numa, "memory_bytes": memory, "free_bytes": free, "stream_gbps_1": one,
-                "stream_gbps": all, "choice": choice, "store": store.ok(), "cache": cache.json()});
+                "stream_gbps": all, "choice": choice, "store": store.ok(), "cache": cache.json(), "gpu": gpu});
             outln!("{object}");
             return Ok(());
         }
@@ -64,7 +70,7 @@ impl Doctor {
         outln!("memory       {} in all, {} free", gib(memory), gib(free));
         outln!("bandwidth    {one:.1} GB/s with one thread, {all:.1} GB/s with {threads}");
         outln!("code         {choice}");
-        outln!("GPU          not used: this version compiles for CPUs");
+        outln!("GPU          {gpu}");
         match store {
             Ok(root) => outln!("models       {}", root.display()),
             Err(error) => outln!("models       {error}"),
