@@ -1,5 +1,6 @@
 //! Rules of the source that the compiler does not check: see docs/architecture.md.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ const UNSAFE: &[&str] = &[
     "codegen-cpu/src/pool.rs",
     "codegen-cpu/src/pack.rs",
     "codegen-cpu/src/pool/",
+    "codegen-cuda/src/driver.rs",
+    "codegen-cuda/src/nvrtc.rs",
     "frontend/src/gguf/map.rs",
     "ir/src/layout/dispatch.rs",
     "runtime/src/cache/bundle.rs",
@@ -34,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("frontend", &["lathe-ir"]),
     ("passes", &["lathe-ir"]),
     ("codegen-cpu", &["lathe-ir"]),
+    ("codegen-cuda", &["lathe-ir"]),
     ("runtime", &["lathe-ir", "lathe-frontend", "lathe-passes"]),
     ("server", &["lathe-runtime"]),
 ];
@@ -45,18 +49,9 @@ fn root() -> &'static Path {
 /// Every Rust file of the workspace, by path from its root.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let folders = [
-        "ir",
-        "frontend",
-        "passes",
-        "codegen-cpu",
-        "runtime",
-        "server",
-        "src",
-        "tests",
-        "benches",
-    ];
-    let mut open: Vec<PathBuf> = folders.iter().map(|f| root().join(f)).collect();
+    let crates = LAYERS.iter().map(|(folder, _)| *folder);
+    let folders = crates.chain(["src", "tests", "benches"]);
+    let mut open: Vec<PathBuf> = folders.map(|f| root().join(f)).collect();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -108,6 +103,22 @@ fn unsafe_stays_in_the_listed_files() {
     report(broken);
 }
 
+/// The rules here are for every crate of the workspace.
+#[test]
+fn no_crate_is_forgotten() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = manifest
+        .lines()
+        .find_map(|l| l.strip_prefix("members = "))
+        .unwrap();
+    let members = members
+        .trim_matches(['[', ']'])
+        .split(", ")
+        .map(|m| m.trim_matches('"'));
+    let members: BTreeSet<&str> = members.collect();
+    assert_eq!(members, LAYERS.iter().map(|(folder, _)| *folder).collect());
+}
+
 #[test]
 fn crates_depend_downwards() {
     let mut broken = Vec::new();
@@ -150,6 +161,7 @@ fn architectures_are_named_in_the_frontend_alone() {
             "ir/src",
             "passes/src",
             "codegen-cpu/src",
+            "codegen-cuda/src",
             "runtime/src",
             "server/src",
         ];
