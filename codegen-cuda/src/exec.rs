@@ -377,16 +377,7 @@ impl<D: Device> Executable for CudaExecutable<D> {
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
-        for (row, block) in [from, to].into_iter().enumerate() {
-            if block >= self.kv_blocks {
-                return Err(ExecError::Range {
-                    what: "the KV block",
-                    row,
-                    got: block.into(),
-                    limit: self.kv_blocks.into(),
-                });
-            }
-        }
+        self.check.check_copy(from, to)?;
         for (layer, halves) in self.plan.kv_layers.iter().zip(&self.memory.kv) {
             for (part, half) in PARTS.into_iter().zip(halves) {
                 let bytes = block_bytes(layer, part);

@@ -291,16 +291,7 @@ impl Executable for CpuExecutable {
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
-        for (row, block) in [from, to].into_iter().enumerate() {
-            if block >= self.kv_blocks {
-                return Err(ExecError::Range {
-                    what: "the KV block",
-                    row,
-                    got: block.into(),
-                    limit: self.kv_blocks.into(),
-                });
-            }
-        }
+        self.check.check_copy(from, to)?;
         self.memory.copy_block(&self.plan, from, to);
         Ok(())
     }

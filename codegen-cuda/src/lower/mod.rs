@@ -92,13 +92,9 @@ impl<'g> Lowering<'g> {
         };
         for &param in &graph.params {
             let name = graph.values[param].name.as_deref().unwrap_or("");
-            let input = |input| Location::Arg(Arg::Input(input));
-            let location = match name {
-                "tok" => input(Input::Tokens),
-                "pos" => input(Input::Positions),
-                "seq" => input(Input::Seqs),
-                "outputs" => input(Input::Outputs),
-                "kv" => Location::Token,
+            let location = match (Input::of_parameter(name), name) {
+                (Some(input), _) => Location::Arg(Arg::Input(input)),
+                (None, "kv") => Location::Token,
                 _ => return Err(Error::Graph(format!("it has a parameter %{name}"))),
             };
             lowering.locations[param.index()] = Some(location);

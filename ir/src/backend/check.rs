@@ -68,6 +68,15 @@ impl BatchCheck {
             .try_for_each(|(i, &row)| below("output row", i, row, rows as u32))
     }
 
+    /// Looks for a block of a copy that there is not.
+    ///
+    /// # Errors
+    /// The first such block.
+    pub fn check_copy(&self, from: u32, to: u32) -> Result<(), ExecError> {
+        let mut blocks = [from, to].into_iter().enumerate();
+        blocks.try_for_each(|(row, block)| below("the KV block", row, block, self.kv_blocks))
+    }
+
     /// The blocks that hold the positions up to the row's own.
     fn check_blocks(&mut self, batch: &Batch, row: usize, width: usize) -> Result<(), ExecError> {
         let seq = batch.seqs[row] as usize;

@@ -296,6 +296,19 @@ pub enum Input {
     BlockTables,
 }
 
+impl Input {
+    /// The input that a parameter of a graph is, by the parameter's name; `%kv` is none.
+    pub fn of_parameter(name: &str) -> Option<Input> {
+        match name {
+            "tok" => Some(Input::Tokens),
+            "pos" => Some(Input::Positions),
+            "seq" => Some(Input::Seqs),
+            "outputs" => Some(Input::Outputs),
+            _ => None,
+        }
+    }
+}
+
 /// A count that may depend on the batch: `times`, `times · sym`, and either of them times what a [`Split`] makes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Count {

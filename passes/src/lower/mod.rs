@@ -121,12 +121,9 @@ impl<'g> Lowering<'g> {
         };
         for &param in &graph.params {
             let name = graph.values[param].name.as_deref().unwrap_or("");
-            let location = match name {
-                "tok" => Location::Arg(Arg::Input(Input::Tokens)),
-                "pos" => Location::Arg(Arg::Input(Input::Positions)),
-                "seq" => Location::Arg(Arg::Input(Input::Seqs)),
-                "outputs" => Location::Arg(Arg::Input(Input::Outputs)),
-                "kv" => Location::Token,
+            let location = match (Input::of_parameter(name), name) {
+                (Some(input), _) => Location::Arg(Arg::Input(input)),
+                (None, "kv") => Location::Token,
                 _ => return Err(LowerError::Param(name.to_owned())),
             };
             lowering.locations[param.index()] = Some(location);
