@@ -6,7 +6,6 @@ use clap::Args;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars, Guide};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// At most one constraint.
 #[derive(Args, Clone, Debug)]
@@ -31,9 +30,9 @@ pub struct ConstraintArgs {
 
 impl ConstraintArgs {
     /// What they ask for, if anything, and what to call it in messages.
-    pub fn constraint(&self) -> Result<Option<(Constraint, String)>, CliError> {
+    pub fn read(&self) -> Result<Option<Named>, CliError> {
         let named = |path: &Path| path.display().to_string();
-        Ok(if let Some(path) = &self.json_schema {
+        let read = if let Some(path) = &self.json_schema {
             let schema = serde_json::from_str(&read_text(path)?);
             let schema =
                 schema.map_err(|e| CliError::input(format!("{} is no JSON: {e}", path.display())))?;
@@ -46,21 +45,23 @@ impl ConstraintArgs {
             Some((Constraint::Choice(self.choice.clone()), "the choice".into()))
         } else {
             self.json_object.then(|| (Constraint::JsonObject, "JSON".into()))
-        })
-    }
-
-    /// The same, compiled for a vocabulary.
-    pub fn compile(&self, tokenizer: &Arc<Tokenizer>) -> Result<Option<Grammar>, CliError> {
-        let Some((constraint, name)) = self.constraint()? else {
-            return Ok(None);
         };
-        let grammar = Grammars::new(tokenizer.clone()).compile(&constraint);
-        grammar.map(Some).map_err(|e| refused(&name, &e))
+        Ok(read.map(|(constraint, name)| Named { constraint, name }))
     }
 }
 
-fn refused(name: &str, error: &ConstraintError) -> CliError {
-    CliError::input(format!("{name} can't be a constraint: {error}"))
+/// A constraint, and what to call it in messages.
+pub struct Named {
+    constraint: Constraint,
+    name: String,
+}
+
+impl Named {
+    /// The constraint, compiled.
+    pub fn compile(&self, grammars: &Grammars) -> Result<Grammar, CliError> {
+        let refused = |e| CliError::input(format!("{} can't be a constraint: {e}", self.name));
+        grammars.compile(&self.constraint).map_err(refused)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -81,18 +82,18 @@ pub struct GrammarVerb {
 
 impl GrammarVerb {
     pub fn run(&self) -> Result<(), CliError> {
-        let Some((constraint, name)) = self.constraint.constraint()? else {
+        let Some(constraint) = self.constraint.read()? else {
             let flags = "--json-schema, --json-object, --regex, --grammar or --choice";
             return Err(CliError::input(format!(
                 "there is no constraint: give one of {flags}"
             )));
         };
-        let compile = |grammars: Grammars| grammars.compile(&constraint).map_err(|e| refused(&name, &e));
-        let grammar = compile(Grammars::of_bytes())?;
+        let name = &constraint.name;
+        let grammar = constraint.compile(&Grammars::of_bytes())?;
         let model = self.tokenizer.clone().map(|model| ModelArg { model });
         let tokenizer = model.map(|model| super::tokens::load(&model)).transpose()?;
         let of_tokens = tokenizer
-            .map(|t| Ok::<_, CliError>((compile(Grammars::new(t.clone()))?, t)))
+            .map(|t| Ok::<_, CliError>((constraint.compile(&Grammars::new(t.clone()))?, t)))
             .transpose()?;
         let Some(path) = &self.accepts else {
             outln!("{name} can be a constraint");

@@ -10,6 +10,7 @@ use crate::machine::proc_bytes;
 use crate::session::{ModelVocabulary, stop_tokens, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use lathe_runtime::constrain::Grammars;
 use lathe_runtime::sampling::TokenLogprob;
 use lathe_runtime::{Completion, Engine, Finish, Request};
 use serde_json::json;
@@ -82,7 +83,7 @@ impl Run {
         let start = Instant::now();
         self.sampling.validate()?;
         // A constraint that can't be read should not cost a load.
-        self.constraint.constraint()?;
+        let constraint = self.constraint.read()?;
         let prompt = match (&self.prompt, &self.file) {
             (Some(prompt), _) => prompt.clone(),
             (None, Some(file)) => read_text(file)?,
@@ -94,7 +95,9 @@ impl Run {
             crate::session::prompt_tokens(&built.text, &prompt, self.chat).map_err(CliError::input)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let tokenizer = tokenizer(&built.text).map_err(CliError::input)?.clone();
-        let constraint = self.constraint.compile(&tokenizer)?;
+        let constraint = constraint
+            .map(|constraint| constraint.compile(&Grammars::new(tokenizer.clone())))
+            .transpose()?;
         let request = Request {
             prompt: tokens,
             sampling: self.sampling.params(&vocabulary, built.executable.vocab()),
