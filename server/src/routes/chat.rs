@@ -5,11 +5,12 @@ use super::reply::{Kind, Prompt, answer, blocking};
 use crate::error::ApiError;
 use crate::tools::ToolUse;
 use crate::wire::{ChatBody, normalize_messages};
-use crate::{ChatPrompt, Conversation, Served};
+use crate::{Conversation, Served};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use lathe_runtime::constrain::{Constraint, Grammar};
+use lathe_runtime::tools::Format;
 use std::sync::Arc;
 
 /// Continues a conversation.
@@ -40,17 +41,14 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
 fn prepare(served: &Served, conversation: &Conversation, tools: ToolUse) -> Result<Prompt, ApiError> {
     let prompt = served.prompter.chat(conversation);
     let prompt = prompt.map_err(|e| ApiError::invalid("messages", e))?;
-    let grammar = if tools.must {
-        Some(calls(served, &prompt, &tools)?)
-    } else {
-        None
+    let grammar = match prompt.format {
+        None if !tools.shown.is_empty() => {
+            let what = "calling tools in the way of this model's chat template";
+            return Err(ApiError::unsupported("tools", what));
+        }
+        Some(format) if tools.must => Some(calls(served, format, &tools)?),
+        _ => None,
     };
-    if prompt.format.is_none() && !tools.shown.is_empty() {
-        return Err(ApiError::unsupported(
-            "tools",
-            "calling tools in the way of this model's chat template",
-        ));
-    }
     let inside = prompt
         .reasoning
         .as_ref()
@@ -70,10 +68,8 @@ fn prepare(served: &Served, conversation: &Conversation, tools: ToolUse) -> Resu
 }
 
 /// A grammar of answers that call something and say nothing else.
-fn calls(served: &Served, prompt: &ChatPrompt, tools: &ToolUse) -> Result<Grammar, ApiError> {
-    let unknown = || ApiError::unsupported("tools", "calling tools in the way of this model's chat template");
+fn calls(served: &Served, format: Format, tools: &ToolUse) -> Result<Grammar, ApiError> {
     let token = |name: &str| served.prompter.control_token(name);
-    let format = prompt.format.ok_or_else(unknown)?;
     let grammar = format.grammar(&tools.callable, tools.parallel, &token);
     let grammar = grammar.and_then(|text| served.prompter.grammar(&Constraint::Lark(text)));
     grammar.map_err(|e| ApiError::invalid("tools", format!("`tools` can't be held to: {e}")))
