@@ -6,7 +6,7 @@
 
 use super::ast::{CharSet, Expr};
 use super::regular::Regular;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
 /// Most states and steps before the question is given up.
 const MOST_STATES: usize = 4000;
@@ -166,7 +166,7 @@ pub(super) fn first(expr: &Expr, regular: &Regular) -> Bytes {
 /// of what may follow each. `None` where there are too many states to tell.
 pub(super) fn conflicts(lexemes: &[&Expr], follow: &[Bytes], regular: &Regular) -> Option<BTreeSet<usize>> {
     let (machine, starts) = Machine::new(lexemes, regular);
-    let mut known: HashMap<BTreeSet<usize>, ()> = HashMap::new();
+    let mut known: HashSet<BTreeSet<usize>> = HashSet::new();
     // The start is apart: no lexeme is empty.
     let mut open = vec![machine.close(starts)];
     let (mut wrong, mut steps, mut at_start) = (BTreeSet::new(), 0, true);
@@ -196,8 +196,7 @@ pub(super) fn conflicts(lexemes: &[&Expr], follow: &[Bytes], regular: &Regular) 
             steps += moves.len();
             let next = machine.close(next);
             steps += next.len();
-            if !known.contains_key(&next) {
-                known.insert(next.clone(), ());
+            if known.insert(next.clone()) {
                 open.push(next);
             }
         }

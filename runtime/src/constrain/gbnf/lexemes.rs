@@ -30,7 +30,7 @@ pub(super) fn cut(grammar: &Grammar, regular: &Regular) -> Cut {
     for _ in 0..MOST_ROUNDS {
         let cut = Cutter::new(grammar, regular, &apart, false).cut();
         let lexemes: Vec<&Expr> = cut.lexemes.iter().collect();
-        let Some(wrong) = conflicts(&lexemes, &follow(&cut, grammar.root, regular), regular) else {
+        let Some(wrong) = conflicts(&lexemes, &follow(&cut, regular), regular) else {
             break;
         };
         let wrong = wrong.into_iter().map(|lexeme| &cut.lexemes[lexeme]);
@@ -87,17 +87,11 @@ impl<'g> Cutter<'g> {
     }
 
     fn node(&mut self, expr: &Expr) -> Node {
-        let single = matches!(expr, Expr::Chars(_));
-        let whole = single || !self.characters && !self.apart.contains(expr) && self.regular.is_lexeme(expr);
+        if !self.characters && !self.apart.contains(expr) && self.regular.is_lexeme(expr) {
+            return self.whole(expr);
+        }
         match expr {
-            _ if whole && self.regular.is_empty(expr) => Node::Seq(Vec::new()),
-            _ if whole => {
-                let lexeme = Node::Lexeme(self.lexeme(expr));
-                match self.regular.is_nullable(expr) {
-                    true => Node::Repeat(Box::new(lexeme), 0, Some(1)),
-                    false => lexeme,
-                }
-            }
+            Expr::Chars(_) => Node::Lexeme(self.lexeme(expr)),
             Expr::Rule(rule) => {
                 self.open.push(*rule);
                 Node::Rule(*rule)
@@ -105,7 +99,18 @@ impl<'g> Cutter<'g> {
             Expr::Seq(parts) => Node::Seq(parts.iter().map(|part| self.node(part)).collect()),
             Expr::Alt(parts) => Node::Alt(parts.iter().map(|part| self.node(part)).collect()),
             Expr::Repeat(part, low, high) => Node::Repeat(Box::new(self.node(part)), *low, *high),
-            Expr::Chars(_) => Node::Seq(Vec::new()),
+        }
+    }
+
+    /// A regular expression as one lexeme, which is never empty.
+    fn whole(&mut self, expr: &Expr) -> Node {
+        if self.regular.is_empty(expr) {
+            return Node::Seq(Vec::new());
+        }
+        let lexeme = Node::Lexeme(self.lexeme(expr));
+        match self.regular.is_nullable(expr) {
+            true => Node::Repeat(Box::new(lexeme), 0, Some(1)),
+            false => lexeme,
         }
     }
 
@@ -120,14 +125,13 @@ impl<'g> Cutter<'g> {
 }
 
 /// First bytes of what may follow each lexeme.
-fn follow(cut: &Cut, root: usize, regular: &Regular) -> Vec<Bytes> {
+fn follow(cut: &Cut, regular: &Regular) -> Vec<Bytes> {
     let mut sets = Sets {
         first: cut.lexemes.iter().map(|lexeme| first(lexeme, regular)).collect(),
         rules: vec![(Bytes::default(), false); cut.rules.len()],
         after: vec![Bytes::default(); cut.rules.len()],
         follow: vec![Bytes::default(); cut.lexemes.len()],
     };
-    let _ = root;
     while cut
         .rules
         .iter()
