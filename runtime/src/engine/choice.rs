@@ -141,7 +141,7 @@ impl Choice {
 
     fn pick(&mut self, logits: &[f32], means: &mut Means) -> Result<u32, Error> {
         let request = means.request;
-        let no_stop = request.ignore_stop_tokens || self.history.len() - self.prompt < request.min_tokens;
+        let no_stop = request.ignore_stop_tokens || self.made().len() < request.min_tokens;
         let restriction = Restriction {
             allowed: self.guide.as_mut().map(Guide::mask).transpose()?.flatten(),
             banned: if no_stop { &request.stop_tokens } else { &[] },
@@ -192,13 +192,14 @@ impl Choice {
 
     /// What a smaller model is to write ahead of it, at most `most` tokens.
     pub(super) fn wanted<'a>(&'a mut self, id: ChoiceId, request: &'a Request, most: usize) -> Wanted<'a> {
+        let most = most.min(self.most - self.made().len());
         Wanted {
             id,
             history: self.history.clone(),
             sampler: self.sampler.clone(),
             guide: self.guide.as_mut(),
             stop_tokens: &request.stop_tokens,
-            most: most.min(self.most - (self.history.len() - self.prompt)),
+            most,
             drafts: Vec::new(),
         }
     }

@@ -106,14 +106,12 @@ impl Drafter {
         while !going.is_empty() {
             let rows = self.rows(wanted, &going);
             caught_up |= rows.tokens.len() > FEW * going.len();
-            let limits = self.executable.limits();
-            let blocks = limits.blocks_per_seq() as usize * limits.seqs as usize;
             let batch = Batch {
                 tokens: &rows.tokens,
                 positions: &rows.positions,
                 seqs: &rows.seqs,
                 outputs: &rows.outputs,
-                block_tables: &self.tables[..blocks],
+                block_tables: &self.tables,
             };
             self.executable.run(&batch)?;
             let width = self.executable.width() as usize;

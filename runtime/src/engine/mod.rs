@@ -353,12 +353,15 @@ impl Engine {
                     continue;
                 }
                 let guess = choice.guess(request.lookup);
-                match guess.is_empty() && request.draft > 0 && self.drafter.is_some() {
-                    true => self.wanted.push(id),
-                    false if guess.is_empty() => {}
-                    false => self.guesses.push((id, guess)),
+                if guess.is_empty() && request.draft > 0 && self.drafter.is_some() {
+                    // Its mask comes after its drafts, which need its guide.
+                    self.wanted.push(id);
+                    continue;
                 }
-                if let (Some(masks), None) = (&self.masks, self.wanted.last().filter(|w| **w == id)) {
+                if !guess.is_empty() {
+                    self.guesses.push((id, guess));
+                }
+                if let Some(masks) = &self.masks {
                     choice.prepare(masks);
                 }
             }
