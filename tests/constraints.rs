@@ -7,7 +7,7 @@ use lathe_ir::DType;
 use lathe_runtime::constrain::{Constraint, Grammars};
 use serde_json::{Value, json};
 use std::fs;
-use support::{TinyFile, refusal, run, stdout};
+use support::{TinyFile, json, refusal, run, stdout};
 
 /// The text that a tiny model makes under a constraint.
 fn text(tiny: &TinyFile, constraint: &[&str]) -> String {
@@ -24,8 +24,10 @@ fn text(tiny: &TinyFile, constraint: &[&str]) -> String {
         "1",
         "--json",
     ];
-    let made: Value = serde_json::from_str(&stdout(&[&args, constraint].concat())).unwrap();
-    made["text"].as_str().unwrap().to_owned()
+    json(&[&args, constraint].concat())["text"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use support::{model, shared, stdout};
+use support::{json, model, shared, stdout};
 
 /// The rows of a float32 .npy file, `columns` values each.
 fn npy(path: &Path, columns: usize) -> Vec<Vec<f32>> {
@@ -90,7 +90,7 @@ fn real_models_are_as_close_to_exact_as_llama_cpp() {
         let Some(path) = model(test, name) else { return };
         let golden = folder.join(format!("{file}.dev.golden.json"));
         let golden: Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
-        let card: Value = serde_json::from_str(&stdout(&["show", name, "--json"])).unwrap();
+        let card = json(&["show", name, "--json"]);
         let rows = logits(
             &path,
             &golden["tokens"],

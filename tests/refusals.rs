@@ -4,7 +4,7 @@ mod support;
 
 use lathe_frontend::testing::{Family, TinyModel};
 use std::path::{Path, PathBuf};
-use support::{refusal, run, stdout};
+use support::{json, refusal, run};
 
 fn tiny(dir: &Path) -> PathBuf {
     let path = dir.join("tiny.gguf");
@@ -130,7 +130,7 @@ fn unknown_types_and_architectures_are_named() {
 fn a_good_file_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let model = tiny(dir.path());
-    let card: serde_json::Value = serde_json::from_str(&stdout(&["show", text(&model), "--json"])).unwrap();
+    let card = json(&["show", text(&model), "--json"]);
     assert_eq!(card["architecture"], "llama");
     assert!(card["plan"].as_str().unwrap().contains("steps"), "{card}");
 }

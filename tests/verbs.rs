@@ -4,10 +4,10 @@ mod support;
 
 use lathe_frontend::testing::Family;
 use lathe_ir::DType;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
-use support::{TinyFile, refusal, stdout};
+use support::{TinyFile, json, refusal, stdout};
 
 /// A tiny model of 8-bit matrices.
 fn tiny_model(family: Family) -> TinyFile {
@@ -16,10 +16,6 @@ fn tiny_model(family: Family) -> TinyFile {
 
 fn beside(model: &TinyFile, name: &str) -> String {
     model.beside(name).to_str().unwrap().to_owned()
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_str(&stdout(args)).unwrap()
 }
 
 #[test]
@@ -391,6 +387,52 @@ fn sequences_side_by_side_are_timed_together() {
 }
 
 #[test]
+fn a_draft_model_changes_the_steps_and_not_the_text() {
+    let tiny = tiny_model(Family::Llama);
+    let args = [
+        "run",
+        tiny.model(),
+        "-p",
+        "the cat",
+        "-n",
+        "60",
+        "--ctx",
+        "128",
+        "--json",
+        "--ignore-eos",
+    ];
+    let plain = json(&args);
+    let long = json(&[&args[..], &["--draft", tiny.model()]].concat());
+    let short = json(&[&args[..], &["--draft", tiny.model(), "--draft-len", "1"]].concat());
+    assert_eq!(
+        (&plain["tokens"], &plain["guesses"]),
+        (&long["tokens"], &json!(0))
+    );
+    assert_eq!(plain["tokens"], short["tokens"]);
+    // Its own model is always right; one token ahead, at most every second one is a guess.
+    let right = |run: &Value| run["right_guesses"].as_u64().unwrap();
+    assert_eq!(long["guesses"], long["right_guesses"]);
+    assert!(
+        right(&long) > 0 && (1..=30).contains(&right(&short)),
+        "{long} {short}"
+    );
+    let other = tiny_model(Family::Gemma3);
+    for verb in [&["run", "-p", "x"][..], &["serve", "--port", "0"]] {
+        let line = refusal(
+            &[
+                &verb[..1],
+                &[tiny.model()],
+                &verb[1..],
+                &["--draft", other.model()],
+            ]
+            .concat(),
+            2,
+        );
+        assert!(line.contains("can't be the draft model"), "{line}");
+    }
+}
+
+#[test]
 fn conversations_go_on() {
     let tiny = tiny_model(Family::Llama);
     let talk = |lines: &str, more: &[&str]| {
@@ -421,6 +463,14 @@ fn conversations_go_on() {
     );
     let (drafted, _) = talk("the cat\n", &["--draft", tiny.model()]);
     assert_eq!(drafted, first);
+    let (told, _) = talk("the cat\n", &["--system", "on the mat"]);
+    let (told_later, _) = talk("/system on the mat\nthe cat\n", &[]);
+    assert!(told != first && told_later == told, "{first}{told}");
+    let (again, _) = talk("the cat\n/retry\n", &["--temp", "2"]);
+    let [one, other] = again.lines().collect::<Vec<_>>()[..] else {
+        panic!("{again}")
+    };
+    assert_ne!(one, other);
     // A conversation that is too long for the context loses a message, and nothing else.
     let long = format!("{}\nthe cat\n", "the cat ".repeat(200));
     let (left, said) = talk(&long, &[]);

@@ -1,5 +1,5 @@
 //! NVRTC takes the text of every kernel that the cases of the other tests and the shapes of known models use, for the oldest
-//! and the newest architectures. Needs no GPU. Skipped where `LATHE_NVRTC` names no folder with the library.
+//! and the newest architectures. Needs no GPU. Skipped where `LATHE_NVRTC` is not set.
 
 mod support;
 
@@ -52,10 +52,11 @@ fn plans() -> Vec<CudaPlan> {
 
 #[test]
 fn every_kernel_compiles() {
-    if std::env::var_os(nvrtc::FOLDER).is_none() || nvrtc::find().is_err() {
+    if std::env::var_os(nvrtc::FOLDER).is_none() {
         eprintln!("skipped: {} names no folder with NVRTC", nvrtc::FOLDER);
         return;
     }
+    nvrtc::find().unwrap();
     let plans = plans();
     let all: BTreeMap<String, &Kernel> = plans
         .iter()

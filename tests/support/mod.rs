@@ -63,6 +63,11 @@ pub fn stdout(args: &[&str]) -> String {
     String::from_utf8(out.stdout).expect("stdout is UTF-8")
 }
 
+/// The JSON on stdout of a run that must succeed.
+pub fn json(args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&stdout(args)).expect("stdout is JSON")
+}
+
 /// The one line on stderr of a run that must fail with `status`.
 pub fn refusal(args: &[&str], status: i32) -> String {
     let out = run(args);
@@ -87,8 +92,7 @@ pub fn model(test: &str, name: &str) -> Option<PathBuf> {
     if !slow(test) {
         return None;
     }
-    let entries: serde_json::Value =
-        serde_json::from_str(&stdout(&["list", "--json"])).expect("a JSON array");
+    let entries = json(&["list", "--json"]);
     let found = entries
         .as_array()
         .into_iter()

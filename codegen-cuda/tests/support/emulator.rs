@@ -19,10 +19,8 @@ pub fn available() -> bool {
         .arg("--version")
         .output()
         .is_ok_and(|o| o.status.success());
-    if !found {
-        eprintln!("skipped: no g++ to run kernels with");
-    }
-    found
+    assert!(found, "kernels are run with g++, which is not there");
+    true
 }
 
 /// The emulated device. Memory is that of the process, which [`Device::load`] starts: what is asked for before that is
