@@ -67,13 +67,7 @@ fn tensor<'w>(decl: &SectionDecl, weights: &'w dyn WeightSource) -> Result<Weigh
     let data = weights
         .weight(&decl.weight)
         .ok_or_else(|| Error::NoWeight(decl.weight.clone()))?;
-    let dims: Vec<u64> = decl.ty.dims.iter().filter_map(|d| d.constant()).collect();
-    let agrees = match dims[..] {
-        [rows, columns] => (data.rows, data.columns) == (rows, columns),
-        [n] => data.rows.checked_mul(data.columns) == Some(n),
-        _ => false,
-    };
-    if !agrees || data.dtype != decl.ty.dtype {
+    if !data.is(&decl.ty) {
         return Err(Error::WeightType {
             name: decl.weight.clone(),
             rows: data.rows,
@@ -82,17 +76,8 @@ fn tensor<'w>(decl: &SectionDecl, weights: &'w dyn WeightSource) -> Result<Weigh
             want: decl.ty.to_string(),
         });
     }
-    let want = data
-        .dtype
-        .row_bytes(data.columns)
-        .and_then(|row| row.checked_mul(data.rows));
-    match want == Some(data.bytes.len() as u64) {
-        true => Ok(data),
-        false => Err(error(
-            decl,
-            format!("it has {} bytes instead of {want:?}", data.bytes.len()),
-        )),
-    }
+    data.check_bytes().map_err(|what| error(decl, what))?;
+    Ok(data)
 }
 
 fn stored_row(decl: &SectionDecl, row: usize, rows: usize) -> usize {

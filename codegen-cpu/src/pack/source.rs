@@ -10,8 +10,6 @@ use std::ops::Range;
 /// A section's size and form, which follow from its declaration alone.
 pub(super) struct Form<'a> {
     pub(super) decl: &'a SectionDecl,
-    pub(super) rows: u64,
-    pub(super) columns: u64,
     /// For panels only.
     pub(super) layout: Option<PackedLayout>,
     pub(super) bytes: u64,
@@ -38,8 +36,6 @@ impl<'a> Form<'a> {
         };
         let mut form = Form {
             decl,
-            rows,
-            columns,
             layout: None,
             bytes: 0,
         };
@@ -100,11 +96,7 @@ impl<'a> Source<'a> {
         let data = weights
             .weight(&decl.weight)
             .ok_or_else(|| Error::NoWeight(decl.weight.clone()))?;
-        let agrees = match decl.ty.dims.len() {
-            2 => (data.rows, data.columns) == (form.rows, form.columns),
-            _ => data.rows.checked_mul(data.columns) == Some(form.columns),
-        };
-        if !agrees || data.dtype != decl.ty.dtype {
+        if !data.is(&decl.ty) {
             return Err(Error::WeightType {
                 name: decl.weight.clone(),
                 got: data.dtype,
@@ -113,22 +105,8 @@ impl<'a> Source<'a> {
                 want: decl.ty.to_string(),
             });
         }
-        let source = Source { form, data };
-        source.check_bytes()?;
-        Ok(source)
-    }
-
-    fn check_bytes(&self) -> Result<(), Error> {
-        let row = self.data.dtype.row_bytes(self.data.columns);
-        let want = row.and_then(|row| row.checked_mul(self.data.rows));
-        let got = self.data.bytes.len() as u64;
-        match want {
-            Some(want) if want == got => Ok(()),
-            Some(want) => Err(self.form.error(format!("it has {got} bytes instead of {want}"))),
-            None => Err(self
-                .form
-                .error("its size overflows or its rows are no whole blocks")),
-        }
+        data.check_bytes().map_err(|what| form.error(what))?;
+        Ok(Source { form, data })
     }
 
     /// Tells `weights` which bytes were read for the last time, now that a chunk with these panels is made: their rows

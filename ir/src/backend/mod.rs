@@ -6,6 +6,7 @@ pub use check::BatchCheck;
 
 use crate::dtype::DType;
 use crate::plan::{Limits, ModelOutput};
+use crate::types::{Dim, TensorType};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
@@ -32,6 +33,33 @@ pub struct WeightData<'a> {
     pub columns: u64,
     /// The rows, one after another, `dtype.row_bytes(columns)` each.
     pub bytes: Cow<'a, [u8]>,
+}
+
+impl WeightData<'_> {
+    /// Whether it is of a type: a matrix of these rows and columns, or a vector of as many elements.
+    pub fn is(&self, ty: &TensorType) -> bool {
+        let fits = match ty.dims[..] {
+            [Dim::Const(rows), Dim::Const(columns)] => (self.rows, self.columns) == (rows, columns),
+            [Dim::Const(n)] => self.rows.checked_mul(self.columns) == Some(n),
+            _ => false,
+        };
+        fits && self.dtype == ty.dtype
+    }
+
+    /// Checks that its bytes are as many as its rows take.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_bytes(&self) -> Result<(), String> {
+        let row = self.dtype.row_bytes(self.columns);
+        let want = row.and_then(|row| row.checked_mul(self.rows));
+        let got = self.bytes.len() as u64;
+        match want {
+            Some(want) if want == got => Ok(()),
+            Some(want) => Err(format!("it has {got} bytes instead of {want}")),
+            None => Err("its size overflows or its rows are no whole blocks".to_owned()),
+        }
+    }
 }
 
 /// One step of work: rows of tokens of any mix of sequences. All slices are borrowed; nothing is kept.
