@@ -12,6 +12,7 @@ use lathe_ir::graph::Graph;
 use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::{KV_BLOCK, Limits, ModelOutput, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
+use lathe_passes::{Activations, PipelineOptions};
 use lathe_runtime::cache::CacheError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -158,19 +159,22 @@ pub enum BuildError {
     },
 }
 
-/// Runs the pipeline over a model's graph.
+/// Runs the pipeline over a model's graph, as a CPU wants it.
 ///
 /// # Errors
 /// Where a pass fails or leaves an invalid graph.
 pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
+    optimize_for(graph, Activations::Int8, verify)
+}
+
+fn optimize_for(graph: &Graph, activations: Activations, verify: bool) -> Result<Graph, BuildError> {
     let mut graph = graph.clone();
-    lathe_passes::run_pipeline(
-        &mut graph,
-        lathe_passes::PipelineOptions {
-            verify,
-            after_each: None,
-        },
-    )?;
+    let options = PipelineOptions {
+        activations,
+        verify,
+        after_each: None,
+    };
+    lathe_passes::run_pipeline(&mut graph, options)?;
     Ok(graph)
 }
 
@@ -310,10 +314,13 @@ fn on_cuda(
         return Err(BuildError::CpuOnly("embeddings"));
     }
     let gpu = clock.time("open GPU", cuda::driver::Gpu::open)?;
-    let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
+    let graph = clock.time("passes", || {
+        optimize_for(&model.graph, Activations::F32, options.verify)
+    })?;
     let lowering = cuda::LowerOptions {
         limits: limits(model, options)?,
         kv_types: options.kv_types.unwrap_or_default(),
+        target: cuda::device::Device::target(&gpu),
     };
     let plan = clock.time("lower", || cuda::lower(&graph, lowering))?;
     let blocks = kv_blocks(&plan.limits, options);

@@ -79,7 +79,7 @@ fn passes(input: &str, names: &str, fires: Option<&str>) -> Result<String, Strin
         &passes,
         PipelineOptions {
             verify: true,
-            after_each: None,
+            ..PipelineOptions::default()
         },
     )
     .map_err(|e| e.to_string())?;

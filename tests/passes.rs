@@ -95,7 +95,7 @@ fn check(model: &Model, exposed: &[Value]) -> Result<(), String> {
         let before = graph.clone();
         let options = PipelineOptions {
             verify: true,
-            after_each: None,
+            ..PipelineOptions::default()
         };
         run_passes(&mut graph, &[*pass], options).map_err(|e| e.to_string())?;
         if graph == before {

@@ -17,7 +17,7 @@
 #define __launch_bounds__(...)
 #define __shared__ static
 
-struct uint2 { uint32_t x, y; };
+struct alignas(8) uint2 { uint32_t x, y; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
 struct Dim { uint32_t x, y, z; };
 
@@ -63,6 +63,18 @@ static void wait(State state) {
     if (_setjmp(fiber.place) == 0) _longjmp(scheduler, 1);
 }
 
+// Lets others go on, and comes back when they did.
+static uint64_t yields;
+static void fail_if_stuck() {
+    if (++yields > 400000000) fail("threads wait for one another");
+}
+static void yield() {
+    fail_if_stuck();
+    wait(State::Ready);
+}
+
+alignas(128) static unsigned char shared_bytes[256 * 1024];
+
 static void enter(Fiber& fiber) {
     if (_setjmp(scheduler) != 0) return;
     if (fiber.entered) _longjmp(fiber.place, 1);
@@ -97,6 +109,8 @@ static void run_block(uint32_t threads) {
         fiber.entered = false;
     }
     for (auto& warp : warps) memset(warp.turn, 0, sizeof warp.turn);
+    memset(shared_bytes, 0x7e, sizeof shared_bytes);
+    yields = 0;
     for (;;) {
         bool ran = false, all_done = true;
         for (uint32_t warp = 0; warp < threads; warp += 32) {
@@ -161,10 +175,6 @@ static Dim thread_index() { return {current, 0, 0}; }
 inline void __syncthreads() { emulator::wait(emulator::State::Block); }
 inline void __syncwarp() { emulator::wait(emulator::State::Warp); }
 template <class T> T __shfl_xor_sync(uint32_t, T value, int mask) { return emulator::shuffle(value, (uint32_t)mask); }
-template <class T> T __ldg(const T* p) {
-    if ((uintptr_t)p % sizeof(T) != 0) emulator::fail("a load is not aligned");
-    return *p;
-}
 inline float __uint_as_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 inline uint32_t __float_as_uint(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
@@ -192,7 +202,100 @@ inline uint32_t to_half(float x) {
     // The mantissa with its hidden bit: where it is rounded up to 2048, the sum carries into the exponent as it must.
     return sign | (((uint32_t)(exponent + 14) << 10) + (uint32_t)nearbyintf(ldexpf(fraction, 11)) - 1024);
 }
-inline int dot4(uint32_t a, uint32_t b, int c) {
-    for (int i = 0; i < 4; ++i) c += (int)(a >> (8 * i) & 255) * (int)(int8_t)(b >> (8 * i));
-    return c;
+
+inline uint32_t and_or(uint32_t a, uint32_t mask, uint32_t b) { return (a & mask) | b; }
+template <class F> uint32_t half2(uint32_t a, uint32_t b, uint32_t c, F f) {
+    const auto part = [&](int s) {
+        return to_half(f(from_half(a >> s & 0xffffu), from_half(b >> s & 0xffffu), from_half(c >> s & 0xffffu)));
+    };
+    return part(0) | part(16) << 16;
 }
+inline uint32_t half2_sub(uint32_t a, uint32_t b) {
+    return half2(a, b, 0, [](float x, float y, float) { return x - y; });
+}
+inline uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
+    return half2(a, b, c, [](float x, float y, float z) { return fmaf(x, y, z); });
+}
+inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
+inline float bf16_value(uint32_t bits) { return __uint_as_float(bits << 16); }
+
+// The operands of a product of a warp, lane by lane.
+struct Operands {
+    uint32_t a[4], b[2];
+};
+namespace emulator {
+static Operands products[2][32][32];
+template <class F> void multiply(float (&c)[4], const Operands& mine, F value) {
+    const uint32_t warp = current / 32, lane = current % 32;
+    const uint32_t turn = warps[warp].turn[lane] ^= 1;
+    products[turn][warp][lane] = mine;
+    wait(State::Warp);
+    const Operands* all = products[turn][warp];
+    for (int n = 0; n < 4; ++n) {
+        const uint32_t row = lane / 4, half = n / 2, column = 2 * (lane % 4) + n % 2;
+        float sum = c[n];
+        for (uint32_t k = 0; k < 16; ++k) {
+            const uint32_t t = k % 8 / 2, word = k / 8, shift = k % 2 * 16;
+            const uint32_t a = all[4 * row + t].a[2 * word + half] >> shift & 0xffffu;
+            const uint32_t b = all[4 * column + t].b[word] >> shift & 0xffffu;
+            sum = fmaf(value(a), value(b), sum);
+        }
+        c[n] = sum;
+    }
+}
+}  // namespace emulator
+inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+    emulator::multiply(c, {{a0, a1, a2, a3}, {b0, b1}}, from_half);
+}
+inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+    emulator::multiply(c, {{a0, a1, a2, a3}, {b0, b1}}, bf16_value);
+}
+
+inline void let_next_begin() {}
+inline void wait_for_previous() {}
+
+#define SHARED_BYTES(name) unsigned char* const name = emulator::shared_bytes
+typedef uint64_t shared_t;
+inline shared_t shared_address(const void* p) { return (shared_t)p; }
+// A barrier in the eight bytes that it has: arrivals of a phase, those still missing, bytes still to come, parity.
+struct Barrier {
+    uint16_t arrivals, missing;
+    int32_t bytes : 31;
+    uint32_t parity : 1;
+};
+static_assert(sizeof(Barrier) == 8, "");
+inline void end_phase(Barrier& b) {
+    if (b.missing > 0 || b.bytes != 0) return;
+    b.parity ^= 1;
+    b.missing = b.arrivals;
+}
+inline void barrier_init(shared_t bar, uint32_t arrivals) {
+    *(Barrier*)bar = {(uint16_t)arrivals, (uint16_t)arrivals, 0, 0};
+}
+inline void barriers_ready() {}
+inline void barrier_arrive(shared_t bar) {
+    Barrier& b = *(Barrier*)bar;
+    if (b.missing == 0) emulator::fail("more arrive at a barrier than it is for");
+    --b.missing;
+    end_phase(b);
+}
+inline void barrier_wait(shared_t bar, uint32_t parity) {
+    while (((Barrier*)bar)->parity == parity) emulator::yield();
+}
+#define COPY_ARRIVALS 1
+inline uint64_t read_once() { return 0; }
+inline uint64_t read_often() { return 0; }
+inline void copy_begin(shared_t bar, uint32_t bytes, uint32_t lane) {
+    if (lane != 0) return;
+    ((Barrier*)bar)->bytes = ((Barrier*)bar)->bytes + (int32_t)bytes;
+    barrier_arrive(bar);
+}
+inline void copy_piece(unsigned char* to, const unsigned char* from, uint32_t bytes, shared_t bar, uint32_t lane, uint64_t) {
+    if (lane != 0) return;
+    if (bytes % 16 != 0 || (uintptr_t)to % 16 != 0 || (uintptr_t)from % 16 != 0) emulator::fail("a copy is not aligned");
+    memcpy(to, from, bytes);
+    Barrier& b = *(Barrier*)bar;
+    b.bytes = b.bytes - (int32_t)bytes;
+    end_phase(b);
+}
+inline void copy_end(shared_t, uint32_t) {}

@@ -25,8 +25,19 @@ pub struct BoundLaunch {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub threads: u32,
+    /// Bytes of shared memory that it asks for.
+    pub shared: u32,
     /// Where the arguments are.
     pub args: Vec<Address>,
+}
+
+/// What a plan is made for: kernels are cut to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Multiprocessors.
+    pub processors: u32,
+    /// Bytes of shared memory that a block can have.
+    pub shared_bytes: u32,
 }
 
 /// Bytes that a device is asked for, by what they are for.
@@ -44,6 +55,9 @@ pub struct Needs {
 pub trait Device: Send {
     /// What it is, for people.
     fn describe(&self) -> String;
+
+    /// What plans for it are made for.
+    fn target(&self) -> Target;
 
     /// Says whether so much memory can be had, before any is asked for.
     ///

@@ -3,12 +3,13 @@
 //! Launches of steps that come again are recorded as a CUDA graph when they come the second time. The queue's order is the
 //! order of calls.
 
-use crate::device::{Address, BoundLaunch, Device, Needs};
+use crate::device::{Address, BoundLaunch, Device, Needs, Target};
 use crate::error::Error;
 use crate::kernels::Kernel;
 use crate::nvrtc;
 use cudarc::driver::sys::{
-    self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUgraph, CUgraphExec, CUmodule,
+    self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUfunction_attribute, CUgraph,
+    CUgraphExec, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig, CUmodule,
     CUresult, CUstream, CUstreamCaptureMode,
 };
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub struct Gpu {
     stream: CUstream,
     name: String,
     capability: (u32, u32),
+    target: Target,
     modules: Vec<CUmodule>,
     functions: Vec<CUfunction>,
     allocations: Vec<u64>,
@@ -104,6 +106,7 @@ impl Gpu {
             cu!(cuDeviceGet(&mut device, 0))?;
         }
         let (name, capability) = describe(device)?;
+        let target = target(device)?;
         if capability.0 < 8 {
             let (major, minor) = capability;
             return Err(Error::OldDevice { name, major, minor });
@@ -124,6 +127,7 @@ impl Gpu {
             stream,
             name,
             capability,
+            target,
             modules: Vec::new(),
             functions: Vec::new(),
             allocations: Vec::new(),
@@ -158,19 +162,32 @@ impl Gpu {
         let mut values: Vec<u64> = launch.args.iter().map(|a| a.0).collect();
         let mut args: Vec<*mut c_void> = values.iter_mut().map(|v| (v as *mut u64).cast()).collect();
         let [x, y, z] = launch.grid;
+        let mut overlap = CUlaunchAttribute {
+            id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: CUlaunchAttributeValue {
+                programmaticStreamSerializationAllowed: 1,
+            },
+        };
+        let config = CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: launch.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: launch.shared,
+            hStream: self.stream,
+            attrs: &mut overlap,
+            // Launches overlap where the device can do that, and kernels wait for one another.
+            numAttrs: u32::from(self.capability.0 >= 9 && self.profile.is_none()),
+        };
         // SAFETY: the function is loaded and takes so many pointers: plans are verified, and arguments bound to memory that
         // was allocated as they say.
         unsafe {
-            cu!(cuLaunchKernel(
+            cu!(cuLaunchKernelEx(
+                &config,
                 self.functions[launch.kernel],
-                x,
-                y,
-                z,
-                launch.threads,
-                1,
-                1,
-                0,
-                self.stream,
                 args.as_mut_ptr(),
                 null_mut(),
             ))
@@ -237,6 +254,11 @@ impl Gpu {
                     handle,
                     name.as_ptr()
                 ))?;
+                cu!(cuFuncSetAttribute(
+                    self.functions[number],
+                    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    kernels[number].dynamic_shared() as c_int,
+                ))?;
             }
         }
         Ok(())
@@ -272,7 +294,25 @@ fn describe(device: CUdevice) -> Result<(String, (u32, u32)), Error> {
     Ok((name.to_string_lossy().into_owned(), (major as u32, minor as u32)))
 }
 
+/// What kernels are cut to.
+fn target(device: CUdevice) -> Result<Target, Error> {
+    let attribute = |attribute| {
+        let mut value: c_int = 0;
+        // SAFETY: the device is one of those that the driver counted.
+        unsafe { cu!(cuDeviceGetAttribute(&mut value, attribute, device))? };
+        Ok(value as u32)
+    };
+    Ok(Target {
+        processors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+    })
+}
+
 impl Device for Gpu {
+    fn target(&self) -> Target {
+        self.target
+    }
+
     fn describe(&self) -> String {
         format!("cuda: {}, {}", self.name, self.arch())
     }

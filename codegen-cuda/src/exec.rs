@@ -323,6 +323,7 @@ impl Memory {
                 kernel: call.kernel.index(),
                 grid: call.grid.map(|extent| extent.at(rows, sizes)),
                 threads: plan.kernels[call.kernel].threads(),
+                shared: plan.kernels[call.kernel].dynamic_shared(),
                 args: std::iter::once(count).chain(args).collect(),
             });
         }

@@ -1,27 +1,36 @@
 //! How weights, keys and values lie in device memory.
 //!
-//! A matrix of a quantized format is, in blocks of 32 elements of a row and in the canonical form of the quant table:
+//! A matrix of f32 is rows as in the file. Any other lies as the tensor cores take it: in tiles of 16 rows, and each tile in
+//! cells of as many groups of 32 elements as divide a row, 8 at most. Rows and elements beyond the last are zero.
 //!
 //! ```text
-//! section = planes one after another, then records; each array begins at a multiple of 256 bytes
-//! plane of w bits = [rows][K/32] of w words of 32 bits
-//! records         = [rows][K/32] of 32/group times: scale f16, then, where the format has minima, minimum f16
+//! section = [tiles][cells]; a cell is its planes, then its scales, then what multiplies them
+//! plane   = [runs of 4, 2 or 1 words][32 lanes][words of the run], a word has 32 bits
+//! scales  = [16 rows][groups] of scale, then minimum where there are any: f16, or bytes where scales have two levels
+//! factors = [16 rows] of f16 d, then dmin where there are minima; only where scales have two levels
 //! ```
 //!
-//! Of a block, dword t (0..8) has elements 4t..4t+4: in word t mod w of a plane of w bits, byte i of the word has element
-//! 4t+i in the w bits from bit (t div w)·w on. A code is the sum over planes of field << bits of the planes before. A warp
-//! that reads a row thus reads every array from one end to the other.
+//! Lane 4·i + t has elements 4t..4t+4 and 16+4t..16+4t+4 of each group of 32, of rows i and i + 8 of the tile: four pairs a
+//! group and row, which are what a lane gives `mma.m16n8k16` of that row. A plane of w bits has of each pair one field in
+//! the low and one in the high half of a word; see [`Matrix::field`]. A code is the sum over planes of field << bits of the
+//! planes before. Signed scales of two levels are stored 128 higher. Floats are a plane of 16 bits and have no scales.
 //!
-//! Floats are rows as in the file. Keys and values are `[blocks][kv_heads]` heads of [`KvHead`].
+//! Keys and values are `[blocks][kv_heads]` heads of [`KvHead`].
 
 use lathe_ir::DType;
 use lathe_ir::layout::KvType;
-use lathe_ir::quant::{self, QuantFormat};
+use lathe_ir::quant::{self, FormatScales, QuantFormat};
 
-/// Elements of a block of a row.
-pub const BLOCK: u32 = 32;
-/// Alignment of sections and of the arrays in them.
+/// Elements of a group of a row.
+pub const GROUP: u32 = 32;
+/// Rows of a tile.
+pub const TILE: u32 = 16;
+/// Alignment of sections.
 pub const ALIGN: u64 = 256;
+/// Most groups of a cell.
+const MOST_GROUPS: u32 = 8;
+/// Added to signed scales.
+pub const SCALE_BIAS: u8 = 128;
 
 /// What the elements of a matrix are.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +58,48 @@ pub struct Matrix {
     pub k: u32,
 }
 
+/// Where a pair of elements is in a plane: the word of the lane, and the shift in each half of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// The word.
+    pub word: u32,
+    /// The shift.
+    pub shift: u32,
+}
+
+/// The scales of a row of a cell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scales {
+    /// How many levels.
+    pub levels: FormatScales,
+    /// Whether there are minima.
+    pub has_min: bool,
+    /// Scales of the row.
+    pub count: u32,
+}
+
+impl Scales {
+    /// Bytes of a row's scales and minima.
+    pub fn row_bytes(&self) -> u32 {
+        let each = match self.levels {
+            FormatScales::One => 2,
+            FormatScales::Two => 1,
+        };
+        self.count * each * (1 + u32::from(self.has_min))
+    }
+
+    /// Bytes of a row's factors.
+    pub fn factor_bytes(&self) -> u32 {
+        match self.levels {
+            FormatScales::One => 0,
+            FormatScales::Two => 2 * (1 + u32::from(self.has_min)),
+        }
+    }
+}
+
 impl Matrix {
-    /// The layout of a weight; `None` where no kernel reads such a type, rows are no whole blocks, or there are none.
+    /// The layout of a weight; `None` where no kernel reads such a type, rows are no whole groups of codes, or there are
+    /// none.
     pub fn of(dtype: DType, rows: u64, k: u64) -> Option<Matrix> {
         let element = match dtype {
             DType::F32 => Element::F32,
@@ -58,9 +107,13 @@ impl Matrix {
             DType::Bf16 => Element::Bf16,
             _ => Element::Codes(quant::format(dtype)?),
         };
-        let whole = !matches!(element, Element::Codes(_)) || k.is_multiple_of(u64::from(BLOCK));
+        let whole = match element {
+            Element::Codes(format) => k.is_multiple_of(format.block_len as u64),
+            _ => true,
+        };
         let (rows, k) = (u32::try_from(rows).ok()?, u32::try_from(k).ok()?);
-        (whole && rows > 0 && k > 0).then_some(Matrix {
+        // So that numbers of bytes in a tile fit 32 bits.
+        (whole && rows > 0 && k > 0 && k < 1 << 24).then_some(Matrix {
             element,
             dtype,
             rows,
@@ -68,51 +121,128 @@ impl Matrix {
         })
     }
 
-    /// Blocks of 32 in a row.
-    pub fn blocks(&self) -> u32 {
-        self.k / BLOCK
+    /// Whether it lies in tiles.
+    pub fn tiled(&self) -> bool {
+        !matches!(self.element, Element::F32)
+    }
+
+    /// Groups of 32 of a row, the last filled up.
+    pub fn groups(&self) -> u32 {
+        self.k.div_ceil(GROUP)
+    }
+
+    /// Groups of a cell.
+    pub fn cell_groups(&self) -> u32 {
+        let groups = self.groups();
+        let mut n = MOST_GROUPS;
+        while !groups.is_multiple_of(n) {
+            n /= 2;
+        }
+        n
+    }
+
+    /// Cells of a tile.
+    pub fn cells(&self) -> u32 {
+        self.groups() / self.cell_groups()
+    }
+
+    /// Tiles of 16 rows, the last filled up.
+    pub fn tiles(&self) -> u32 {
+        self.rows.div_ceil(TILE)
+    }
+
+    /// Bits of each plane of a cell.
+    pub fn planes(&self) -> &'static [u8] {
+        match self.element {
+            Element::Codes(format) => format.planes,
+            _ => &[16],
+        }
+    }
+
+    /// Words that a lane has of a plane of so many bits, in a cell.
+    pub fn plane_words(&self, bits: u8) -> u32 {
+        (self.cell_groups() * 8 * u32::from(bits)).div_ceil(16)
+    }
+
+    /// Where plane `n` of a cell begins.
+    pub fn plane(&self, n: usize) -> u32 {
+        self.planes()[..n]
+            .iter()
+            .map(|&bits| 128 * self.plane_words(bits))
+            .sum()
+    }
+
+    /// Where, in a plane of so many bits, pair `pair` of group `group` is, of row i (`half` 0) or i + 8 (1).
+    pub fn field(bits: u8, group: u32, half: u32, pair: u32) -> Field {
+        let bits = u32::from(bits);
+        let (number, of_word) = ((group * 2 + half) * 4 + pair, 16 / bits);
+        Field {
+            word: number / of_word,
+            shift: number % of_word * bits,
+        }
+    }
+
+    /// The scales, if it has any.
+    pub fn scales(&self) -> Option<Scales> {
+        match self.element {
+            Element::Codes(format) => Some(Scales {
+                levels: format.scale_levels(),
+                has_min: format.has_min,
+                count: self.cell_groups() * GROUP / format.group,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Where the scales of a cell begin.
+    pub fn scale_offset(&self) -> u32 {
+        self.plane(self.planes().len())
+    }
+
+    /// Where the factors of a cell begin.
+    pub fn factor_offset(&self) -> u32 {
+        self.scale_offset() + self.scales().map_or(0, |s| TILE * s.row_bytes())
+    }
+
+    /// Bytes of a cell, a multiple of 16.
+    pub fn cell_bytes(&self) -> u32 {
+        self.factor_offset() + self.scales().map_or(0, |s| TILE * s.factor_bytes())
     }
 
     /// Bytes of the section.
     pub fn bytes(&self) -> u64 {
-        let elements = u64::from(self.rows) * u64::from(self.k);
-        match self.element {
-            Element::Codes(format) => self.records(format) + self.record_array(format),
-            Element::F32 => 4 * elements,
-            Element::F16 | Element::Bf16 => 2 * elements,
+        match self.tiled() {
+            true => u64::from(self.tiles()) * u64::from(self.cells()) * u64::from(self.cell_bytes()),
+            false => 4 * u64::from(self.rows) * u64::from(self.k),
         }
     }
-
-    /// Where plane `n` begins.
-    pub fn plane(&self, format: &QuantFormat, n: usize) -> u64 {
-        let before = &format.planes[..n];
-        before.iter().map(|&w| self.plane_array(w)).sum()
-    }
-
-    /// Where the records begin.
-    pub fn records(&self, format: &QuantFormat) -> u64 {
-        self.plane(format, format.planes.len())
-    }
-
-    fn plane_array(&self, bits: u8) -> u64 {
-        let blocks = u64::from(self.rows) * u64::from(self.blocks());
-        (blocks * u64::from(bits) * 4).next_multiple_of(ALIGN)
-    }
-
-    fn record_array(&self, format: &QuantFormat) -> u64 {
-        let blocks = u64::from(self.rows) * u64::from(self.blocks());
-        blocks * u64::from(record_bytes(format))
-    }
 }
 
-/// Bytes of the scales and minima of a block.
-pub fn record_bytes(format: &QuantFormat) -> u32 {
-    BLOCK / format.group * if format.has_min { 4 } else { 2 }
+/// Runs of words that a lane reads at once, of so many: the first word and the length of each.
+pub fn runs(words: u32) -> Vec<(u32, u32)> {
+    let mut runs = Vec::new();
+    let mut first = 0;
+    while first < words {
+        let left = words - first;
+        let run = if left >= 4 { 4 } else { 1 << left.ilog2() };
+        runs.push((first, run));
+        first += run;
+    }
+    runs
 }
 
-/// The word of a plane of `bits` bits, and the shift in each of its bytes, where elements 4t..4t+4 of a block are.
-pub fn field(bits: u32, t: u32) -> (u32, u32) {
-    (t % bits, t / bits * bits)
+/// Where a word of a lane is in a plane of so many words a lane, in words.
+pub fn word_place(words: u32, lane: u32, word: u32) -> u32 {
+    let (first, run) = runs(words)
+        .into_iter()
+        .find(|(first, run)| (*first..first + run).contains(&word))
+        .unwrap_or((0, 1));
+    32 * first + lane * run + (word - first)
+}
+
+/// f16 elements of a row of operands: those of the row, filled up with zeros.
+pub fn operand_stride(n: u32) -> u32 {
+    n.next_multiple_of(GROUP)
 }
 
 /// The keys or values of a head in a block of the cache: `[32 positions][head_dim]` elements; where the type has scales,
@@ -129,20 +259,20 @@ impl KvHead {
     /// Groups of elements with a scale of their own.
     pub fn groups(&self) -> u32 {
         match self.ty.has_scales() {
-            true => self.head_dim.div_ceil(BLOCK),
+            true => self.head_dim.div_ceil(GROUP),
             false => 0,
         }
     }
 
     /// Bytes of the elements, and so the offset of the scales; a multiple of 16.
     pub fn code_bytes(&self) -> u64 {
-        let bytes = u64::from(self.head_dim) * u64::from(BLOCK) * u64::from(self.ty.element_bytes());
+        let bytes = u64::from(self.head_dim) * u64::from(GROUP) * u64::from(self.ty.element_bytes());
         bytes.next_multiple_of(16)
     }
 
     /// Bytes of the head, a multiple of 16.
     pub fn bytes(&self) -> u64 {
-        self.code_bytes() + u64::from(self.groups()) * u64::from(BLOCK) * 4
+        self.code_bytes() + u64::from(self.groups()) * u64::from(GROUP) * 4
     }
 
     /// Elements that a thread loads at once: they divide the head, lie in one group and take 16 bytes at most.
@@ -159,30 +289,45 @@ mod tests {
 
     #[test]
     fn fields_cover_every_bit_of_a_plane_once() {
-        for bits in [1, 2, 4, 8] {
-            let mut seen = vec![0u32; bits as usize];
-            for t in 0..8 {
-                let (word, shift) = field(bits, t);
-                let mask = (((1u64 << bits) - 1) as u32) * 0x0101_0101;
-                let at = mask << shift;
-                assert_eq!(seen[word as usize] & at, 0, "{bits} bits, dword {t}");
-                seen[word as usize] |= at;
+        for (bits, groups) in [(1u8, 8), (2, 8), (4, 8), (8, 4), (16, 2), (1, 2), (2, 1)] {
+            let words = groups * 8 * u32::from(bits) / 16;
+            let mut seen = vec![0u32; words as usize];
+            for (group, half, pair) in (0..groups * 8).map(|n| (n / 8, n / 4 % 2, n % 4)) {
+                let field = Matrix::field(bits, group, half, pair);
+                let at = (((1u64 << bits) - 1) as u32 * 0x0001_0001) << field.shift;
+                let word = &mut seen[field.word as usize];
+                assert_eq!(*word & at, 0, "{bits} bits, group {group}, pair {pair}");
+                *word |= at;
             }
             assert!(seen.iter().all(|&word| word == u32::MAX));
         }
     }
 
     #[test]
-    fn sections_hold_planes_then_records() {
+    fn words_of_a_plane_have_places_of_their_own() {
+        for words in 1..20 {
+            let all = (0..words).flat_map(|w| (0..32).map(move |lane| word_place(words, lane, w)));
+            let mut places: Vec<u32> = all.collect();
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..32 * words), "{words} words");
+        }
+    }
+
+    #[test]
+    fn cells_hold_planes_then_scales_then_factors() {
         let m = Matrix::of(DType::Q6K, 10, 512).unwrap();
-        let Element::Codes(format) = m.element else {
-            panic!("q6_k has codes")
-        };
-        assert_eq!((m.plane(format, 0), m.plane(format, 1)), (0, 10 * 16 * 16));
-        assert_eq!(m.records(format), 10 * 16 * 24);
-        assert_eq!(m.bytes(), 10 * 16 * 28);
+        assert_eq!((m.tiles(), m.cells(), m.cell_groups()), (1, 2, 8));
+        assert_eq!(
+            (m.plane(1), m.scale_offset(), m.factor_offset()),
+            (2048, 3072, 3328)
+        );
+        // As many bits as in the file.
+        assert_eq!(m.bytes(), 16 * 2 * 210);
+        let m = Matrix::of(DType::Q4_1, 16, 576).unwrap();
+        assert_eq!((m.cells(), m.cell_groups(), m.cell_bytes()), (9, 2, 16 * 40));
         assert!(Matrix::of(DType::Q4_0, 4, 40).is_none() && Matrix::of(DType::I8, 4, 32).is_none());
-        assert_eq!(Matrix::of(DType::F16, 3, 5).unwrap().bytes(), 30);
+        assert_eq!(Matrix::of(DType::F16, 3, 5).unwrap().bytes(), 16 * 32 * 2);
+        assert_eq!(Matrix::of(DType::F32, 3, 5).unwrap().bytes(), 60);
     }
 
     #[test]

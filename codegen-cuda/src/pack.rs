@@ -1,13 +1,13 @@
 //! Weights from the model file to device memory: checked against the plan, and laid out as [`crate::layout`] says.
 //!
-//! Matrices are packed in stretches of rows by several threads; no more than one packed section is in host memory.
+//! Matrices are packed tile by tile by several threads; no more than one packed section is in host memory.
 
 use crate::error::Error;
-use crate::layout::{ALIGN, BLOCK, Element, Matrix, field, record_bytes};
+use crate::layout::{Element, Field, GROUP, Matrix, SCALE_BIAS, TILE, word_place};
 use crate::plan::{Form, SectionDecl};
 use half::f16;
 use lathe_ir::backend::{WeightData, WeightSource};
-use lathe_ir::quant::{Canonical, QuantFormat, dequantize};
+use lathe_ir::quant::{Canonical, Levels, QuantFormat, dequantize};
 use std::sync::Mutex;
 
 /// The bytes of a section.
@@ -100,58 +100,83 @@ struct Packer<'a> {
     matrix: Matrix,
 }
 
-impl Packer<'_> {
-    fn pack(&self, threads: usize) -> Result<Vec<u8>, Error> {
-        let mut out = vec![0u8; self.matrix.bytes() as usize];
-        match self.matrix.element {
-            Element::Codes(format) => self.codes(format, threads, &mut out)?,
-            Element::F32 | Element::F16 | Element::Bf16 => {
-                let rows = self.matrix.rows as usize;
-                let stride = out.len() / rows;
-                for (row, to) in out.chunks_exact_mut(stride).enumerate() {
-                    let from = stored_row(self.decl, row, rows) * stride;
-                    to.copy_from_slice(&self.data.bytes[from..from + stride]);
+/// Where pairs of a plane go: of each group of a cell, half of a tile's rows and pair, in the order of fields.
+struct Plane {
+    /// Mask of a field.
+    mask: u32,
+    /// Bits of the planes before.
+    below: u32,
+    pairs: Vec<Pair>,
+}
+
+/// Where a pair of lane 0 goes, and how far it is from there to the next lane.
+struct Pair {
+    byte: u32,
+    stride: u32,
+    shift: u32,
+}
+
+impl Plane {
+    fn all(m: &Matrix) -> Vec<Plane> {
+        let planes = m.planes().iter().enumerate();
+        planes
+            .map(|(n, &bits)| Plane {
+                mask: (1u32 << bits) - 1,
+                below: m.planes()[..n].iter().map(|&b| u32::from(b)).sum(),
+                pairs: (0..m.cell_groups() * 8)
+                    .map(|i| Plane::pair(m, n, bits, Matrix::field(bits, i / 8, i / 4 % 2, i % 4)))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    fn pair(m: &Matrix, n: usize, bits: u8, field: Field) -> Pair {
+        let place = |lane| 4 * word_place(m.plane_words(bits), lane, field.word);
+        Pair {
+            byte: m.plane(n) + place(0),
+            stride: place(1) - place(0),
+            shift: field.shift,
+        }
+    }
+
+    /// Writes this plane's part of the group `group` of row `row` of the tile.
+    fn put(&self, cell: &mut [u8], group: u32, row: u32, elements: &[u16]) {
+        let pairs = &self.pairs[((group * 2 + row / 8) * 4) as usize..][..4];
+        let field = |e: usize| (u32::from(elements[e]) >> self.below) & self.mask;
+        for (n, pair) in pairs.iter().enumerate() {
+            for t in 0..4 {
+                let e = n / 2 * 16 + 4 * t + n % 2 * 2;
+                let both = (field(e) | field(e + 1) << 16) << pair.shift;
+                let lane = row % 8 * 4 + t as u32;
+                let word = &mut cell[(pair.byte + lane * pair.stride) as usize..][..4];
+                for (byte, part) in word.iter_mut().zip(both.to_le_bytes()) {
+                    *byte |= part;
                 }
             }
         }
-        Ok(out)
     }
+}
 
-    /// Cuts every array of the section into stretches of the same rows, and hands the stretches to threads.
-    fn codes(&self, format: &'static QuantFormat, threads: usize, out: &mut [u8]) -> Result<(), Error> {
-        let m = &self.matrix;
-        let (rows, blocks) = (m.rows as usize, m.blocks() as usize);
-        let rows_each = rows.div_ceil(4 * threads.max(1)).max(1);
-        let widths: Vec<usize> = format.planes.iter().map(|&w| 4 * usize::from(w)).collect();
-        let widths: Vec<usize> = widths
-            .into_iter()
-            .chain([record_bytes(format) as usize])
-            .collect();
-        let mut stretches: Vec<Stretch> = (0..rows)
-            .step_by(rows_each)
-            .map(|first| Stretch {
-                first,
-                arrays: Vec::new(),
-            })
-            .collect();
-        let mut rest = out;
-        for width in widths {
-            let bytes = rows * blocks * width;
-            let whole = bytes.next_multiple_of(ALIGN as usize).min(rest.len());
-            let (array, after) = std::mem::take(&mut rest).split_at_mut(whole);
-            rest = after;
-            let pieces = array[..bytes].chunks_mut(rows_each * blocks * width);
-            for (stretch, piece) in stretches.iter_mut().zip(pieces) {
-                stretch.arrays.push((width, piece));
+impl Packer<'_> {
+    fn pack(&self, threads: usize) -> Result<Vec<u8>, Error> {
+        let mut out = vec![0u8; self.matrix.bytes() as usize];
+        let rows = self.matrix.rows as usize;
+        if !self.matrix.tiled() {
+            let stride = out.len() / rows;
+            for (row, to) in out.chunks_exact_mut(stride).enumerate() {
+                to.copy_from_slice(self.row(row));
             }
+            return Ok(out);
         }
-        let queue = Mutex::new((stretches, None));
+        let planes = Plane::all(&self.matrix);
+        let tile = out.len() / self.matrix.tiles() as usize;
+        let queue = Mutex::new((out.chunks_exact_mut(tile).enumerate(), None));
         std::thread::scope(|scope| {
             for _ in 0..threads.max(1) {
                 scope.spawn(|| {
-                    let next = || queue.lock().ok().and_then(|mut q| q.0.pop());
-                    while let Some(stretch) = next() {
-                        if let (Err(e), Ok(mut q)) = (self.stretch(format, stretch), queue.lock()) {
+                    let next = || queue.lock().ok().and_then(|mut q| q.0.next());
+                    while let Some((number, tile)) = next() {
+                        if let (Err(e), Ok(mut q)) = (self.tile(&planes, number, tile), queue.lock()) {
                             q.1 = Some(e);
                         }
                     }
@@ -159,74 +184,141 @@ impl Packer<'_> {
             }
         });
         let failed = queue.into_inner().map_or(None, |q| q.1);
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(out), Err)
     }
 
-    fn stretch(&self, format: &QuantFormat, mut stretch: Stretch) -> Result<(), Error> {
-        let m = &self.matrix;
-        let (rows, blocks) = (m.rows as usize, m.blocks() as usize);
+    /// A row as it is in the file.
+    fn row(&self, row: usize) -> &[u8] {
+        let rows = self.matrix.rows as usize;
         let stride = self.data.bytes.len() / rows;
-        let here = stretch.arrays[0].1.len() / (blocks * stretch.arrays[0].0);
-        let mut canonical = Canonical::ZERO;
-        let per = format.block_len / BLOCK as usize;
-        for i in 0..here {
-            let from = stored_row(self.decl, stretch.first + i, rows) * stride;
-            let row = &self.data.bytes[from..from + stride];
-            for (b, block) in row.chunks_exact(format.block_bytes).enumerate() {
-                format.unpack(block, &mut canonical);
-                for part in 0..per {
-                    let at = i * blocks + b * per + part;
-                    stretch
-                        .put(format, &canonical, part, at)
-                        .map_err(|what| error(self.decl, format!("row {}: {what}", stretch.first + i)))?;
+        &self.data.bytes[stored_row(self.decl, row, rows) * stride..][..stride]
+    }
+
+    fn tile(&self, planes: &[Plane], number: usize, out: &mut [u8]) -> Result<(), Error> {
+        let first = number * TILE as usize;
+        for row in first..(first + TILE as usize).min(self.matrix.rows as usize) {
+            let packed = match self.matrix.element {
+                Element::Codes(format) => self.codes(planes, format, row, out),
+                _ => {
+                    self.floats(planes, row, out);
+                    Ok(())
                 }
+            };
+            packed.map_err(|what| error(self.decl, format!("row {row}: {what}")))?;
+        }
+        Ok(())
+    }
+
+    /// The cell of a tile that has group `group`, and the group's number in it.
+    fn cell<'t>(&self, tile: &'t mut [u8], group: u32) -> (&'t mut [u8], u32) {
+        let (bytes, groups) = (self.matrix.cell_bytes() as usize, self.matrix.cell_groups());
+        let start = (group / groups) as usize * bytes;
+        (&mut tile[start..start + bytes], group % groups)
+    }
+
+    fn floats(&self, planes: &[Plane], row: usize, tile: &mut [u8]) {
+        let of_tile = row as u32 % TILE;
+        for (group, bytes) in self.row(row).chunks(2 * GROUP as usize).enumerate() {
+            let mut elements = [0u16; GROUP as usize];
+            for (to, two) in elements.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *to = u16::from_le_bytes(*two);
+            }
+            let (cell, group) = self.cell(tile, group as u32);
+            planes[0].put(cell, group, of_tile, &elements);
+        }
+    }
+
+    fn codes(
+        &self,
+        planes: &[Plane],
+        format: &QuantFormat,
+        row: usize,
+        tile: &mut [u8],
+    ) -> Result<(), String> {
+        let of_tile = row as u32 % TILE;
+        let mut canonical = Canonical::ZERO;
+        let (mut group, per) = (0, format.group as usize);
+        for block in self.row(row).chunks_exact(format.block_bytes) {
+            format.unpack(block, &mut canonical);
+            let levels = format.levels(block);
+            for (n, codes) in canonical.codes[..format.block_len]
+                .chunks_exact(GROUP as usize)
+                .enumerate()
+            {
+                let (cell, number) = self.cell(tile, group);
+                let mut elements = [0u16; GROUP as usize];
+                for (to, code) in elements.iter_mut().zip(codes) {
+                    *to = u16::from(*code);
+                }
+                for plane in planes {
+                    plane.put(cell, number, of_tile, &elements);
+                }
+                for part in 0..GROUP as usize / per {
+                    let of_block = n * (GROUP as usize / per) + part;
+                    let of_cell = number as usize * (GROUP as usize / per) + part;
+                    let scales = ScalesOf {
+                        matrix: &self.matrix,
+                        row: of_tile as usize,
+                    };
+                    match &levels {
+                        None => scales.one(
+                            cell,
+                            of_cell,
+                            canonical.scales[of_block],
+                            canonical.mins[of_block],
+                        )?,
+                        Some(levels) => scales.two(cell, of_cell, levels, of_block)?,
+                    }
+                }
+                group += 1;
             }
         }
         Ok(())
     }
 }
 
-/// Some rows of a section: of each of its arrays the width of a block, and the bytes.
-struct Stretch<'a> {
-    first: usize,
-    arrays: Vec<(usize, &'a mut [u8])>,
+/// The scales of a row of a cell.
+struct ScalesOf<'a> {
+    matrix: &'a Matrix,
+    row: usize,
 }
 
-impl Stretch<'_> {
-    /// Writes 32 elements of a block in canonical form as the block `at` of each array.
-    fn put(&mut self, format: &QuantFormat, block: &Canonical, part: usize, at: usize) -> Result<(), String> {
-        let codes = &block.codes[part * BLOCK as usize..][..BLOCK as usize];
-        let mut below = 0;
-        for (&bits, (width, array)) in format.planes.iter().zip(&mut self.arrays) {
-            plane(codes, u32::from(bits), below, &mut array[at * *width..][..*width]);
-            below += u32::from(bits);
-        }
-        let groups = (BLOCK / format.group) as usize;
-        let Some((width, array)) = self.arrays.last_mut() else {
-            return Ok(());
-        };
-        let record = &mut array[at * *width..][..*width];
-        let each = record.len() / groups;
-        for (g, out) in record.chunks_exact_mut(each).enumerate() {
-            let g = part * groups + g;
-            out[..2].copy_from_slice(&scale("scale", block.scales[g])?);
-            if format.has_min {
-                out[2..].copy_from_slice(&scale("minimum", block.mins[g])?);
-            }
+impl ScalesOf<'_> {
+    /// Bytes of entry `n` of so many in the row.
+    fn entry<'c>(&self, cell: &'c mut [u8], n: usize) -> &'c mut [u8] {
+        let scales = self.matrix.scales();
+        let (row, count) = scales.map_or((0, 1), |s| (s.row_bytes() as usize, s.count as usize));
+        let each = row / count;
+        let start = self.matrix.scale_offset() as usize + self.row * row + n * each;
+        &mut cell[start..start + each]
+    }
+
+    fn one(&self, cell: &mut [u8], n: usize, by: f32, min: f32) -> Result<(), String> {
+        let entry = self.entry(cell, n);
+        entry[..2].copy_from_slice(&scale("scale", by)?);
+        if let Some(to) = entry.get_mut(2..4) {
+            to.copy_from_slice(&scale("minimum", min)?);
         }
         Ok(())
     }
-}
 
-/// Writes one plane of 32 codes.
-fn plane(codes: &[u8], bits: u32, below: u32, out: &mut [u8]) {
-    let mask = ((1u32 << bits) - 1) as u8;
-    out.fill(0);
-    for (t, four) in codes.as_chunks::<4>().0.iter().enumerate() {
-        let (word, shift) = field(bits, t as u32);
-        for (byte, code) in out[4 * word as usize..][..4].iter_mut().zip(four) {
-            *byte |= ((code >> below) & mask) << shift;
+    fn two(&self, cell: &mut [u8], n: usize, levels: &Levels, of_block: usize) -> Result<(), String> {
+        if !levels.d.is_finite() || !levels.dmin.is_finite() {
+            return Err(format!("a scale is {} or {}", levels.d, levels.dmin));
         }
+        let entry = self.entry(cell, n);
+        entry[0] = (levels.scales[of_block] as u8).wrapping_add(SCALE_BIAS);
+        if let Some(to) = entry.get_mut(1) {
+            *to = levels.mins[of_block];
+        }
+        let bytes = self.matrix.scales().map_or(0, |s| s.factor_bytes()) as usize;
+        let start = self.matrix.factor_offset() as usize + self.row * bytes;
+        let factors = &mut cell[start..start + bytes];
+        factors[..2].copy_from_slice(&levels.d.to_le_bytes());
+        if let Some(to) = factors.get_mut(2..4) {
+            to.copy_from_slice(&levels.dmin.to_le_bytes());
+        }
+        Ok(())
     }
 }
 

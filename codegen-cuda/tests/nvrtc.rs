@@ -10,12 +10,19 @@ use lathe_frontend::synthetic;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::plan::Limits;
-use lathe_passes::PipelineOptions;
 use std::collections::BTreeMap;
-use support::{LIMITS, cases};
+use support::{LIMITS, TARGET, cases};
 
 fn plan(graph: &Graph, limits: Limits, kv_types: KvTypes) -> CudaPlan {
-    lower(graph, LowerOptions { limits, kv_types }).unwrap()
+    lower(
+        graph,
+        LowerOptions {
+            limits,
+            kv_types,
+            target: TARGET,
+        },
+    )
+    .unwrap()
 }
 
 fn plans() -> Vec<CudaPlan> {
@@ -44,7 +51,7 @@ fn plans() -> Vec<CudaPlan> {
     ] {
         let (shape, quant) = synthetic::parse(name).unwrap();
         let mut graph = synthetic::model(&shape, &quant).unwrap().graph;
-        lathe_passes::run_pipeline(&mut graph, PipelineOptions::default()).unwrap();
+        lathe_passes::run_pipeline(&mut graph, cases::passes()).unwrap();
         plans.push(plan(&graph, limits, KvTypes::both(ty)));
     }
     plans

@@ -6,13 +6,14 @@ use lathe_codegen_cuda::plan::verify::verify;
 use lathe_codegen_cuda::plan::{Arg, CudaPlan};
 use lathe_codegen_cuda::{LowerOptions, lower};
 use std::fmt::Write;
-use support::{LIMITS, cases};
+use support::{LIMITS, TARGET, cases};
 
 fn tiny() -> CudaPlan {
     let (case, _) = cases::models().remove(0);
     let options = LowerOptions {
         limits: LIMITS,
         kv_types: case.kv_types,
+        target: TARGET,
     };
     lower(&case.graph, options).unwrap()
 }

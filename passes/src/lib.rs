@@ -13,5 +13,5 @@ mod quantize;
 mod rewrite;
 
 pub use pipeline::{
-    Hook, Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline,
+    Activations, Hook, Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline,
 };

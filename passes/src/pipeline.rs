@@ -57,10 +57,12 @@ fn names() -> String {
 
 /// Declares the pipeline.
 macro_rules! passes {
-    ($($name:literal $run:path: $explain:literal;)*) => {
+    ($($name:tt $run:path: $explain:literal;)*) => {
         static PIPELINE: &[Pass] = &[$(Pass { name: $name, explain: $explain, run: $run }),*];
     };
 }
+
+const QUANTIZE_ACTIVATIONS: &str = "quantize-activations";
 
 passes! {
     "fold-constants" cleanup::fold_constants:
@@ -90,7 +92,7 @@ passes! {
          leave few nodes to move through.";
     "merge-linears" linear::merge_linears:
         "Products that share their input share a launch: queries with keys and values.";
-    "quantize-activations" quantize::activations:
+    QUANTIZE_ACTIVATIONS quantize::activations:
         "Products with quantized weights take their input as int8 with a scale per 32.";
     "cse-quantize" cleanup::cse:
         "Products that share an input share its quantized form.";
@@ -124,9 +126,21 @@ pub fn passes_by_name(names: &[&str]) -> Result<Vec<Pass>, PassError> {
 /// Looks at the graph after a pass.
 pub type Hook<'a> = dyn FnMut(&Pass, &Graph) + 'a;
 
+/// What products with quantized weights take as input.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Activations {
+    /// int8 with a scale per 32: processors multiply bytes fastest.
+    #[default]
+    Int8,
+    /// f32, of which the backend makes what its products take.
+    F32,
+}
+
 /// What to do around passes.
 #[derive(Default)]
 pub struct PipelineOptions<'a> {
+    /// Of the whole pipeline, leaves out what another choice would need.
+    pub activations: Activations,
     /// Verify the graph after every pass.
     pub verify: bool,
     /// Called after every pass.
@@ -138,7 +152,10 @@ pub struct PipelineOptions<'a> {
 /// # Errors
 /// Where a pass is wrong; see [`PassError`].
 pub fn run_pipeline(graph: &mut Graph, options: PipelineOptions) -> Result<(), PassError> {
-    run_passes(graph, PIPELINE, options)
+    let int8 = options.activations == Activations::Int8;
+    // The passes after it work on what it makes.
+    let chosen = PIPELINE.iter().filter(|p| int8 || p.name != QUANTIZE_ACTIVATIONS);
+    run_passes(graph, &chosen.copied().collect::<Vec<_>>(), options)
 }
 
 /// Runs passes in order.

@@ -63,6 +63,7 @@ impl Opt {
         let options = PipelineOptions {
             verify: self.verify,
             after_each: Some(&mut show),
+            ..PipelineOptions::default()
         };
         run_passes(&mut graph, &passes, options).map_err(CliError::failed)?;
         let mut out = std::io::stdout().lock();

@@ -6,10 +6,10 @@
 //! positions: by [`Combine`] where segments are blocks of their own, else by the block that walks them all. Both do the
 //! same arithmetic, so that it is free who walks what.
 
+use super::cells::load_floats;
 use super::text::{Names, float, float_name};
-use super::weights::load_floats;
 use super::{Kernel, Param, ParamType, row_bytes};
-use crate::layout::{Element, KvHead};
+use crate::layout::{Element, KvHead, operand_stride};
 use lathe_ir::layout::{KvType, KvTypes};
 
 /// Positions of a segment.
@@ -42,8 +42,43 @@ pub struct Attention {
     pub window: u32,
     /// Entries of a sequence's row of the block table.
     pub blocks_per_seq: u32,
-    /// Whether segments are blocks of their own and leave their states; else rows are finished.
-    pub split: bool,
+    /// What is left of rows.
+    pub out: AttentionOut,
+}
+
+/// What attention leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttentionOut {
+    /// States of segments, which are blocks of their own.
+    States,
+    /// Finished rows: operands of products rather than f32, or f32.
+    Rows {
+        /// Whether they are operands of products.
+        operands: bool,
+    },
+}
+
+/// The parameter of finished rows.
+fn rows_of(operands: bool, n: u32) -> Param {
+    let ty = if operands {
+        ParamType::Operands
+    } else {
+        ParamType::F32
+    };
+    Param::rows("out", ty, row_bytes(ty, n))
+}
+
+/// Whether rows of `n` elements can be stored as operands head by head: nothing has to fill them up.
+pub fn stores_operands(n: u32) -> bool {
+    operand_stride(n) == n
+}
+
+/// What is stored of the element `v`.
+fn stored(operands: bool) -> &'static str {
+    match operands {
+        true => "(u16)to_operand(v)",
+        false => "v",
+    }
 }
 
 /// Bytes of the state of a segment: maximum, sum of weights, weighted values.
@@ -141,7 +176,11 @@ impl Attention {
         };
         format!(
             "attention_{}_{}x{}x{}_k{}_v{}_{}{cap}{window}_t{}",
-            if self.split { "split" } else { "walk" },
+            match self.out {
+                AttentionOut::States => "split",
+                AttentionOut::Rows { operands: true } => "walk_op",
+                AttentionOut::Rows { operands: false } => "walk",
+            },
             self.heads,
             self.kv_heads,
             self.head_dim,
@@ -159,7 +198,10 @@ impl Attention {
             let bytes = KvHead { head_dim, ty }.bytes() * u64::from(self.kv_heads);
             Param::whole(name, ParamType::Bytes, bytes)
         };
-        let out = if self.split { self.state_bytes() } else { row };
+        let out = match self.out {
+            AttentionOut::States => Param::rows("out", ParamType::F32, self.state_bytes()),
+            AttentionOut::Rows { operands } => rows_of(operands, self.heads * self.head_dim),
+        };
         vec![
             Param::rows("q", ParamType::F32, row),
             kv("keys", self.types.k),
@@ -167,7 +209,7 @@ impl Attention {
             Param::rows("positions", ParamType::I32, 4),
             Param::rows("seqs", ParamType::I32, 4),
             Param::whole("tables", ParamType::I32, 0),
-            Param::rows("out", ParamType::F32, out).written(),
+            out.written(),
         ]
     }
 
@@ -212,10 +254,12 @@ impl Attention {
             cap => format!("softcap({}, x)", float(cap)),
         };
         let names = names.with("SCALE", float(self.scale)).with("CAPPED", capped);
-        let (start, end) = match self.split {
-            true => (SPLIT_START, SPLIT_END),
-            false => (WALK_START, WALK_END),
+        let (start, end) = match self.out {
+            AttentionOut::States => (SPLIT_START, SPLIT_END),
+            AttentionOut::Rows { .. } => (WALK_START, WALK_END),
         };
+        let operands = self.out == AttentionOut::Rows { operands: true };
+        let names = names.with("STORED", stored(operands));
         let signature = Kernel::signature(&self.name(), THREADS, &self.params());
         let body = [start, SCORES, SOFTMAX, VALUES, end].map(|part| names.fill(part));
         format!("{functions}{signature}{}}}\n", body.concat())
@@ -408,11 +452,12 @@ const WALK_END: &str = "        for (u32 i = threadIdx.x; i < heads * $D; i += 3
     }
     for (u32 i = threadIdx.x; i < heads * $D; i += 32 * $WARPS) {
         const u32 g = i / $D, d = i % $D;
-        out[((u64)row * $H + head0 + g) * $D + d] = __fdiv_rn(walked[g][d], total_of[g]);
+        const float v = __fdiv_rn(walked[g][d], total_of[g]);
+        out[((u64)row * $H + head0 + g) * $D + d] = $STORED;
     }
 ";
 
-/// The merge of the states that [`Attention::split`] left.
+/// The merge of the states that [`AttentionOut::States`] are.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Combine {
     /// Query heads.
@@ -423,6 +468,8 @@ pub struct Combine {
     pub window: u32,
     /// As in [`Attention`].
     pub blocks_per_seq: u32,
+    /// Whether rows are operands of products rather than f32.
+    pub operands: bool,
 }
 
 impl Combine {
@@ -432,19 +479,21 @@ impl Combine {
             window => format!("_w{window}"),
         };
         format!(
-            "combine_{}x{}{window}_t{}",
-            self.heads, self.head_dim, self.blocks_per_seq
+            "combine_{}x{}{window}_t{}{}",
+            self.heads,
+            self.head_dim,
+            self.blocks_per_seq,
+            if self.operands { "_op" } else { "" }
         )
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let row = row_bytes(ParamType::F32, self.heads * self.head_dim);
         let states = u64::from(self.heads) * u64::from(segments(self.blocks_per_seq));
         let states = 4 * states * u64::from(state_floats(self.head_dim));
         vec![
             Param::rows("states", ParamType::F32, states),
             Param::rows("positions", ParamType::I32, 4),
-            Param::rows("out", ParamType::F32, row).written(),
+            rows_of(self.operands, self.heads * self.head_dim).written(),
         ]
     }
 
@@ -455,7 +504,8 @@ impl Combine {
             .with("SEG", SEGMENT)
             .with("SEGS", segments(self.blocks_per_seq))
             .with("STATE", state_floats(self.head_dim))
-            .with("FIRST", first_position(self.window));
+            .with("FIRST", first_position(self.window))
+            .with("STORED", stored(self.operands));
         let signature = Kernel::signature(&self.name(), 128, &self.params());
         format!("{MERGE}{signature}{}}}\n", names.fill(COMBINE))
     }
@@ -473,6 +523,7 @@ const COMBINE: &str = "    const u32 head = blockIdx.x, row = blockIdx.y;
             merge(top, total, state[0], state[1], before, now);
             walked = fmaf(walked, before, __fmul_rn(state[2 + d], now));
         }
-        out[((u64)row * $H + head) * $D + d] = __fdiv_rn(walked, total);
+        const float v = __fdiv_rn(walked, total);
+        out[((u64)row * $H + head) * $D + d] = $STORED;
     }
 ";

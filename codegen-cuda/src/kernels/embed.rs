@@ -1,9 +1,9 @@
 //! The first kernels of a step: rows of an embedding, and cosines and sines of the rows' positions.
 
+use super::cells::{Cells, matrix_name};
 use super::text::{Names, float, float_name};
-use super::weights::{block_functions, float_functions, float_vector, matrix_name};
 use super::{Kernel, Param, ParamType, row_bytes};
-use crate::layout::{Element, Matrix};
+use crate::layout::{GROUP, Matrix};
 
 /// Rows of a table of weights, decoded.
 #[derive(Clone, Copy, Debug)]
@@ -27,55 +27,38 @@ impl Embed {
 
     pub(super) fn source(&self) -> String {
         let signature = Kernel::signature(&self.name(), 128, &self.params());
-        let names = Names::new().with("K", self.table.k);
-        let (functions, body) = match self.table.element {
-            Element::Codes(format) => (
-                block_functions("t", &self.table, format),
-                names
-                    .with("KB", self.table.blocks())
-                    .with("GROUPS", 32 / format.group)
-                    .with("GROUP_DWORDS", format.group / 4)
-                    .with("OFFSET", format.offset)
-                    .fill(CODES),
-            ),
-            _ => (
-                float_functions("t", &self.table),
-                names.with("V", float_vector(&self.table)).fill(FLOATS),
-            ),
+        let m = &self.table;
+        let names = Names::new()
+            .with("K", m.k)
+            .with("CELLS", m.cells())
+            .with("CELL", m.cell_bytes())
+            .with("ELEMENTS", m.cell_groups() * GROUP);
+        let cells = Cells {
+            suffix: "t",
+            matrix: m,
+        };
+        let (functions, body) = match m.tiled() {
+            true => (cells.decode_functions(), names.fill(CELLS)),
+            false => (String::new(), names.fill(FLOATS)),
         };
         format!("{functions}{signature}{body}}}\n")
     }
 }
 
-const CODES: &str = "    const u32 row = blockIdx.x;
+/// Four lanes a cell: those that have the row.
+const CELLS: &str = "    const u32 row = blockIdx.x;
     if (row >= *count) return;
     const u32 n = (u32)ids[row];
-    for (u32 b = threadIdx.x; b < $KB; b += 128) {
-        u32 c[8];
-        float s[$GROUPS], m[$GROUPS];
-        codes_t(w, n * $KB + b, c);
-        scales_t(w, n * $KB + b, s, m);
-        float* to = out + (u64)row * $K + 32 * b;
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const float level = (float)((int)((c[t] >> (8 * i)) & 255u) - $OFFSET);
-                to[4 * t + i] = s[t / $GROUP_DWORDS] * level - m[t / $GROUP_DWORDS];
-            }
-        }
+    for (u32 i = threadIdx.x; i < $CELLS * 4; i += 128) {
+        const u8* cell = w + ((u64)(n / 16) * $CELLS + i / 4) * $CELL;
+        decode_t(cell, n % 8 * 4 + i % 4, n % 16 >= 8, i / 4 * $ELEMENTS, $K, out + (u64)row * $K);
     }
 ";
 
 const FLOATS: &str = "    const u32 row = blockIdx.x;
     if (row >= *count) return;
-    const u32 n = (u32)ids[row];
-    for (u32 i = threadIdx.x * $V; i < $K; i += 128 * $V) {
-        float f[$V];
-        floats_t(w, n, i, f);
-#pragma unroll
-        for (int j = 0; j < $V; ++j) out[(u64)row * $K + i + j] = f[j];
-    }
+    const float* from = (const float*)w + (u64)(u32)ids[row] * $K;
+    for (u32 i = threadIdx.x; i < $K; i += 128) out[(u64)row * $K + i] = from[i];
 ";
 
 /// Cosines, then sines, of the angles of `dims/2` pairs at each row's position, times the magnitude.

@@ -1,6 +1,6 @@
 //! What happens to heads of products: norm and rotation of each, and the store into the cache. One warp a head of a row.
 
-use super::product::Step;
+use super::epilogue::Step;
 use super::text::{Lines, Names, float, float_name};
 use super::{Kernel, Param, ParamType, row_bytes};
 use crate::layout::KvHead;

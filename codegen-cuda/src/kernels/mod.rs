@@ -6,20 +6,24 @@
 //! Text needs no header of the toolkit. Sums have an order that no launch and no number of rows changes.
 
 mod attention;
-mod dot;
+mod cells;
+mod dense;
 mod embed;
+mod epilogue;
 mod heads;
 mod product;
 mod rows;
 pub mod text;
-mod weights;
 
-pub use attention::{Attention, Combine, SEGMENT};
+pub use attention::{Attention, AttentionOut, Combine, SEGMENT, stores_operands};
+pub use dense::{DENSE_ROWS, Dense};
 pub use embed::{Embed, RopeTable};
+pub use epilogue::{ProductPart, Step};
 pub use heads::{HeadOut, HeadPart, Heads};
-pub use product::{Product, ProductPart, Step, TILE_ROWS};
+pub use product::Product;
 pub use rows::{RowKernel, RowOp};
 
+use crate::layout::operand_stride;
 use text::Lines;
 
 /// A kernel instance.
@@ -31,8 +35,10 @@ pub enum Kernel {
     RopeTable(RopeTable),
     /// Something done row by row.
     Row(RowKernel),
-    /// Products that share their input.
+    /// Products with weights in tiles.
     Product(Product),
+    /// Products with weights of f32.
+    Dense(Dense),
     /// What happens to heads of products.
     Heads(Heads),
     /// Attention over the paged cache.
@@ -50,8 +56,8 @@ pub enum ParamType {
     F64,
     /// i32.
     I32,
-    /// Rows of int8 activations.
-    Q8a,
+    /// Rows of operands of products: f16 of a 32nd of each value, filled up with zeros to a multiple of 32.
+    Operands,
     /// A matrix or half of the cache.
     Bytes,
 }
@@ -63,7 +69,8 @@ impl ParamType {
             ParamType::F32 => "float",
             ParamType::F64 => "double",
             ParamType::I32 => "int",
-            ParamType::Q8a | ParamType::Bytes => "u8",
+            ParamType::Operands => "u16",
+            ParamType::Bytes => "u8",
         }
     }
 }
@@ -118,7 +125,7 @@ pub fn row_bytes(ty: ParamType, n: u32) -> u64 {
     match ty {
         ParamType::F32 | ParamType::I32 => 4 * n,
         ParamType::F64 => 8 * n,
-        ParamType::Q8a => lathe_ir::layout::Q8a::row_stride(n),
+        ParamType::Operands => 2 * u64::from(operand_stride(n as u32)),
         ParamType::Bytes => n,
     }
 }
@@ -131,6 +138,7 @@ impl Kernel {
             Kernel::RopeTable(k) => k.name(),
             Kernel::Row(k) => k.name(),
             Kernel::Product(k) => k.name(),
+            Kernel::Dense(k) => k.name(),
             Kernel::Heads(k) => k.name(),
             Kernel::Attention(k) => k.name(),
             Kernel::Combine(k) => k.name(),
@@ -142,8 +150,17 @@ impl Kernel {
         match self {
             Kernel::Embed(_) | Kernel::RopeTable(_) | Kernel::Heads(_) | Kernel::Combine(_) => 128,
             Kernel::Row(k) => k.threads(),
-            Kernel::Product(k) => 32 * k.warps(),
+            Kernel::Product(k) => k.threads(),
+            Kernel::Dense(k) => k.threads(),
             Kernel::Attention(_) => attention::THREADS,
+        }
+    }
+
+    /// Bytes of shared memory that a launch asks for, besides what the text declares.
+    pub fn dynamic_shared(&self) -> u32 {
+        match self {
+            Kernel::Product(k) => k.dynamic_shared(),
+            _ => 0,
         }
     }
 
@@ -154,6 +171,7 @@ impl Kernel {
             Kernel::RopeTable(k) => k.params(),
             Kernel::Row(k) => k.params(),
             Kernel::Product(k) => k.params(),
+            Kernel::Dense(k) => k.params(),
             Kernel::Heads(k) => k.params(),
             Kernel::Attention(k) => k.params(),
             Kernel::Combine(k) => k.params(),
@@ -167,6 +185,7 @@ impl Kernel {
             Kernel::RopeTable(k) => k.source(),
             Kernel::Row(k) => k.source(),
             Kernel::Product(k) => k.source(),
+            Kernel::Dense(k) => k.source(),
             Kernel::Heads(k) => k.source(),
             Kernel::Attention(k) => k.source(),
             Kernel::Combine(k) => k.source(),
@@ -174,18 +193,25 @@ impl Kernel {
         format!("namespace n_{} {{\n{body}}}\n", self.name())
     }
 
-    /// The first line of the kernel: its name and parameters.
+    /// The start of a kernel that waits for the launch before it at once.
     fn signature(name: &str, threads: u32, params: &[Param]) -> String {
+        format!(
+            "{}    let_next_begin();\n    wait_for_previous();\n",
+            Kernel::head(name, threads, params)
+        )
+    }
+
+    /// The first line of a kernel: its name and parameters. No parameter is `__restrict__`: a launch may begin before what
+    /// it reads is written, so that reads must not take the way that assumes constant memory.
+    fn head(name: &str, threads: u32, params: &[Param]) -> String {
         let mut text = Lines::new();
         text.line(format_args!(
-            "extern \"C\" __global__ void __launch_bounds__({threads}) {name}("
+            "extern \"C\" __global__ void __launch_bounds__({threads}, 1) {name}("
         ));
-        text.line("    const int* __restrict__ count");
+        text.line("    const int* count");
         for p in params {
             let (constant, ty) = (if p.written { "" } else { "const " }, p.ty.c_type());
-            // What is written may be read in place by the same kernel.
-            let restrict = if p.written { "" } else { " __restrict__" };
-            text.line(format_args!("    , {constant}{ty}*{restrict} {}", p.name));
+            text.line(format_args!("    , {constant}{ty}* {}", p.name));
         }
         text.line(") {");
         text.finish()

@@ -1,289 +1,554 @@
-//! `linear`: products that share their input, in one launch, each finished with what works element by element.
+//! `linear` over weights that lie in tiles: products that share their input, in one launch, on tensor cores.
 //!
-//! A block computes a tile of `rows` rows of activations by a number of outputs of one part. Each warp takes outputs of the
-//! tile one or two at a time; sums go through shared memory to the threads that finish and store them. Steps that need a
-//! whole head are left to [`super::Heads`].
+//! A block for each multiprocessor walks a stretch of the tiles of all parts. A warp copies their cells, in the order in
+//! which they lie, into a ring in shared memory, as far ahead as it holds them: weights depend on nothing, so that this begins
+//! while the launch before still runs. A step is a cell for each of the consumers, warps that multiply it with their operands;
+//! of a tile with more cells, a consumer has every so-manieth. A step comes in several copies, each for some of the
+//! consumers. When a tile ends, consumers leave their sums to the finisher, a warp that adds them in the order of consumers,
+//! does what follows element by element, and stores.
+//!
+//! So the sum of an output has the same order whatever the number of blocks, and whatever rows are beside it.
 
-use super::dot::Dot;
-use super::text::{Lines, Names, float, float_name};
+use super::cells::Cells;
+use super::epilogue::ProductPart;
+use super::text::{Lines, Names};
 use super::{Kernel, Param, ParamType, row_bytes};
-use crate::layout::Matrix;
-use lathe_ir::graph::Activation;
+use crate::layout::{GROUP, Matrix, operand_stride};
 
-/// An elementwise step of an epilogue.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Step {
-    /// Adds a vector.
-    Bias,
-    /// Multiplies by a constant.
-    Scale(f32),
-    /// The activation of the product times that with the second weight.
-    Glu(Activation),
-    /// An activation function.
-    Act(Activation),
-    /// `cap · tanh(x / cap)`.
-    Softcap(f32),
-    /// Adds a value of the same shape.
-    Add,
-}
-
-impl Step {
-    fn name(self) -> String {
-        match self {
-            Step::Bias => "bias".into(),
-            Step::Scale(by) => format!("scale{}", float_name(by)),
-            Step::Glu(func) => format!("glu{}", func.keyword()),
-            Step::Act(func) => func.keyword().into(),
-            Step::Softcap(cap) => format!("cap{}", float_name(cap)),
-            Step::Add => "add".into(),
-        }
-    }
-
-    /// Its statement, on the element `v` of column `col` of row `row`, for a part whose parameters end in `suffix`.
-    pub(super) fn statement(self, suffix: &str, n: u32) -> String {
-        match self {
-            Step::Bias => format!("v += bias{suffix}[col];"),
-            Step::Scale(by) => format!("v *= {};", float(by)),
-            Step::Glu(func) => format!("v = {}(v) * second;", func.keyword()),
-            Step::Act(func) => format!("v = {}(v);", func.keyword()),
-            Step::Softcap(cap) => format!("v = softcap({}, v);", float(cap)),
-            Step::Add => format!("v += add{suffix}[(u64)row * {n} + col];"),
-        }
-    }
-
-    pub(super) fn names(steps: &[Step]) -> String {
-        steps.iter().map(|s| format!("_{}", s.name())).collect()
-    }
-}
-
-/// One product.
-#[derive(Clone, Debug)]
-pub struct ProductPart {
-    /// The weight.
-    pub matrix: Matrix,
-    /// Whether there is a second weight of the same layout, for [`Step::Glu`].
-    pub paired: bool,
-    /// What happens to sums.
-    pub steps: Vec<Step>,
-    /// Whether the output is q8a rather than f32.
-    pub quantize: bool,
-}
+/// Most consumers.
+const MOST_CONSUMERS: u32 = 16;
+/// Bytes that a copy should have: fewer take too long to begin, more keep too many consumers waiting.
+const COPY: u32 = 20 << 10;
+/// Copies on their way at most: more make all other accesses slower.
+const IN_FLIGHT: u32 = 3;
+/// Most copies that the ring holds.
+const MOST_SLOTS: u32 = 16;
+/// Floats between rows of sums in shared memory, so that lanes write to banks of their own.
+const SUM_STRIDE: u32 = 20;
+/// Rows of tiles of operands.
+const ROWS: u32 = 8;
 
 /// Products that share their input.
 #[derive(Clone, Debug)]
 pub struct Product {
-    /// Rows of a tile: 1, 2, 4 or 8.
+    /// Rows of operands that the ring has room for, of 8 that are multiplied together.
     pub rows: u32,
-    /// Whether the input is q8a rather than f32.
-    pub quantized: bool,
-    /// The products, at least one, of equal [`Matrix::k`].
+    /// Bytes of shared memory that a block can have.
+    pub shared_bytes: u32,
+    /// The products, at least one, of equal numbers of inputs; see [`Matrix::tiled`].
     pub parts: Vec<ProductPart>,
 }
 
-/// Rows of the tiles that there are; steps of more rows have several tiles of the last.
-pub const TILE_ROWS: [u32; 4] = [1, 2, 4, 8];
-
-impl ProductPart {
-    fn has(&self, step: fn(&Step) -> bool) -> bool {
-        self.steps.iter().any(step)
-    }
-
-    fn name(&self) -> String {
-        let steps = Step::names(&self.steps);
-        let out = if self.quantize { "_q8a" } else { "" };
-        format!("{}_{}{steps}{out}", self.matrix.dtype, self.matrix.rows)
-    }
+/// How the work of a tile is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Cut {
+    /// Cells of a tile.
+    cells: u32,
+    /// Groups of a cell.
+    groups: u32,
+    /// Steps of the ring that a tile takes.
+    steps: u32,
+    /// Consumers of a tile.
+    of_tile: u32,
+    /// Tiles that a step has side by side.
+    tiles: u32,
 }
 
-impl Product {
-    fn k(&self) -> u32 {
-        self.parts.first().map_or(0, |p| p.matrix.k)
-    }
-
-    /// Warps of a block.
-    pub fn warps(&self) -> u32 {
-        if self.tile() == 32 { 16 } else { 8 }
-    }
-
-    /// Outputs of a tile: 32 where they are quantized together, and where many rows share them.
-    pub fn tile(&self) -> u32 {
-        if self.rows > 2 || self.parts.iter().any(|p| p.quantize) {
-            32
-        } else {
-            8
+impl Cut {
+    fn new(m: &Matrix) -> Cut {
+        let cells = m.cells();
+        let steps = cells.div_ceil(MOST_CONSUMERS);
+        let of_tile = cells.div_ceil(steps);
+        Cut {
+            cells,
+            groups: m.cell_groups(),
+            steps,
+            of_tile,
+            tiles: if steps == 1 { MOST_CONSUMERS / of_tile } else { 1 },
         }
     }
 
-    /// Tiles of outputs of all parts.
-    pub fn tiles(&self) -> u32 {
-        self.parts
+    fn consumers(&self) -> u32 {
+        self.of_tile * self.tiles
+    }
+
+    /// Elements of a cell.
+    fn elements(&self) -> u32 {
+        self.groups * GROUP
+    }
+}
+
+/// Shared memory of a block: a ring of copies, sums, barriers.
+struct Shared {
+    /// Consumers that a copy is for.
+    per_copy: u32,
+    /// Copies of a step.
+    copies: u32,
+    /// Bytes of a copy's cells.
+    cells: u32,
+    /// How far it is from a row of a copy's operands to the next; 0 where consumers keep them.
+    operand_stride: u32,
+    /// Bytes of a copy.
+    slot: u32,
+    /// Copies that the ring holds.
+    slots: u32,
+    /// Where sums begin.
+    sums: u32,
+    /// Bytes of a set of sums, of two.
+    sums_bytes: u32,
+    /// Where barriers begin.
+    barriers: u32,
+    /// Bytes in all.
+    bytes: u32,
+}
+
+impl Product {
+    /// Numbers of rows for which there are kernels of their own: one where the ring has the operands, because it has more
+    /// room then.
+    pub fn row_counts(parts: &[ProductPart]) -> &'static [u32] {
+        match parts.first().map(|p| Cut::new(&p.matrix).steps) {
+            Some(1) => &[ROWS],
+            _ => &[1, ROWS],
+        }
+    }
+
+    fn matrix(&self) -> &Matrix {
+        &self.parts[0].matrix
+    }
+
+    fn k(&self) -> u32 {
+        self.matrix().k
+    }
+
+    fn cut(&self) -> Cut {
+        Cut::new(self.matrix())
+    }
+
+    /// Whether the operands of a step are the same in every step, so that consumers keep them in registers.
+    fn resident(&self) -> bool {
+        self.cut().steps == 1
+    }
+
+    /// Consumers, then the warps that copy cells, finish, and copy operands.
+    fn warps(&self) -> u32 {
+        self.cut().consumers() + if self.resident() { 2 } else { 3 }
+    }
+
+    pub(super) fn threads(&self) -> u32 {
+        32 * self.warps()
+    }
+
+    fn shared(&self) -> Shared {
+        let cut = self.cut();
+        let cell = self
+            .parts
             .iter()
-            .map(|p| p.matrix.rows.div_ceil(self.tile()))
-            .sum()
+            .map(|p| p.matrix.cell_bytes())
+            .max()
+            .unwrap_or(0);
+        let per_copy = (COPY / cell).clamp(1, cut.consumers());
+        let copies = cut.consumers().div_ceil(per_copy);
+        let cells = per_copy * cell;
+        // Rows begin in banks of their own.
+        let operand_stride = match self.resident() {
+            true => 0,
+            false => 2 * cut.elements() * per_copy + 32,
+        };
+        let weights = self.parts.iter().map(ProductPart::weights).max().unwrap_or(1);
+        let slot = cells + self.rows * operand_stride;
+        let sums_bytes = 4 * weights * cut.consumers() * self.rows * SUM_STRIDE;
+        let barriers = |slots: u32| 8 * (3 * slots + 4);
+        let left = self
+            .shared_bytes
+            .saturating_sub(2 * sums_bytes + barriers(MOST_SLOTS));
+        let slots = (left / slot).min(MOST_SLOTS);
+        let sums = slots * slot;
+        let at = sums + 2 * sums_bytes;
+        Shared {
+            per_copy,
+            copies,
+            cells,
+            operand_stride,
+            slot,
+            slots,
+            sums,
+            sums_bytes,
+            barriers: at,
+            bytes: at + barriers(slots),
+        }
+    }
+
+    /// Whether the shared memory holds two copies, and what follows them.
+    pub fn fits(&self) -> bool {
+        self.shared().slots >= 2
+    }
+
+    /// Bytes of shared memory.
+    pub(super) fn dynamic_shared(&self) -> u32 {
+        self.shared().bytes
     }
 
     pub(super) fn name(&self) -> String {
         let parts: Vec<String> = self.parts.iter().map(ProductPart::name).collect();
-        let x = if self.quantized { "q8a" } else { "f32" };
-        format!("product_{}r_{x}_{}_{}", self.rows, self.k(), parts.join("__"))
+        let shared = self.shared_bytes >> 10;
+        format!(
+            "product_{}r{shared}k_{}_{}",
+            self.rows,
+            self.k(),
+            parts.join("__")
+        )
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let x = match self.quantized {
-            true => ParamType::Q8a,
-            false => ParamType::F32,
-        };
-        let mut params = vec![Param::rows("x", x, row_bytes(x, self.k()))];
-        for (i, part) in self.parts.iter().enumerate() {
-            let n = part.matrix.rows;
-            let f32_row = row_bytes(ParamType::F32, n);
-            let weight =
-                |name: &str| Param::whole(format!("{name}{i}"), ParamType::Bytes, part.matrix.bytes());
-            params.push(weight("w"));
-            params.extend(part.paired.then(|| weight("second")));
-            if part.has(|s| *s == Step::Bias) {
-                params.push(Param::whole(format!("bias{i}"), ParamType::F32, f32_row));
-            }
-            if part.has(|s| *s == Step::Add) {
-                params.push(Param::rows(format!("add{i}"), ParamType::F32, f32_row));
-            }
-            let out = match part.quantize {
-                true => ParamType::Q8a,
-                false => ParamType::F32,
-            };
-            params.push(Param::rows(format!("out{i}"), out, row_bytes(out, n)).written());
-        }
-        params
+        let x = Param::rows("x", ParamType::Operands, row_bytes(ParamType::Operands, self.k()));
+        let parts = self.parts.iter().enumerate();
+        std::iter::once(x)
+            .chain(parts.flat_map(|(i, p)| p.params(i)))
+            .collect()
+    }
+
+    fn names(&self) -> Names {
+        let (cut, shared) = (self.cut(), self.shared());
+        Names::new()
+            .with("MR", self.rows)
+            .with("CONSUMERS", cut.consumers())
+            .with("OF_TILE", cut.of_tile)
+            .with("CELLS", cut.cells)
+            .with("STEPS", cut.steps)
+            .with("TILES", cut.tiles)
+            .with("GROUPS", cut.groups)
+            .with("WORDS", 4 * cut.groups)
+            .with("ELEMENTS", cut.elements())
+            .with("STRIDE", operand_stride(self.k()))
+            .with("COPIES", shared.copies)
+            .with("PER_COPY", shared.per_copy)
+            .with(
+                "LAST_ARRIVES",
+                shared.per_copy * shared.copies - cut.consumers() + 1,
+            )
+            .with("SLOTS", shared.slots)
+            .with("SLOT", shared.slot)
+            .with("ROW_STRIDE", shared.operand_stride)
+            .with("OPERANDS", shared.cells)
+            .with("SUMS", shared.sums)
+            .with("SUMS_BYTES", shared.sums_bytes)
+            .with("SUM_STRIDE", SUM_STRIDE)
+            .with("BARRIERS", shared.barriers)
+            .with("IN_FLIGHT", IN_FLIGHT.min(shared.slots))
+            .with("DONE", cut.consumers())
     }
 
     pub(super) fn source(&self) -> String {
         let mut text = Lines::new();
-        let mut bodies = Lines::new();
-        let mut first_tile = 0;
         for (i, part) in self.parts.iter().enumerate() {
-            text.line(self.functions(i, part));
-            let tiles = part.matrix.rows.div_ceil(self.tile());
-            let end = first_tile + tiles;
-            bodies.line(format_args!("    if (tile < {end}) {{"));
-            bodies.line(format_args!(
-                "        const u32 n0 = (tile - {first_tile}) * {};",
-                self.tile()
+            let cells = Cells {
+                suffix: &i.to_string(),
+                matrix: &part.matrix,
+            };
+            text.line(cells.product_functions());
+        }
+        text.line(Kernel::head(&self.name(), self.threads(), &self.params()));
+        text.line(self.names().fill(START));
+        text.line(self.ranges());
+        text.line(self.role(COPIER, self.each_part(|i, part| self.copier(i, part))));
+        if !self.resident() {
+            text.line(self.role(
+                OPERAND_COPIER,
+                self.each_part(|_, part| self.operand_copier(part)),
             ));
-            bodies.line(self.part(i, part));
-            bodies.line("        return;\n    }");
-            first_tile = end;
         }
-        let signature = Kernel::signature(&self.name(), 32 * self.warps(), &self.params());
-        let start = Names::new()
-            .with("MR", self.rows)
-            .with("TILE", self.tile())
-            .with("SECOND", u32::from(self.parts.iter().any(|p| p.paired)) + 1)
-            .fill(START);
-        format!("{}{signature}{start}{}}}\n", text.finish(), bodies.finish())
+        text.line(self.role(FINISHER, self.each_part(|i, part| self.finisher(i, part))));
+        let load = if self.resident() { LOAD_OPERANDS } else { "" };
+        text.line(self.names().fill(CONSUMER_START) + &self.names().fill(load));
+        text.line(self.each_part(|i, part| self.consumer(i, part)));
+        text.line("}");
+        text.finish()
     }
 
-    /// Outputs that a warp computes together where nothing else is computed with them.
-    fn together(&self) -> u32 {
-        if self.rows == 8 { 2 } else { 1 }
+    fn role(&self, template: &str, body: String) -> String {
+        self.names().with("BODY", body).fill(template)
     }
 
-    fn functions(&self, i: usize, part: &ProductPart) -> String {
-        Dot {
-            suffix: &i.to_string(),
+    fn each_part(&self, text: impl Fn(usize, &ProductPart) -> String) -> String {
+        let parts = self.parts.iter().enumerate();
+        parts.map(|(i, p)| text(i, p)).collect()
+    }
+
+    /// The units of each part that this block walks: those that begin in its share of the bytes of all. A unit is the
+    /// tiles that lie side by side, of one weight or of two.
+    fn ranges(&self) -> String {
+        let tiles = self.cut().tiles;
+        let unit =
+            |p: &ProductPart| u64::from(p.weights() * p.matrix.cells() * p.matrix.cell_bytes() * tiles);
+        let units = |p: &ProductPart| p.matrix.tiles().div_ceil(tiles);
+        let all: u64 = self.parts.iter().map(|p| unit(p) * u64::from(units(p))).sum();
+        let mut text = Lines::new();
+        text.line(format_args!(
+            "    const u64 low = {all}ull * blockIdx.x / gridDim.x, high = {all}ull * (blockIdx.x + 1) / gridDim.x;"
+        ));
+        let mut before = 0u64;
+        for (i, part) in self.parts.iter().enumerate() {
+            for (name, at) in [("first", "low"), ("end", "high")] {
+                text.line(format_args!(
+                    "    const u32 {name}{i} = units_before({at}, {before}ull, {}ull, {});",
+                    unit(part),
+                    units(part)
+                ));
+            }
+            before += unit(part) * u64::from(units(part));
+        }
+        text.finish()
+    }
+
+    fn part_names(&self, i: usize, part: &ProductPart) -> Names {
+        self.names()
+            .with("P", i)
+            .with("CELL", part.matrix.cell_bytes())
+            .with("PART_TILES", part.matrix.tiles())
+            .with("WEIGHTS", part.weights())
+            .with("W", format!("w{i}"))
+            .with(
+                "SECOND",
+                if part.paired {
+                    format!("second{i}")
+                } else {
+                    format!("w{i}")
+                },
+            )
+    }
+
+    fn copier(&self, i: usize, part: &ProductPart) -> String {
+        self.part_names(i, part).fill(COPY_PART)
+    }
+
+    fn operand_copier(&self, part: &ProductPart) -> String {
+        let i = self.parts.iter().position(|p| std::ptr::eq(p, part)).unwrap_or(0);
+        self.part_names(i, part).fill(COPY_OPERANDS)
+    }
+
+    fn finisher(&self, i: usize, part: &ProductPart) -> String {
+        let second = if part.paired { FINISH_SECOND } else { "" };
+        let names = self.part_names(i, part);
+        let names = names.with("ADD_SECOND", self.part_names(i, part).fill(second));
+        names.with("FINISH", part.finish(i)).fill(FINISH_PART)
+    }
+
+    fn consumer(&self, i: usize, part: &ProductPart) -> String {
+        let cells = Cells {
+            suffix: "",
             matrix: &part.matrix,
-            quantized: self.quantized,
-            outputs: if part.paired { 2 } else { self.together() },
-            rows: self.rows,
-        }
-        .functions()
-    }
-
-    /// What a block does for a tile of a part.
-    fn part(&self, i: usize, part: &ProductPart) -> String {
-        let n = part.matrix.rows;
+        };
         let names = || {
-            Names::new()
-                .with("P", i)
-                .with("N", n)
-                .with("MR", self.rows)
-                .with("TILE", self.tile())
-                .with("WARPS", self.warps())
-                .with("T", self.together())
-                .with("W", vec![format!("w{i}"); self.together() as usize].join(", "))
+            self.part_names(i, part)
+                .with("B", cells.operand_words())
+                .with("X", cells.operand_sums())
         };
-        let sums = names().fill(if part.paired { PAIR } else { ONE });
-        let second = match part.paired {
-            true => "            const float second = sums[1][t][o];\n",
-            false => "",
+        let ready = names().fill(READY);
+        let names = match self.resident() {
+            true => names().with("ONCE", ready).with("WAIT", "").with("EACH", ""),
+            false => names()
+                .with("ONCE", "")
+                .with("WAIT", OPERANDS_WAIT)
+                .with("EACH", names().fill(OPERANDS_OF_STEP) + &ready),
         };
-        let suffix = i.to_string();
-        let steps: Vec<String> = part
-            .steps
-            .iter()
-            .map(|s| format!("            {}\n", s.statement(&suffix, n)))
-            .collect();
-        let store = if part.quantize { QUANTIZE } else { STORE };
-        let store = names()
-            .with("STEPS", format!("{second}{}", steps.concat()))
-            .fill(store);
-        sums + &store
+        names.fill(CONSUME_PART)
     }
 }
 
-const START: &str = "    __shared__ float sums[$SECOND][$MR][$TILE];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * $MR, tile = blockIdx.y;
+const START: &str = "    SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[$MR];
-#pragma unroll
-    for (u32 t = 0; t < $MR; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
+    const shared_t full = shared_address(shared + $BARRIERS), empty = full + 8 * $SLOTS;
+    const shared_t operands_full = empty + 8 * $SLOTS, done = operands_full + 8 * $SLOTS, taken = done + 16;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < $SLOTS; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, $PER_COPY);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, $DONE);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * $MR;
 ";
 
-const ONE: &str = "        for (u32 o = warp * $T; o < $TILE; o += $WARPS * $T) {
-            const u8* const w[$T] = {$W};
-            u32 n[$T];
-            float acc[$T][$MR] = {};
-#pragma unroll
-            for (u32 r = 0; r < $T; ++r) n[r] = n0 + o + r < $N ? n0 + o + r : $N - 1;
-            dot_$P(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < $T; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < $MR; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+/// Copies cells as far ahead as there is room.
+const COPIER: &str = "    if (warp == $CONSUMERS) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+$BODY        return;
+    }
+";
+
+const COPY_PART: &str = "        for (u32 u = first$P; u < end$P; ++u) {
+            const u32 tiles = u * $TILES + $TILES < $PART_TILES ? $TILES : $PART_TILES - u * $TILES;
+            for (u32 m = 0; m < $WEIGHTS; ++m) {
+                const u8* from = (m == 0 ? $W : $SECOND) + (u64)u * ($TILES * $CELLS * $CELL);
+                for (u32 s = 0; s < $STEPS; ++s) {
+                    const u32 left = tiles * $CELLS - s * $CONSUMERS, cells = left < $CONSUMERS ? left : $CONSUMERS;
+                    for (u32 at = 0; at < $CONSUMERS; at += $PER_COPY, ++copies) {
+                        const u32 slot = copies % $SLOTS, turn = copies / $SLOTS;
+                        if (copies >= $IN_FLIGHT) {
+                            const u32 before = copies - $IN_FLIGHT;
+                            barrier_wait(full + 8 * (before % $SLOTS), before / $SLOTS & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < $PER_COPY ? cells - at : $PER_COPY) : 0;
+                        copy_begin(full + 8 * slot, count * $CELL, lane);
+                        copy_piece(shared + slot * $SLOT, from + (s * $CONSUMERS + at) * $CELL, count * $CELL,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
                 }
             }
         }
 ";
 
-const PAIR: &str = "        for (u32 o = warp; o < $TILE; o += $WARPS) {
-            const u8* const w[2] = {w$P, second$P};
-            const u32 row = n0 + o < $N ? n0 + o : $N - 1;
-            const u32 n[2] = {row, row};
-            float acc[2][$MR] = {};
-            dot_$P(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 t = 0; t < $MR; ++t) {
-                const float one = warp_sum(acc[0][t]), two = warp_sum(acc[1][t]);
-                if (lane == 0) sums[0][t][o] = one;
-                if (lane == 0) sums[1][t][o] = two;
+/// Copies rows of operands, once what made them is done.
+const OPERAND_COPIER: &str = "    if (warp == $CONSUMERS + 2) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < $MR ? all - row0 : $MR);
+        const u64 policy = read_often();
+        u32 copies = 0;
+$BODY        return;
+    }
+";
+
+const COPY_OPERANDS: &str = "        for (u32 u = first$P; u < end$P; ++u) {
+            for (u32 m = 0; m < $WEIGHTS; ++m) {
+                for (u32 s = 0; s < $STEPS; ++s) {
+                    const u32 left = $CELLS - s * $CONSUMERS, cells = left < $CONSUMERS ? left : $CONSUMERS;
+                    for (u32 at = 0; at < $CONSUMERS; at += $PER_COPY, ++copies) {
+                        const u32 slot = copies % $SLOTS, turn = copies / $SLOTS;
+                        const u32 count = at < cells ? (cells - at < $PER_COPY ? cells - at : $PER_COPY) : 0;
+                        const u32 bytes = count * ($ELEMENTS * 2);
+                        const shared_t bar = operands_full + 8 * slot;
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        copy_begin(bar, rows * bytes, lane);
+                        for (u32 t = 0; t < rows; ++t)
+                            copy_piece(shared + slot * $SLOT + $OPERANDS + t * $ROW_STRIDE,
+                                       (const u8*)(x + (u64)(row0 + t) * $STRIDE + (s * $CONSUMERS + at) * $ELEMENTS), bytes,
+                                       bar, lane, policy);
+                        copy_end(bar, lane);
+                        __syncwarp();
+                    }
+                }
             }
         }
 ";
 
-const STORE: &str = "        __syncthreads();
-        for (u32 i = threadIdx.x; i < $MR * $TILE; i += 32 * $WARPS) {
-            const u32 t = i / $TILE, o = i % $TILE, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= $N) continue;
-            float v = sums[0][t][o];
-$STEPS            out$P[(u64)row * $N + col] = v;
-        }";
+const FINISHER: &str = "    if (warp == $CONSUMERS + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < $MR ? all - row0 : $MR);
+        u32 round = 0;
+$BODY        return;
+    }
+";
 
-const QUANTIZE: &str = "        __syncthreads();
-        for (u32 t = warp; t < $MR && row0 + t < rows; t += $WARPS) {
-            const u32 o = lane, row = row0 + t, col = n0 + o;
-            float v = sums[0][t][o];
-$STEPS            quantize32(v, out$P + (u64)row * ($N + $N / 2), $N, n0 / 32, lane);
-        }";
+const FINISH_PART: &str = "        for (u32 u = first$P; u < end$P; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + $SUMS + set * $SUMS_BYTES);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < $TILES && u * $TILES + q < $PART_TILES; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * $TILES + q) * 16 + i % 16;
+                    const float* from = sums + (q * $OF_TILE * $MR + t) * $SUM_STRIDE + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < $OF_TILE; ++w) v += from[w * $MR * $SUM_STRIDE];
+                    v *= OPERAND_UNIT;
+$ADD_SECOND                    $FINISH                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+";
+
+const FINISH_SECOND: &str = "                    float second = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < $OF_TILE; ++w) second += from[($CONSUMERS + w) * $MR * $SUM_STRIDE];
+                    second *= OPERAND_UNIT;
+";
+
+const CONSUMER_START: &str = "    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < $MR ? all - row0 : $MR);
+    const u32 column = lane / 4, of_copy = warp % $PER_COPY;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / $PER_COPY, round = 0;
+    const u32 arrives = warp == $CONSUMERS - 1 ? $LAST_ARRIVES : 1;
+    u32 from[$WORDS];
+";
+
+const LOAD_OPERANDS: &str = "    {
+        const u16* at = x + (u64)(row0 + column) * $STRIDE + warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < $GROUPS; ++i) {
+            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+";
+
+const READY: &str = "        u32 b[$B];
+        float x_sums[$X];
+        ready_$P(from, b, x_sums);
+";
+
+const OPERANDS_OF_STEP: &str = "                    const u8* at = shared + slot * $SLOT + $OPERANDS + column * $ROW_STRIDE + of_copy * ($ELEMENTS * 2) + lane % 4 * 8;
+#pragma unroll
+                    for (u32 i = 0; i < $GROUPS; ++i) {
+                        const uint2 a = column < rows ? load8(at + 64 * i) : make_uint2(0, 0);
+                        const uint2 b = column < rows ? load8(at + 64 * i + 32) : make_uint2(0, 0);
+                        from[4 * i] = a.x;
+                        from[4 * i + 1] = a.y;
+                        from[4 * i + 2] = b.x;
+                        from[4 * i + 3] = b.y;
+                    }
+";
+
+const OPERANDS_WAIT: &str = "                    barrier_wait(operands_full + 8 * slot, turn & 1);
+";
+
+const CONSUME_PART: &str = "    {
+$ONCE        for (u32 u = first$P; u < end$P; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + $SUMS + set * $SUMS_BYTES) + warp * $MR * $SUM_STRIDE;
+            for (u32 m = 0; m < $WEIGHTS; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < $STEPS; ++s, copy += $COPIES) {
+                    const u32 slot = copy % $SLOTS, turn = copy / $SLOTS;
+                    barrier_wait(full + 8 * slot, turn & 1);
+$WAIT                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * $CONSUMERS + warp;
+                    if (cell < $CELLS * ($TILES < $PART_TILES - u * $TILES ? $TILES : $PART_TILES - u * $TILES)) {
+$EACH                        cell_$P(shared + slot * $SLOT + of_copy * $CELL, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * ($CONSUMERS * $MR * $SUM_STRIDE) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * $SUM_STRIDE] = acc[i];
+                        to[t * $SUM_STRIDE + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+";

@@ -1,7 +1,8 @@
-//! Kernels that work row by row: norms, quantization, elementwise steps, the choice of rows.
+//! Kernels that work row by row: norms, operands of products, elementwise steps, the choice of rows.
 
 use super::text::{Names, float, float_name};
 use super::{Kernel, Param, ParamType, row_bytes};
+use crate::layout::operand_stride;
 use lathe_ir::graph::Activation;
 
 /// What is done with a row.
@@ -9,16 +10,16 @@ use lathe_ir::graph::Activation;
 pub enum RowOp {
     /// Copies the rows with given numbers.
     Gather,
-    /// Rounds to q8a.
-    Quantize,
+    /// Makes operands of products.
+    Operands,
     /// RMS norm.
     Norm {
         /// Added to the mean of squares.
         eps: f32,
         /// Adds another row to the result.
         add: bool,
-        /// Rounds the result to q8a.
-        quantize: bool,
+        /// Whether the result is operands of products rather than f32.
+        operands: bool,
     },
     /// Multiplies by a constant.
     Scale(f32),
@@ -45,7 +46,7 @@ pub struct RowKernel {
     pub n: u32,
 }
 
-/// One warp a group of 32 elements, or one thread an element.
+/// One thread an element.
 const THREADS: u32 = 256;
 /// A norm has one block a row: as many threads as share it well.
 const NORM_THREADS: u32 = 512;
@@ -61,10 +62,10 @@ impl RowKernel {
     pub(super) fn name(&self) -> String {
         let op = match self.op {
             RowOp::Gather => "gather".to_owned(),
-            RowOp::Quantize => "quantize".to_owned(),
-            RowOp::Norm { eps, add, quantize } => {
-                let (add, quantize) = (if add { "_add" } else { "" }, if quantize { "_q8a" } else { "" });
-                format!("norm{add}{quantize}_{}", float_name(eps))
+            RowOp::Operands => "operands".to_owned(),
+            RowOp::Norm { eps, add, operands } => {
+                let (add, operands) = (if add { "_add" } else { "" }, if operands { "_op" } else { "" });
+                format!("norm{add}{operands}_{}", float_name(eps))
             }
             RowOp::Scale(by) => format!("scale_{}", float_name(by)),
             RowOp::Softcap(cap) => format!("softcap_{}", float_name(cap)),
@@ -79,7 +80,7 @@ impl RowKernel {
 
     fn output(&self) -> ParamType {
         match self.op {
-            RowOp::Quantize | RowOp::Norm { quantize: true, .. } => ParamType::Q8a,
+            RowOp::Operands | RowOp::Norm { operands: true, .. } => ParamType::Operands,
             _ => ParamType::F32,
         }
     }
@@ -112,10 +113,11 @@ impl RowKernel {
             .with("WARPS", self.threads() / 32)
             .with("THREADS", self.threads());
         let body = match self.op {
-            RowOp::Quantize => names.fill(QUANTIZE),
-            RowOp::Norm { eps, add, quantize } => {
-                let last = if quantize { NORM_QUANT } else { NORM_STORE };
+            RowOp::Operands => names.with("STRIDE", operand_stride(self.n)).fill(OPERANDS),
+            RowOp::Norm { eps, add, operands } => {
+                let last = if operands { NORM_OPERANDS } else { NORM_STORE };
                 names
+                    .with("STRIDE", operand_stride(self.n))
                     .with("EPS", float(eps))
                     .with("INV_N", float(1.0 / self.n as f32))
                     .with("ADD", if add { " + y[(u64)row * N + i]" } else { "" })
@@ -130,7 +132,7 @@ impl RowKernel {
                     RowOp::Mul => "from[i] * y[(u64)row * N + i]".to_owned(),
                     RowOp::AddVector => "from[i] + y[i]".to_owned(),
                     RowOp::MulVector => "from[i] * y[i]".to_owned(),
-                    RowOp::Gather | RowOp::Quantize | RowOp::Norm { .. } => "from[i]".to_owned(),
+                    RowOp::Gather | RowOp::Operands | RowOp::Norm { .. } => "from[i]".to_owned(),
                 };
                 let from = if op == RowOp::Gather { "ids[row]" } else { "row" };
                 names.with("FROM", from).with("VALUE", value).fill(ELEMENTS)
@@ -148,10 +150,9 @@ const ELEMENTS: &str = "    const u32 row = blockIdx.y;
     out[(u64)row * N + i] = $VALUE;
 ";
 
-const QUANTIZE: &str = "    const u32 row = blockIdx.y, lane = threadIdx.x % 32;
-    const u32 g = blockIdx.x * $WARPS + threadIdx.x / 32;
-    if (row >= *count || g >= N / 32) return;
-    quantize32(x[(u64)row * N + 32 * g + lane], out + (u64)row * (N + N / 2), N, g, lane);
+const OPERANDS: &str = "    const u32 row = blockIdx.y, i = blockIdx.x * $THREADS + threadIdx.x;
+    if (row >= *count || i >= $STRIDE) return;
+    out[(u64)row * $STRIDE + i] = (u16)to_operand(i < N ? x[(u64)row * N + i] : 0.0f);
 ";
 
 const NORM: &str = "    __shared__ float sums[$WARPS];
@@ -172,8 +173,6 @@ const NORM_STORE: &str =
     "    for (u32 i = threadIdx.x; i < N; i += $THREADS) out[(u64)row * N + i] = from[i] * by * w[i]$ADD;
 ";
 
-const NORM_QUANT: &str = "    for (u32 g = warp; g < N / 32; g += $WARPS) {
-        const u32 i = 32 * g + lane;
-        quantize32(from[i] * by * w[i], out + (u64)row * (N + N / 2), N, g, lane);
-    }
+const NORM_OPERANDS: &str = "    for (u32 i = threadIdx.x; i < $STRIDE; i += $THREADS)
+        out[(u64)row * $STRIDE + i] = (u16)to_operand(i < N ? from[i] * by * w[i]$ADD : 0.0f);
 ";

@@ -1,12 +1,11 @@
 //! `linear`: a launch of the products, and one of what happens to heads.
 
-use super::{Lowering, call};
+use super::{Lowering, call, takes_operands};
 use crate::error::Error;
 use crate::kernels::{
-    HeadOut, HeadPart, Heads, Kernel, ParamType, Product, ProductPart, Step, TILE_ROWS, row_bytes,
+    DENSE_ROWS, Dense, HeadOut, HeadPart, Heads, Kernel, ParamType, Product, ProductPart, Step, row_bytes,
 };
 use crate::plan::{Arg, Call, Extent, Form};
-use lathe_ir::DType;
 use lathe_ir::graph::{Epilogue, KvPart, Linear, Node, Output, Part, RowOrder};
 use lathe_ir::id::Id;
 use lathe_ir::plan::{Input, RopeDecl};
@@ -25,62 +24,93 @@ impl Lowering<'_> {
     pub(super) fn linear(&mut self, id: Node, linear: &Linear) -> Result<(), Error> {
         let node = &self.graph.nodes[id];
         let input = node.operands[0];
-        let quantized = self.graph.ty(input).dtype == DType::Q8A;
         let rows = self.rows(id, input)?;
-        let x = self.arg(id, input)?;
         let mut results = node.results.iter();
         let mut splits = Vec::new();
+        // Operands are made before anything else is reserved: the launch that makes them comes first.
+        let tiled = |p: &Part| takes_operands(self.graph, p.weight);
+        let (some, all) = (linear.parts.iter().any(tiled), linear.parts.iter().all(tiled));
+        let operands = some.then(|| self.operands(id, input)).transpose()?;
         for part in &linear.parts {
             let value = match part.output {
                 Output::Kv { .. } => None,
                 Output::F32 | Output::Q8A => results.next().copied(),
             };
-            let out = match value {
-                Some(value) => self.new_buffer(value, id)?,
+            let (out, as_operands) = match value {
+                Some(value) => {
+                    let as_operands = self.only_operands[value.index()] && part.heads().is_none();
+                    (self.result(id, value, as_operands)?, as_operands)
+                }
                 None => {
                     let n = self.matrix(id, part.weight)?.rows;
                     let most = u64::from(self.options.limits.bound(rows));
-                    self.reserve("heads", row_bytes(ParamType::F32, n) * most)
+                    let heads = self.reserve("heads", row_bytes(ParamType::F32, n) * most);
+                    (Arg::Buffer(heads), false)
                 }
             };
-            splits.push(self.part(id, part, Arg::Buffer(out))?);
+            let split = self.part(id, part, out)?;
+            splits.push(Split {
+                product: ProductPart {
+                    operands: as_operands,
+                    ..split.product
+                },
+                ..split
+            });
         }
         if let Some(token) = results.next() {
             self.locations[token.index()] = Some(super::Location::Token);
         }
-        let calls = self.products(&splits, x, quantized)?;
-        self.launch(id, rows, calls);
+        if let Some(operands) = operands {
+            let calls = self.products(id, &splits, operands)?;
+            self.launch(id, rows, calls);
+        }
+        if !all {
+            let x = self.arg(id, input)?;
+            let calls = self.dense(&splits, x)?;
+            self.launch(id, rows, calls);
+        }
         self.heads(id, rows, splits)
     }
 
-    /// A call for each number of rows that there is a tile for.
-    fn products(&mut self, splits: &[Split], x: Arg, quantized: bool) -> Result<Vec<Call>, Error> {
-        let parts: Vec<ProductPart> = splits.iter().map(|s| s.product.clone()).collect();
-        let mut args = vec![x];
-        args.extend(splits.iter().flat_map(|s| s.product_args.iter().copied()));
-        let mut calls = Vec::new();
-        let mut least = 1;
-        for rows in TILE_ROWS {
+    /// Products with weights in tiles: a call for each number of rows that there is a kernel for.
+    fn products(&mut self, id: Node, splits: &[Split], x: Arg) -> Result<Vec<Call>, Error> {
+        let (parts, args) = chosen(splits, true, x);
+        let target = self.options.target;
+        let counts = Product::row_counts(&parts);
+        let units: u32 = parts.iter().map(|p| p.matrix.tiles()).sum();
+        let blocks = Extent::Const(target.processors.min(units));
+        let calls = counts.iter().map(|&rows| {
             let product = Product {
                 rows,
-                quantized,
+                shared_bytes: target.shared_bytes,
                 parts: parts.clone(),
             };
-            let grid = [
-                Extent::Rows(rows),
-                Extent::Const(product.tiles()),
-                Extent::Const(1),
-            ];
+            if !product.fits() {
+                return Err(self.unsupported(id, "its weights do not fit shared memory".into()));
+            }
             let kernel = self.kernel(Kernel::Product(product))?;
-            let last = rows == TILE_ROWS[TILE_ROWS.len() - 1];
-            calls.push(Call {
-                least,
-                most: if last { u32::MAX } else { rows },
-                ..call(kernel, args.clone(), grid)
-            });
-            least = rows + 1;
-        }
-        Ok(calls)
+            Ok(call(
+                kernel,
+                args.clone(),
+                [blocks, Extent::Rows(rows), Extent::Const(1)],
+            ))
+        });
+        Ok(ranged(counts, calls.collect::<Result<_, _>>()?))
+    }
+
+    /// Products with weights of f32.
+    fn dense(&mut self, splits: &[Split], x: Arg) -> Result<Vec<Call>, Error> {
+        let (parts, args) = chosen(splits, false, x);
+        let calls = DENSE_ROWS.iter().map(|&rows| {
+            let dense = Dense {
+                rows,
+                parts: parts.clone(),
+            };
+            let grid = [Extent::Rows(rows), Extent::Const(dense.tiles()), Extent::Const(1)];
+            let kernel = self.kernel(Kernel::Dense(dense))?;
+            Ok(call(kernel, args.clone(), grid))
+        });
+        Ok(ranged(&DENSE_ROWS, calls.collect::<Result<_, Error>>()?))
     }
 
     fn heads(&mut self, id: Node, rows: Sym, splits: Vec<Split>) -> Result<(), Error> {
@@ -132,7 +162,7 @@ impl Lowering<'_> {
             matrix,
             paired: part.gate_up.is_some(),
             steps: Vec::new(),
-            quantize: part.output == Output::Q8A,
+            operands: false,
         };
         let mut head = HeadPart {
             heads,
@@ -205,6 +235,27 @@ impl Lowering<'_> {
             ty: kv.types.of(part),
         })
     }
+}
+
+/// The parts whose weights lie in tiles, or those of f32, and the arguments of their product.
+fn chosen(splits: &[Split], tiled: bool, x: Arg) -> (Vec<ProductPart>, Vec<Arg>) {
+    let of_kind = || splits.iter().filter(|s| s.product.matrix.tiled() == tiled);
+    let args = of_kind().flat_map(|s| s.product_args.iter().copied());
+    let args = std::iter::once(x).chain(args).collect();
+    (of_kind().map(|s| s.product.clone()).collect(), args)
+}
+
+/// Calls for up to so many rows each, the last for all that are more.
+fn ranged(counts: &[u32], mut calls: Vec<Call>) -> Vec<Call> {
+    let mut least = 1;
+    for (call, &rows) in calls.iter_mut().zip(counts) {
+        (call.least, call.most) = (least, rows);
+        least = rows + 1;
+    }
+    if let Some(last) = calls.last_mut() {
+        last.most = u32::MAX;
+    }
+    calls
 }
 
 /// Elements of a head that a part's rotation turns; 0 where there is none.

@@ -5,11 +5,15 @@
 
 mod linear;
 
+use crate::device::Target;
 use crate::error::Error;
-use crate::kernels::{Attention, Combine, Embed, Kernel, ParamType, RopeTable, RowKernel, RowOp, row_bytes};
-use crate::layout::Matrix;
+use crate::kernels::{
+    Attention, AttentionOut, Combine, Embed, Kernel, ParamType, RopeTable, RowKernel, RowOp, row_bytes,
+    stores_operands,
+};
+use crate::layout::{Matrix, operand_stride};
 use crate::plan::{Arg, Call, CudaPlan, Extent, Form, Launch, SectionDecl};
-use lathe_ir::graph::{Graph, KvPart, Node, NodeData, Op, RowOrder, Value, Weight};
+use lathe_ir::graph::{Epilogue, Graph, KvPart, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
 use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::memory::{self, Lifetime};
@@ -28,6 +32,8 @@ pub struct LowerOptions {
     pub limits: Limits,
     /// How keys and values are stored.
     pub kv_types: KvTypes,
+    /// What runs it.
+    pub target: Target,
 }
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
@@ -57,11 +63,45 @@ struct Lowering<'g> {
     options: LowerOptions,
     plan: CudaPlan,
     locations: Vec<Option<Location>>,
+    /// Where values are as operands of products.
+    operands: Vec<Option<Arg>>,
+    /// Values that are read as nothing but operands of products.
+    only_operands: Vec<bool>,
     lifetimes: Vec<Lifetime>,
     /// Kernels by name.
     kernels: HashMap<String, KernelId>,
     /// Tables of rotations that a launch has made.
     tables: Vec<(RopeDecl, Buffer)>,
+}
+
+/// Whether products with a weight take operands rather than f32.
+fn takes_operands(graph: &Graph, weight: Weight) -> bool {
+    graph.weights[weight].ty.dtype != DType::F32
+}
+
+/// Values that are read as nothing but operands of products.
+fn only_operands(graph: &Graph) -> Vec<bool> {
+    let mut only = vec![true; graph.values.len()];
+    for &output in &graph.outputs {
+        only[output.index()] = false;
+    }
+    for node in graph.order.iter().map(|&n| &graph.nodes[n]) {
+        let product = match &node.op {
+            Op::Linear(linear) => linear.parts.iter().all(|p| takes_operands(graph, p.weight)),
+            _ => false,
+        };
+        for &value in &node.operands[usize::from(product)..] {
+            only[value.index()] = false;
+        }
+        if let Op::Linear(linear) = &node.op {
+            for step in linear.parts.iter().flat_map(|p| &p.epilogue) {
+                if let Epilogue::Add(value) = step {
+                    only[value.index()] = false;
+                }
+            }
+        }
+    }
+    only
 }
 
 /// A call for any number of rows.
@@ -75,6 +115,12 @@ fn call(kernel: KernelId, args: Vec<Arg>, grid: [Extent; 3]) -> Call {
     }
 }
 
+/// Blocks of a kernel with one thread an element, of operands rows with those that fill up.
+fn row_grid(kernel: RowKernel) -> [Extent; 3] {
+    let across = operand_stride(kernel.n).div_ceil(Kernel::Row(kernel).threads());
+    [Extent::Const(across), Extent::Rows(1), Extent::Const(1)]
+}
+
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph, options: LowerOptions) -> Result<Self, Error> {
         let mut lowering = Lowering {
@@ -86,6 +132,8 @@ impl<'g> Lowering<'g> {
             },
             options,
             locations: vec![None; graph.values.len()],
+            operands: vec![None; graph.values.len()],
+            only_operands: only_operands(graph),
             lifetimes: Vec::new(),
             kernels: HashMap::new(),
             tables: Vec::new(),
@@ -112,10 +160,8 @@ impl<'g> Lowering<'g> {
                 self.locations[node.results[0].index()] = self.locations[node.operands[0].index()];
                 Ok(())
             }
-            Op::RmsNorm { eps } => self.norm(id, *eps, false, false),
-            Op::NormQuant { eps } => self.norm(id, *eps, false, true),
-            Op::NormAdd { eps } => self.norm(id, *eps, true, false),
-            Op::Quantize {} => self.row_op(id, RowOp::Quantize, &[]),
+            Op::RmsNorm { eps } => self.norm(id, *eps, false),
+            Op::NormAdd { eps } => self.norm(id, *eps, true),
             Op::GatherRows {} => self.row_op(id, RowOp::Gather, &[]),
             Op::Scale { by } => self.row_op(id, RowOp::Scale(*by), &[]),
             Op::Softcap { cap } => self.row_op(id, RowOp::Softcap(*cap), &[]),
@@ -163,10 +209,11 @@ impl<'g> Lowering<'g> {
         Ok(())
     }
 
-    fn norm(&mut self, id: Node, eps: f32, add: bool, quantize: bool) -> Result<(), Error> {
-        let weight = self.graph.nodes[id].weights[0];
-        let weight = self.section(weight, Form::Vector, RowOrder::Natural, 0, 0);
-        self.row_op(id, RowOp::Norm { eps, add, quantize }, &[weight])
+    fn norm(&mut self, id: Node, eps: f32, add: bool) -> Result<(), Error> {
+        let node = &self.graph.nodes[id];
+        let weight = self.section(node.weights[0], Form::Vector, RowOrder::Natural, 0, 0);
+        let operands = self.only_operands[node.results[0].index()];
+        self.row_op(id, RowOp::Norm { eps, add, operands }, &[weight])
     }
 
     /// A launch whose arguments are `first`, operands, result.
@@ -180,20 +227,45 @@ impl<'g> Lowering<'g> {
         for &operand in &node.operands {
             args.push(self.arg(id, operand)?);
         }
-        args.push(Arg::Buffer(self.new_buffer(node.results[0], id)?));
+        let operands = matches!(op, RowOp::Norm { operands: true, .. });
+        args.push(self.result(id, node.results[0], operands)?);
         let rows = self.rows(id, node.results[0])?;
-        let threads = Kernel::Row(kernel).threads();
-        let across = match op {
-            RowOp::Quantize => (kernel.n / 32).div_ceil(threads / 32),
-            _ => kernel.n.div_ceil(threads),
-        };
         let grid = match op {
             RowOp::Norm { .. } => [Extent::Rows(1), Extent::Const(1), Extent::Const(1)],
-            _ => [Extent::Const(across), Extent::Rows(1), Extent::Const(1)],
+            _ => row_grid(kernel),
         };
         let kernel = self.kernel(Kernel::Row(kernel))?;
         self.launch(id, rows, vec![call(kernel, args, grid)]);
         Ok(())
+    }
+
+    /// Where a launch puts `value`: as operands of products, or as it is.
+    fn result(&mut self, id: Node, value: Value, operands: bool) -> Result<Arg, Error> {
+        if !operands {
+            return Ok(Arg::Buffer(self.new_buffer(value, id)?));
+        }
+        let columns = self.value_columns(id, self.graph.ty(value))?;
+        let most = u64::from(self.options.limits.bound(self.rows(id, value)?));
+        let arg = Arg::Buffer(self.reserve("operands", row_bytes(ParamType::Operands, columns) * most));
+        self.operands[value.index()] = Some(arg);
+        Ok(arg)
+    }
+
+    /// Where `value` is as operands of products; a launch makes them where none has.
+    fn operands(&mut self, id: Node, value: Value) -> Result<Arg, Error> {
+        if let Some(known) = self.operands[value.index()] {
+            return Ok(known);
+        }
+        let kernel = RowKernel {
+            op: RowOp::Operands,
+            n: self.value_columns(id, self.graph.ty(value))?,
+        };
+        let from = self.arg(id, value)?;
+        let to = self.result(id, value, true)?;
+        let (rows, grid) = (self.rows(id, value)?, row_grid(kernel));
+        let kernel = self.kernel(Kernel::Row(kernel))?;
+        self.launch(id, rows, vec![call(kernel, vec![from, to], grid)]);
+        Ok(to)
     }
 
     fn attention(&mut self, id: Node) -> Result<(), Error> {
@@ -224,7 +296,9 @@ impl<'g> Lowering<'g> {
             cap,
             window,
             blocks_per_seq,
-            split: false,
+            out: AttentionOut::Rows {
+                operands: self.only_operands[node.results[0].index()] && stores_operands(heads * head_dim),
+            },
         };
         if !walk.fits() {
             return Err(self.unsupported(
@@ -247,7 +321,11 @@ impl<'g> Lowering<'g> {
             self.arg(id, node.operands[3])?,
             Arg::Input(Input::BlockTables),
         ];
-        let split = Attention { split: true, ..walk };
+        let operands = walk.out == AttentionOut::Rows { operands: true };
+        let split = Attention {
+            out: AttentionOut::States,
+            ..walk
+        };
         let blocks = Extent::Const(walk.blocks());
         let [split, walk] = [
             self.kernel(Kernel::Attention(split))?,
@@ -258,8 +336,9 @@ impl<'g> Lowering<'g> {
             head_dim,
             window,
             blocks_per_seq,
+            operands,
         }))?;
-        let out = Arg::Buffer(self.new_buffer(node.results[0], id)?);
+        let out = self.result(id, node.results[0], operands)?;
         args.push(Arg::Buffer(states));
         let split = Call {
             most: SPLIT_ROWS,
@@ -410,21 +489,25 @@ impl<'g> Lowering<'g> {
         Ok(buffer)
     }
 
-    fn value_bytes(&self, id: Node, ty: &TensorType) -> Result<u64, Error> {
+    /// Elements of a row of a value.
+    fn value_columns(&self, id: Node, ty: &TensorType) -> Result<u32, Error> {
         let columns = ty
             .dims
             .get(1..)
             .and_then(|rest| rest.iter().try_fold(1u64, |n, d| n.checked_mul(d.constant()?)));
-        let columns = columns.and_then(|n| u32::try_from(n).ok());
+        let columns = columns
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|&n| n > 0 && n < 1 << 24);
+        columns.ok_or_else(|| self.unsupported(id, format!("a value of type {ty}")))
+    }
+
+    fn value_bytes(&self, id: Node, ty: &TensorType) -> Result<u64, Error> {
+        let columns = self.value_columns(id, ty)?;
         let rows = match ty.dims.first() {
             Some(Dim::Sym(sym)) => u64::from(self.options.limits.bound(*sym)),
             _ => 0,
         };
-        let row = match ty.dtype {
-            DType::F32 => columns.map(|n| row_bytes(ParamType::F32, n)),
-            DType::Q8A => columns.map(|n| row_bytes(ParamType::Q8a, n)),
-            _ => None,
-        };
+        let row = (ty.dtype == DType::F32).then(|| row_bytes(ParamType::F32, columns));
         let bytes = row.and_then(|row| row.checked_mul(rows));
         bytes
             .filter(|&b| b > 0 && b < 1 << 40)

@@ -164,7 +164,8 @@ impl CudaPlan {
     /// Bytes of matrices that a step of one row reads whole: those of products.
     pub fn weight_bytes_per_step(&self) -> u64 {
         let calls = self.launches.iter().filter_map(|l| l.call(1));
-        let products = calls.filter(|c| matches!(self.kernels[c.kernel], Kernel::Product(_)));
+        let products =
+            calls.filter(|c| matches!(self.kernels[c.kernel], Kernel::Product(_) | Kernel::Dense(_)));
         let sections = products.flat_map(|c| &c.args).filter_map(|arg| match arg {
             Arg::Section(id) => Some(&self.sections[*id]),
             _ => None,

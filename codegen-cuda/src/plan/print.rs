@@ -64,8 +64,12 @@ fn line(plan: &CudaPlan, call: &Call, rows: Sym) -> String {
         (least, most) if least == most => format!("{least}: "),
         (least, most) => format!("{least}..{most}: "),
     };
+    let shared = match kernel.dynamic_shared() {
+        0 => String::new(),
+        bytes => format!(" shared={bytes}"),
+    };
     format!(
-        "{range}{}({}) grid={} threads={}",
+        "{range}{}({}) grid={} threads={}{shared}",
         kernel.name(),
         args.join(", "),
         grid.join("x"),

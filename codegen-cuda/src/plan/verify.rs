@@ -1,7 +1,7 @@
 //! The rules of a plan. A plan that passes makes no launch read or write outside of what it names.
 //!
 //! - Ids are those of the plan; buffers lie in the arena; sections have a form that kernels read.
-//! - A call has an argument for each parameter of its kernel, of a type that fits it: f32 and q8a are buffers (or, where
+//! - A call has an argument for each parameter of its kernel, of a type that fits it: f32 and operands are buffers (or, where
 //!   only read and the same for every row, vectors), matrices are sections of exactly the kernel's layout, i32 are inputs,
 //!   angles are those of a rotation with as many pairs, and halves of the cache have the kernel's bytes in a block.
 //! - An argument is as large as the kernel reads or writes at the plan's limits and at the call's most rows.
@@ -97,7 +97,7 @@ fn fits(plan: &CudaPlan, param: &Param, arg: Arg, rows: u64) -> Result<(), Strin
     };
     let wrong = || Err("it has another type".to_owned());
     let (have, exact) = match (arg, param.ty) {
-        (Arg::Buffer(id), ParamType::F32 | ParamType::Q8a) => {
+        (Arg::Buffer(id), ParamType::F32 | ParamType::Operands) => {
             let buffer = plan.buffers.get(id).ok_or("there is no such buffer")?;
             (buffer.bytes, false)
         }

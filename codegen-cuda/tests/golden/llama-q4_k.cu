@@ -24,202 +24,425 @@ cuda plan "tiny-llama" {
   section s18: matrix @blk.1.ffn_down [256, 512]q4_k
   section s19: vector @output_norm [256]f32
   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
-  arena 556800
+  arena 576000
   buffer b0 "embed": 153600 at 0
-  buffer b1 "norm_quant": 57600 at 460800
+  buffer b1 "operands": 76800 at 307200
   buffer b2 "linear": 153600 at 153600
-  buffer b3 "rope": 38400 at 518400
-  buffer b4 "heads": 76800 at 307200
-  buffer b5 "heads": 76800 at 384000
-  buffer b6 "attention states": 25344 at 460800
-  buffer b7 "attention.paged": 153600 at 307200
-  buffer b8 "quantize": 57600 at 460800
-  buffer b9 "linear": 153600 at 153600
-  buffer b10 "norm_quant": 57600 at 0
-  buffer b11 "linear": 115200 at 307200
-  buffer b12 "linear": 153600 at 0
-  buffer b13 "norm_quant": 57600 at 460800
-  buffer b14 "linear": 153600 at 153600
-  buffer b15 "heads": 76800 at 307200
-  buffer b16 "heads": 76800 at 384000
-  buffer b17 "attention states": 25344 at 460800
-  buffer b18 "attention.paged": 153600 at 307200
-  buffer b19 "gather_rows": 24576 at 153600
-  buffer b20 "gather_rows": 24576 at 178176
-  buffer b21 "quantize": 9216 at 24576
-  buffer b22 "linear": 24576 at 0
-  buffer b23 "norm_quant": 9216 at 24576
-  buffer b24 "linear": 18432 at 49152
-  buffer b25 "linear": 24576 at 24576
-  buffer b26 "norm_quant": 9216 at 49152
-  buffer b27 "linear": 30720 at 0
-  logits b27
+  buffer b3 "rope": 38400 at 537600
+  buffer b4 "heads": 76800 at 384000
+  buffer b5 "heads": 76800 at 460800
+  buffer b6 "attention states": 25344 at 384000
+  buffer b7 "operands": 76800 at 307200
+  buffer b8 "linear": 153600 at 153600
+  buffer b9 "operands": 76800 at 307200
+  buffer b10 "operands": 153600 at 0
+  buffer b11 "linear": 153600 at 307200
+  buffer b12 "operands": 76800 at 153600
+  buffer b13 "linear": 153600 at 0
+  buffer b14 "heads": 76800 at 230400
+  buffer b15 "heads": 76800 at 460800
+  buffer b16 "attention states": 25344 at 460800
+  buffer b17 "attention.paged": 153600 at 153600
+  buffer b18 "gather_rows": 24576 at 0
+  buffer b19 "gather_rows": 24576 at 24576
+  buffer b20 "operands": 12288 at 49152
+  buffer b21 "linear": 24576 at 0
+  buffer b22 "operands": 12288 at 49152
+  buffer b23 "operands": 24576 at 24576
+  buffer b24 "linear": 24576 at 49152
+  buffer b25 "operands": 12288 at 30720
+  buffer b26 "linear": 30720 at 0
+  logits b26
   launch 0 "embed @token_embd" over tokens {
     embed_q4_k_320x256(s0, in.tokens, b0) grid=tokensx1x1 threads=128
   }
-  launch 1 "norm_quant @blk.0.attn_norm" over tokens {
-    norm_q8a_1em5_256(s1, b0, b1) grid=tokensx1x1 threads=512
+  launch 1 "rms_norm @blk.0.attn_norm" over tokens {
+    norm_op_1em5_256(s1, b0, b1) grid=tokensx1x1 threads=512
   }
   launch 2 "linear @blk.0.attn_q" over tokens {
     rope_table_64_1p0(r0, in.positions, b3) grid=tokensx1x1 threads=128
   }
   launch 3 "linear @blk.0.attn_q" over tokens {
-    1: product_1r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=tokensx64x1 threads=256
-    2: product_2r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=tokens/2x64x1 threads=256
-    3..4: product_4r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=tokens/4x16x1 threads=512
-    5..: product_8r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=tokens/8x16x1 threads=512
+    product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=229160
   }
   launch 4 "linear @blk.0.attn_q" over tokens {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
   launch 5 "attention.paged layer 0" over tokens {
     1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b6) grid=segmentsx2xtokens threads=128
-    9..: attention_walk_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=128
+    9..: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=128
   }
   launch 6 "attention.paged layer 0" over tokens {
-    1..8: combine_4x64_t10(b6, in.positions, b7) grid=4xtokensx1 threads=128
+    1..8: combine_4x64_t10_op(b6, in.positions, b7) grid=4xtokensx1 threads=128
   }
-  launch 7 "quantize" over tokens {
-    quantize_256(b7, b8) grid=1xtokensx1 threads=256
+  launch 7 "linear @blk.0.attn_output" over tokens {
+    product_8r227k_256_q4_k_256_add(b7, s5, b0, b8) grid=3xtokens/8x1 threads=576 shared=229160
   }
-  launch 8 "linear @blk.0.attn_output" over tokens {
-    1: product_1r_q8a_256_q4_k_256_add(b8, s5, b0, b9) grid=tokensx32x1 threads=256
-    2: product_2r_q8a_256_q4_k_256_add(b8, s5, b0, b9) grid=tokens/2x32x1 threads=256
-    3..4: product_4r_q8a_256_q4_k_256_add(b8, s5, b0, b9) grid=tokens/4x8x1 threads=512
-    5..: product_8r_q8a_256_q4_k_256_add(b8, s5, b0, b9) grid=tokens/8x8x1 threads=512
+  launch 8 "rms_norm @blk.0.ffn_norm" over tokens {
+    norm_op_1em5_256(s6, b8, b9) grid=tokensx1x1 threads=512
   }
-  launch 9 "norm_quant @blk.0.ffn_norm" over tokens {
-    norm_q8a_1em5_256(s6, b9, b10) grid=tokensx1x1 threads=512
+  launch 9 "linear @blk.0.ffn_gate" over tokens {
+    product_8r227k_256_q4_k_512_glusilu_op(b9, s7, s8, b10) grid=3xtokens/8x1 threads=576 shared=230672
   }
-  launch 10 "linear @blk.0.ffn_gate" over tokens {
-    1: product_1r_q8a_256_q4_k_512_glusilu_q8a(b10, s7, s8, b11) grid=tokensx16x1 threads=512
-    2: product_2r_q8a_256_q4_k_512_glusilu_q8a(b10, s7, s8, b11) grid=tokens/2x16x1 threads=512
-    3..4: product_4r_q8a_256_q4_k_512_glusilu_q8a(b10, s7, s8, b11) grid=tokens/4x16x1 threads=512
-    5..: product_8r_q8a_256_q4_k_512_glusilu_q8a(b10, s7, s8, b11) grid=tokens/8x16x1 threads=512
+  launch 10 "linear @blk.0.ffn_down" over tokens {
+    product_8r227k_512_q4_k_256_add(b10, s9, b8, b11) grid=3xtokens/8x1 threads=576 shared=229160
   }
-  launch 11 "linear @blk.0.ffn_down" over tokens {
-    1: product_1r_q8a_512_q4_k_256_add(b11, s9, b9, b12) grid=tokensx32x1 threads=256
-    2: product_2r_q8a_512_q4_k_256_add(b11, s9, b9, b12) grid=tokens/2x32x1 threads=256
-    3..4: product_4r_q8a_512_q4_k_256_add(b11, s9, b9, b12) grid=tokens/4x8x1 threads=512
-    5..: product_8r_q8a_512_q4_k_256_add(b11, s9, b9, b12) grid=tokens/8x8x1 threads=512
+  launch 11 "rms_norm @blk.1.attn_norm" over tokens {
+    norm_op_1em5_256(s10, b11, b12) grid=tokensx1x1 threads=512
   }
-  launch 12 "norm_quant @blk.1.attn_norm" over tokens {
-    norm_q8a_1em5_256(s10, b12, b13) grid=tokensx1x1 threads=512
+  launch 12 "linear @blk.1.attn_q" over tokens {
+    product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s11, b13, s12, b14, s13, b15) grid=3xtokens/8x1 threads=576 shared=229160
   }
   launch 13 "linear @blk.1.attn_q" over tokens {
-    1: product_1r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b13, s11, b14, s12, b15, s13, b16) grid=tokensx64x1 threads=256
-    2: product_2r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b13, s11, b14, s12, b15, s13, b16) grid=tokens/2x64x1 threads=256
-    3..4: product_4r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b13, s11, b14, s12, b15, s13, b16) grid=tokens/4x16x1 threads=512
-    5..: product_8r_q8a_256_q4_k_256__q4_k_128__q4_k_128(b13, s11, b14, s12, b15, s13, b16) grid=tokens/8x16x1 threads=512
+    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b13, b3, b14, kv.k.1, b3, b15, kv.v.1) grid=2xtokensx1 threads=128
   }
-  launch 14 "linear @blk.1.attn_q" over tokens {
-    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b14, b3, b15, kv.k.1, b3, b16, kv.v.1) grid=2xtokensx1 threads=128
+  launch 14 "attention.paged layer 1" over tokens {
+    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b16) grid=segmentsx2xtokens threads=128
+    9..: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=128
   }
   launch 15 "attention.paged layer 1" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b14, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=segmentsx2xtokens threads=128
-    9..: attention_walk_4x2x64_kf16_vf16_0p125_t10(b14, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b18) grid=tokensx2x1 threads=128
+    1..8: combine_4x64_t10(b16, in.positions, b17) grid=4xtokensx1 threads=128
   }
-  launch 16 "attention.paged layer 1" over tokens {
-    1..8: combine_4x64_t10(b17, in.positions, b18) grid=4xtokensx1 threads=128
+  launch 16 "gather_rows" over outputs {
+    gather_256(b17, in.outputs, b18) grid=1xoutputsx1 threads=256
   }
   launch 17 "gather_rows" over outputs {
-    gather_256(b18, in.outputs, b19) grid=1xoutputsx1 threads=256
+    gather_256(b11, in.outputs, b19) grid=1xoutputsx1 threads=256
   }
-  launch 18 "gather_rows" over outputs {
-    gather_256(b12, in.outputs, b20) grid=1xoutputsx1 threads=256
+  launch 18 "linear @blk.1.attn_output" over outputs {
+    operands_256(b18, b20) grid=1xoutputsx1 threads=256
   }
-  launch 19 "quantize" over outputs {
-    quantize_256(b19, b21) grid=1xoutputsx1 threads=256
+  launch 19 "linear @blk.1.attn_output" over outputs {
+    product_8r227k_256_q4_k_256_add(b20, s14, b19, b21) grid=3xoutputs/8x1 threads=576 shared=229160
   }
-  launch 20 "linear @blk.1.attn_output" over outputs {
-    1: product_1r_q8a_256_q4_k_256_add(b21, s14, b20, b22) grid=outputsx32x1 threads=256
-    2: product_2r_q8a_256_q4_k_256_add(b21, s14, b20, b22) grid=outputs/2x32x1 threads=256
-    3..4: product_4r_q8a_256_q4_k_256_add(b21, s14, b20, b22) grid=outputs/4x8x1 threads=512
-    5..: product_8r_q8a_256_q4_k_256_add(b21, s14, b20, b22) grid=outputs/8x8x1 threads=512
+  launch 20 "rms_norm @blk.1.ffn_norm" over outputs {
+    norm_op_1em5_256(s15, b21, b22) grid=outputsx1x1 threads=512
   }
-  launch 21 "norm_quant @blk.1.ffn_norm" over outputs {
-    norm_q8a_1em5_256(s15, b22, b23) grid=outputsx1x1 threads=512
+  launch 21 "linear @blk.1.ffn_gate" over outputs {
+    product_8r227k_256_q4_k_512_glusilu_op(b22, s16, s17, b23) grid=3xoutputs/8x1 threads=576 shared=230672
   }
-  launch 22 "linear @blk.1.ffn_gate" over outputs {
-    1: product_1r_q8a_256_q4_k_512_glusilu_q8a(b23, s16, s17, b24) grid=outputsx16x1 threads=512
-    2: product_2r_q8a_256_q4_k_512_glusilu_q8a(b23, s16, s17, b24) grid=outputs/2x16x1 threads=512
-    3..4: product_4r_q8a_256_q4_k_512_glusilu_q8a(b23, s16, s17, b24) grid=outputs/4x16x1 threads=512
-    5..: product_8r_q8a_256_q4_k_512_glusilu_q8a(b23, s16, s17, b24) grid=outputs/8x16x1 threads=512
+  launch 22 "linear @blk.1.ffn_down" over outputs {
+    product_8r227k_512_q4_k_256_add(b23, s18, b21, b24) grid=3xoutputs/8x1 threads=576 shared=229160
   }
-  launch 23 "linear @blk.1.ffn_down" over outputs {
-    1: product_1r_q8a_512_q4_k_256_add(b24, s18, b22, b25) grid=outputsx32x1 threads=256
-    2: product_2r_q8a_512_q4_k_256_add(b24, s18, b22, b25) grid=outputs/2x32x1 threads=256
-    3..4: product_4r_q8a_512_q4_k_256_add(b24, s18, b22, b25) grid=outputs/4x8x1 threads=512
-    5..: product_8r_q8a_512_q4_k_256_add(b24, s18, b22, b25) grid=outputs/8x8x1 threads=512
+  launch 23 "rms_norm @output_norm" over outputs {
+    norm_op_1em5_256(s19, b24, b25) grid=outputsx1x1 threads=512
   }
-  launch 24 "norm_quant @output_norm" over outputs {
-    norm_q8a_1em5_256(s19, b25, b26) grid=outputsx1x1 threads=512
-  }
-  launch 25 "linear @token_embd" over outputs {
-    1: product_1r_q8a_256_q4_k_320(b26, s0, b27) grid=outputsx40x1 threads=256
-    2: product_2r_q8a_256_q4_k_320(b26, s0, b27) grid=outputs/2x40x1 threads=256
-    3..4: product_4r_q8a_256_q4_k_320(b26, s0, b27) grid=outputs/4x10x1 threads=512
-    5..: product_8r_q8a_256_q4_k_320(b26, s0, b27) grid=outputs/8x10x1 threads=512
+  launch 24 "linear @token_embd" over outputs {
+    product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=229160
   }
 }
 
 
 // embed_q4_k_320x256
 namespace n_embed_q4_k_320x256 {
-DEV void codes_t(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_t(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 40960ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
 
-extern "C" __global__ void __launch_bounds__(128) embed_q4_k_320x256(
-    const int* __restrict__ count
-    , const u8* __restrict__ w
-    , const int* __restrict__ ids
+DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, float* to) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    if (!upper) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    } else {
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    }
+}
+extern "C" __global__ void __launch_bounds__(128, 1) embed_q4_k_320x256(
+    const int* count
+    , const u8* w
+    , const int* ids
     , float* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     const u32 row = blockIdx.x;
     if (row >= *count) return;
     const u32 n = (u32)ids[row];
-    for (u32 b = threadIdx.x; b < 8; b += 128) {
-        u32 c[8];
-        float s[1], m[1];
-        codes_t(w, n * 8 + b, c);
-        scales_t(w, n * 8 + b, s, m);
-        float* to = out + (u64)row * 256 + 32 * b;
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const float level = (float)((int)((c[t] >> (8 * i)) & 255u) - 0);
-                to[4 * t + i] = s[t / 8] * level - m[t / 8];
-            }
-        }
+    for (u32 i = threadIdx.x; i < 1 * 4; i += 128) {
+        const u8* cell = w + ((u64)(n / 16) * 1 + i / 4) * 2368;
+        decode_t(cell, n % 8 * 4 + i % 4, n % 16 >= 8, i / 4 * 256, 256, out + (u64)row * 256);
     }
 }
 }
 
 
-// norm_q8a_1em5_256
-namespace n_norm_q8a_1em5_256 {
+// norm_op_1em5_256
+namespace n_norm_op_1em5_256 {
 constexpr u32 N = 256;
-extern "C" __global__ void __launch_bounds__(512) norm_q8a_1em5_256(
-    const int* __restrict__ count
-    , const float* __restrict__ w
-    , const float* __restrict__ x
-    , u8* out
+extern "C" __global__ void __launch_bounds__(512, 1) norm_op_1em5_256(
+    const int* count
+    , const float* w
+    , const float* x
+    , u16* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     __shared__ float sums[16];
     const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
@@ -232,22 +455,22 @@ extern "C" __global__ void __launch_bounds__(512) norm_q8a_1em5_256(
     sum = 0.0f;
     for (u32 i = 0; i < 16; ++i) sum += sums[i];
     const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
-    for (u32 g = warp; g < N / 32; g += 16) {
-        const u32 i = 32 * g + lane;
-        quantize32(from[i] * by * w[i], out + (u64)row * (N + N / 2), N, g, lane);
-    }
+    for (u32 i = threadIdx.x; i < 256; i += 512)
+        out[(u64)row * 256 + i] = (u16)to_operand(i < N ? from[i] * by * w[i] : 0.0f);
 }
 }
 
 
 // rope_table_64_1p0
 namespace n_rope_table_64_1p0 {
-extern "C" __global__ void __launch_bounds__(128) rope_table_64_1p0(
-    const int* __restrict__ count
-    , const double* __restrict__ angles
-    , const int* __restrict__ positions
+extern "C" __global__ void __launch_bounds__(128, 1) rope_table_64_1p0(
+    const int* count
+    , const double* angles
+    , const int* positions
     , float* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     const u32 row = blockIdx.x;
     if (row >= *count) return;
     float* to = out + (u64)row * 2 * 32;
@@ -261,957 +484,1266 @@ extern "C" __global__ void __launch_bounds__(128) rope_table_64_1p0(
 }
 
 
-// product_1r_q8a_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_1r_q8a_256_q4_k_256__q4_k_128__q4_k_128 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
+// product_8r227k_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_product_8r227k_256_q4_k_256__q4_k_128__q4_k_128 {
 
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[1][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
     }
-}
-
-DEV void codes_1(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_1(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_1(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[1][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_1(w[r], n[r] * 8 + b, c[r]);
-            scales_1(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
     }
-}
-
-DEV void codes_2(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_2(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_2(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[1][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_2(w[r], n[r] * 8 + b, c[r]);
-            scales_2(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
     }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
 }
 
-extern "C" __global__ void __launch_bounds__(256) product_1r_q8a_256_q4_k_256__q4_k_128__q4_k_128(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+
+DEV void ready_1(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+
+DEV void ready_2(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const u16* x
+    , const u8* w0
     , float* out0
-    , const u8* __restrict__ w1
+    , const u8* w1
     , float* out1
-    , const u8* __restrict__ w2
+    , const u8* w2
     , float* out2
 ) {
-    __shared__ float sums[1][1][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 1, tile = blockIdx.y;
+
+    SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[1];
-#pragma unroll
-    for (u32 t = 0; t < 1; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 32) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][1] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 1; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
+    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 11; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 113664ull * blockIdx.x / gridDim.x, high = 113664ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
+    const u32 first1 = units_before(low, 37888ull, 37888ull, 1);
+    const u32 end1 = units_before(high, 37888ull, 37888ull, 1);
+    const u32 first2 = units_before(low, 75776ull, 37888ull, 1);
+    const u32 end2 = units_before(high, 75776ull, 37888ull, 1);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 11, turn = copies / 11;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
                 }
             }
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 1 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-    if (tile < 48) {
-        const u32 n0 = (tile - 32) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w1};
-            u32 n[1];
-            float acc[1][1] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_1(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 1; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+        for (u32 u = first1; u < end1; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w1 : w1) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 11, turn = copies / 11;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
                 }
             }
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 1 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out1[(u64)row * 128 + col] = v;
-        }
-        return;
-    }
-    if (tile < 64) {
-        const u32 n0 = (tile - 48) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w2};
-            u32 n[1];
-            float acc[1][1] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_2(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 1; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+        for (u32 u = first2; u < end2; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w2 : w2) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 11, turn = copies / 11;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
                 }
             }
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 1 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out2[(u64)row * 128 + col] = v;
-        }
         return;
     }
-}
-}
 
-
-// product_2r_q8a_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_2r_q8a_256_q4_k_256__q4_k_128__q4_k_128 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[1][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-DEV void codes_1(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_1(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_1(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[1][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_1(w[r], n[r] * 8 + b, c[r]);
-            scales_1(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-DEV void codes_2(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_2(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_2(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[1][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_2(w[r], n[r] * 8 + b, c[r]);
-            scales_2(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) product_2r_q8a_256_q4_k_256__q4_k_128__q4_k_128(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , float* out0
-    , const u8* __restrict__ w1
-    , float* out1
-    , const u8* __restrict__ w2
-    , float* out2
-) {
-    __shared__ float sums[1][2][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 2, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[2];
-#pragma unroll
-    for (u32 t = 0; t < 2; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 32) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][2] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 2; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) {  out0[(u64)row * 256 + col] = v; }
                 }
             }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 2 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-    if (tile < 48) {
-        const u32 n0 = (tile - 32) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w1};
-            u32 n[1];
-            float acc[1][2] = {};
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
 #pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_1(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 2; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out1[(u64)row * 128 + col] = v; }
                 }
             }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 2 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out1[(u64)row * 128 + col] = v;
-        }
-        return;
-    }
-    if (tile < 64) {
-        const u32 n0 = (tile - 48) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w2};
-            u32 n[1];
-            float acc[1][2] = {};
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
 #pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_2(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 2; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out2[(u64)row * 128 + col] = v; }
                 }
             }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 2 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out2[(u64)row * 128 + col] = v;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
         }
         return;
     }
-}
-}
 
-
-// product_4r_q8a_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_4r_q8a_256_q4_k_256__q4_k_128__q4_k_128 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[1][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
         }
     }
-}
 
-DEV void codes_1(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_1(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_1(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[1][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 11, turn = copy / 11;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_1(w[r], n[r] * 8 + b, c[r]);
-            scales_1(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-DEV void codes_2(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_2(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_2(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[1][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_2(w[r], n[r] * 8 + b, c[r]);
-            scales_2(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_4r_q8a_256_q4_k_256__q4_k_128__q4_k_128(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , float* out0
-    , const u8* __restrict__ w1
-    , float* out1
-    , const u8* __restrict__ w2
-    , float* out2
-) {
-    __shared__ float sums[1][4][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 4, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[4];
-#pragma unroll
-    for (u32 t = 0; t < 4; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 8) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 1; o < 32; o += 16 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][4] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 4; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
                 }
             }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 4 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
     }
-    if (tile < 12) {
-        const u32 n0 = (tile - 8) * 32;
-        for (u32 o = warp * 1; o < 32; o += 16 * 1) {
-            const u8* const w[1] = {w1};
-            u32 n[1];
-            float acc[1][4] = {};
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_1(from, b, x_sums);
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 11, turn = copy / 11;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_1(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_1(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 4; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
                 }
             }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 4 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out1[(u64)row * 128 + col] = v;
-        }
-        return;
     }
-    if (tile < 16) {
-        const u32 n0 = (tile - 12) * 32;
-        for (u32 o = warp * 1; o < 32; o += 16 * 1) {
-            const u8* const w[1] = {w2};
-            u32 n[1];
-            float acc[1][4] = {};
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_2(from, b, x_sums);
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 11, turn = copy / 11;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_2(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_2(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 4; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
                 }
             }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 4 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out2[(u64)row * 128 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_8r_q8a_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_8r_q8a_256_q4_k_256__q4_k_128__q4_k_128 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
         }
     }
-}
 
-DEV void codes_1(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_1(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_1(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_1(w[r], n[r] * 8 + b, c[r]);
-            scales_1(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-DEV void codes_2(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_2(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 16384ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_2(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_2(w[r], n[r] * 8 + b, c[r]);
-            scales_2(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_8r_q8a_256_q4_k_256__q4_k_128__q4_k_128(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , float* out0
-    , const u8* __restrict__ w1
-    , float* out1
-    , const u8* __restrict__ w2
-    , float* out2
-) {
-    __shared__ float sums[1][8][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 8, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[8];
-#pragma unroll
-    for (u32 t = 0; t < 8; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 8) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 2; o < 32; o += 16 * 2) {
-            const u8* const w[2] = {w0, w0};
-            u32 n[2];
-            float acc[2][8] = {};
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 8; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 8 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-    if (tile < 12) {
-        const u32 n0 = (tile - 8) * 32;
-        for (u32 o = warp * 2; o < 32; o += 16 * 2) {
-            const u8* const w[2] = {w1, w1};
-            u32 n[2];
-            float acc[2][8] = {};
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_1(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 8; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 8 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out1[(u64)row * 128 + col] = v;
-        }
-        return;
-    }
-    if (tile < 16) {
-        const u32 n0 = (tile - 12) * 32;
-        for (u32 o = warp * 2; o < 32; o += 16 * 2) {
-            const u8* const w[2] = {w2, w2};
-            u32 n[2];
-            float acc[2][8] = {};
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) n[r] = n0 + o + r < 128 ? n0 + o + r : 128 - 1;
-            dot_2(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 8; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 8 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 128) continue;
-            float v = sums[0][t][o];
-            out2[(u64)row * 128 + col] = v;
-        }
-        return;
-    }
 }
 }
 
 
 // heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10
 namespace n_heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10 {
-extern "C" __global__ void __launch_bounds__(128) heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(
-    const int* __restrict__ count
-    , const int* __restrict__ positions
-    , const int* __restrict__ seqs
-    , const int* __restrict__ tables
+extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(
+    const int* count
+    , const int* positions
+    , const int* seqs
+    , const int* tables
     , float* x0
-    , const float* __restrict__ rope0
-    , const float* __restrict__ x1
+    , const float* rope0
+    , const float* x1
     , u8* kv1
-    , const float* __restrict__ rope1
-    , const float* __restrict__ x2
+    , const float* rope1
+    , const float* x2
     , u8* kv2
 ) {
+    let_next_begin();
+    wait_for_previous();
     __shared__ float heads[4][64];
     const u32 row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 unit = blockIdx.x * 4 + warp;
@@ -1304,16 +1836,18 @@ DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
     f[6] = from_half(l.w & 0xffffu);
     f[7] = from_half(l.w >> 16);
 }
-extern "C" __global__ void __launch_bounds__(128) attention_split_4x2x64_kf16_vf16_0p125_t10(
-    const int* __restrict__ count
-    , const float* __restrict__ q
-    , const u8* __restrict__ keys
-    , const u8* __restrict__ values
-    , const int* __restrict__ positions
-    , const int* __restrict__ seqs
-    , const int* __restrict__ tables
+extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16_vf16_0p125_t10(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
     , float* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     __shared__ float p[2][128], sums[4][2][64], m_of[2], l_of[2];
     const u32 row = blockIdx.z, seg = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
@@ -1437,8 +1971,8 @@ extern "C" __global__ void __launch_bounds__(128) attention_split_4x2x64_kf16_vf
 }
 
 
-// attention_walk_4x2x64_kf16_vf16_0p125_t10
-namespace n_attention_walk_4x2x64_kf16_vf16_0p125_t10 {
+// attention_walk_op_4x2x64_kf16_vf16_0p125_t10
+namespace n_attention_walk_op_4x2x64_kf16_vf16_0p125_t10 {
 DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
     const float most = fmaxf(top, m);
     before = expf(top - most);
@@ -1470,16 +2004,18 @@ DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
     f[6] = from_half(l.w & 0xffffu);
     f[7] = from_half(l.w >> 16);
 }
-extern "C" __global__ void __launch_bounds__(128) attention_walk_4x2x64_kf16_vf16_0p125_t10(
-    const int* __restrict__ count
-    , const float* __restrict__ q
-    , const u8* __restrict__ keys
-    , const u8* __restrict__ values
-    , const int* __restrict__ positions
-    , const int* __restrict__ seqs
-    , const int* __restrict__ tables
-    , float* out
+extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf16_vf16_0p125_t10(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
+    , u16* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     __shared__ float p[2][128], sums[4][2][64], m_of[2], l_of[2];
     __shared__ float walked[2][64], top_of[2], total_of[2];
     const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -1610,7 +2146,1611 @@ extern "C" __global__ void __launch_bounds__(128) attention_walk_4x2x64_kf16_vf1
     }
     for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
         const u32 g = i / 64, d = i % 64;
-        out[((u64)row * 4 + head0 + g) * 64 + d] = __fdiv_rn(walked[g][d], total_of[g]);
+        const float v = __fdiv_rn(walked[g][d], total_of[g]);
+        out[((u64)row * 4 + head0 + g) * 64 + d] = (u16)to_operand(v);
+    }
+}
+}
+
+
+// combine_4x64_t10_op
+namespace n_combine_4x64_t10_op {
+DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
+    const float most = fmaxf(top, m);
+    before = expf(top - most);
+    now = expf(m - most);
+    total = fmaf(total, before, __fmul_rn(l, now));
+    top = most;
+}
+extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10_op(
+    const int* count
+    , const float* states
+    , const int* positions
+    , u16* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    const u32 head = blockIdx.x, row = blockIdx.y;
+    if (row >= *count) return;
+    const u32 position = (u32)positions[row], first = 0u;
+    const float* from = states + ((u64)row * 4 + head) * 3 * 66;
+    for (u32 d = threadIdx.x; d < 64; d += 128) {
+        float top = __uint_as_float(0xff800000u), total = 0.0f, walked = 0.0f, before, now;
+#pragma unroll 4
+        for (u32 seg = first / 128; seg <= position / 128; ++seg) {
+            const float* state = from + seg * 66;
+            merge(top, total, state[0], state[1], before, now);
+            walked = fmaf(walked, before, __fmul_rn(state[2 + d], now));
+        }
+        const float v = __fdiv_rn(walked, total);
+        out[((u64)row * 4 + head) * 64 + d] = (u16)to_operand(v);
+    }
+}
+}
+
+
+// product_8r227k_256_q4_k_256_add
+namespace n_product_8r227k_256_q4_k_256_add {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
+    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 11; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 37888ull * blockIdx.x / gridDim.x, high = 37888ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 11, turn = copies / 11;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) { v += add0[(u64)row * 256 + col]; out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 11, turn = copy / 11;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_256_q4_k_512_glusilu_op
+namespace n_product_8r227k_256_q4_k_512_glusilu_op {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512_glusilu_op(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const u8* second0
+    , u16* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 230400), empty = full + 8 * 10;
+    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 10; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 151552ull * blockIdx.x / gridDim.x, high = 151552ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 75776ull, 2);
+    const u32 end0 = units_before(high, 0ull, 75776ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 32 ? 16 : 32 - u * 16;
+            for (u32 m = 0; m < 2; ++m) {
+                const u8* from = (m == 0 ? w0 : second0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 10, turn = copies / 10;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 189440 + set * 20480);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    float second = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) second += from[(16 + w) * 8 * 20];
+                    second *= OPERAND_UNIT;
+                    if (col < 512) { v = silu(v) * second; } else v = 0.0f;
+if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 189440 + set * 20480) + warp * 8 * 20;
+            for (u32 m = 0; m < 2; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 10, turn = copy / 10;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 32 - u * 16 ? 16 : 32 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_512_q4_k_256_add
+namespace n_product_8r227k_512_q4_k_256_add {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
+    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 11; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 8 + 8 < 16 ? 8 : 16 - u * 8;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (8 * 2 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 2 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 11, turn = copies / 11;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 8 && u * 8 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 8 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 2 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 2; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) { v += add0[(u64)row * 256 + col]; out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + column) * 512 + warp % 2 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 11, turn = copy / 11;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 2 * (8 < 16 - u * 8 ? 8 : 16 - u * 8)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// attention_walk_4x2x64_kf16_vf16_0p125_t10
+namespace n_attention_walk_4x2x64_kf16_vf16_0p125_t10 {
+DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
+    const float most = fmaxf(top, m);
+    before = expf(top - most);
+    now = expf(m - most);
+    total = fmaf(total, before, __fmul_rn(l, now));
+    top = most;
+}
+DEV void load_k(const u8* head, u32 position, u32 d, float (&f)[8]) {
+    const u8* p = head + (position * 64 + d) * 2;
+    const uint4 l = load16(p);
+    f[0] = from_half(l.x & 0xffffu);
+    f[1] = from_half(l.x >> 16);
+    f[2] = from_half(l.y & 0xffffu);
+    f[3] = from_half(l.y >> 16);
+    f[4] = from_half(l.z & 0xffffu);
+    f[5] = from_half(l.z >> 16);
+    f[6] = from_half(l.w & 0xffffu);
+    f[7] = from_half(l.w >> 16);
+}
+DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
+    const u8* p = head + (position * 64 + d) * 2;
+    const uint4 l = load16(p);
+    f[0] = from_half(l.x & 0xffffu);
+    f[1] = from_half(l.x >> 16);
+    f[2] = from_half(l.y & 0xffffu);
+    f[3] = from_half(l.y >> 16);
+    f[4] = from_half(l.z & 0xffffu);
+    f[5] = from_half(l.z >> 16);
+    f[6] = from_half(l.w & 0xffffu);
+    f[7] = from_half(l.w >> 16);
+}
+extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_vf16_0p125_t10(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
+    , float* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    __shared__ float p[2][128], sums[4][2][64], m_of[2], l_of[2];
+    __shared__ float walked[2][64], top_of[2], total_of[2];
+    const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *count) return;
+    const u32 position = (u32)positions[row], first = 0u;
+    const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
+    const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
+    const int* blocks = tables + (u64)seqs[row] * 10;
+    for (u32 i = threadIdx.x; i < 2 * 64; i += 32 * 4) walked[i / 64][i % 64] = 0.0f;
+    if (threadIdx.x < 2) {
+        top_of[threadIdx.x] = __uint_as_float(0xff800000u);
+        total_of[threadIdx.x] = 0.0f;
+    }
+    __syncthreads();
+    for (u32 seg = first / 128; seg <= position / 128; ++seg) {
+        {
+            const u32 sub = lane % 8;
+            float q_of[2][1][8];
+#pragma unroll
+            for (u32 g = 0; g < 2; ++g) {
+                const float* from = q + ((u64)row * 4 + head0 + (g < heads ? g : 0)) * 64;
+#pragma unroll
+                for (u32 k = 0; k < 1; ++k) {
+                    const u32 d = (k * 8 + sub) * 8;
+#pragma unroll
+                    for (u32 i = 0; i < 8; ++i) q_of[g][k][i] = d < 64 ? from[d + i] : 0.0f;
+                }
+            }
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+                const u32 at = seg * 128 + j;
+                const bool seen = at <= position && at >= first;
+                float dots[2] = {};
+                if (seen) {
+                    const u8* head = keys + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+#pragma unroll
+                    for (u32 k = 0; k < 1; ++k) {
+                        const u32 d = (k * 8 + sub) * 8;
+                        if (d >= 64) continue;
+                        float f[8];
+                        load_k(head, at % 32, d, f);
+#pragma unroll
+                        for (u32 g = 0; g < 2; ++g) {
+#pragma unroll
+                            for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
+                        }
+                    }
+                }
+#pragma unroll
+                for (u32 g = 0; g < 2; ++g) {
+                    float x = dots[g];
+#pragma unroll
+                    for (u32 o = 8 / 2; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
+                    x *= 0.125f;
+                    if (sub == 0) p[g][j] = seen ? x : __uint_as_float(0xff800000u);
+                }
+            }
+        }
+        __syncthreads();
+        for (u32 g = warp; g < 2; g += 4) {
+            float most = __uint_as_float(0xff800000u), sum = 0.0f;
+            for (u32 j = lane; j < 128; j += 32) most = fmaxf(most, p[g][j]);
+            most = warp_max(most);
+            for (u32 j = lane; j < 128; j += 32) {
+                const float e = expf(p[g][j] - most);
+                p[g][j] = e;
+                sum += e;
+            }
+            sum = warp_sum(sum);
+            if (lane == 0) {
+                m_of[g] = most;
+                l_of[g] = sum;
+            }
+        }
+        __syncthreads();
+        {
+            const u32 sub = lane % 8;
+            float mix[2][1][8] = {};
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+                const u32 at = seg * 128 + j;
+                if (at > position || at < first) continue;
+                const u8* head = values + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+#pragma unroll
+                for (u32 k = 0; k < 1; ++k) {
+                    const u32 d = (k * 8 + sub) * 8;
+                    if (d >= 64) continue;
+                    float f[8];
+                    load_v(head, at % 32, d, f);
+#pragma unroll
+                    for (u32 g = 0; g < 2; ++g) {
+#pragma unroll
+                        for (u32 i = 0; i < 8; ++i) mix[g][k][i] = fmaf(p[g][j], f[i], mix[g][k][i]);
+                    }
+                }
+            }
+            __syncwarp();
+#pragma unroll
+            for (u32 g = 0; g < 2; ++g) {
+#pragma unroll
+                for (u32 k = 0; k < 1; ++k) {
+                    const u32 d = (k * 8 + sub) * 8;
+#pragma unroll
+                    for (u32 i = 0; i < 8; ++i) {
+                        float x = mix[g][k][i];
+#pragma unroll
+                        for (u32 o = 8; o < 32; o *= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
+                        if (lane < 8 && d < 64) sums[warp][g][d + i] = x;
+                    }
+                }
+            }
+        }
+        __syncthreads();
+        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+            const u32 g = i / 64, d = i % 64;
+            float x = 0.0f;
+#pragma unroll
+            for (u32 w = 0; w < 4; ++w) x += sums[w][g][d];
+            float top = top_of[g], total = total_of[g], before, now;
+            merge(top, total, m_of[g], l_of[g], before, now);
+            walked[g][d] = fmaf(walked[g][d], before, __fmul_rn(x, now));
+        }
+        __syncthreads();
+        if (threadIdx.x < heads) {
+            const u32 g = threadIdx.x;
+            float before, now;
+            merge(top_of[g], total_of[g], m_of[g], l_of[g], before, now);
+        }
+        __syncthreads();
+    }
+    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+        const u32 g = i / 64, d = i % 64;
+        const float v = __fdiv_rn(walked[g][d], total_of[g]);
+        out[((u64)row * 4 + head0 + g) * 64 + d] = v;
     }
 }
 }
@@ -1625,12 +3765,14 @@ DEV void merge(float& top, float& total, float m, float l, float& before, float&
     total = fmaf(total, before, __fmul_rn(l, now));
     top = most;
 }
-extern "C" __global__ void __launch_bounds__(128) combine_4x64_t10(
-    const int* __restrict__ count
-    , const float* __restrict__ states
-    , const int* __restrict__ positions
+extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10(
+    const int* count
+    , const float* states
+    , const int* positions
     , float* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     const u32 head = blockIdx.x, row = blockIdx.y;
     if (row >= *count) return;
     const u32 position = (u32)positions[row], first = 0u;
@@ -1643,1115 +3785,8 @@ extern "C" __global__ void __launch_bounds__(128) combine_4x64_t10(
             merge(top, total, state[0], state[1], before, now);
             walked = fmaf(walked, before, __fmul_rn(state[2 + d], now));
         }
-        out[((u64)row * 4 + head) * 64 + d] = __fdiv_rn(walked, total);
-    }
-}
-}
-
-
-// quantize_256
-namespace n_quantize_256 {
-constexpr u32 N = 256;
-extern "C" __global__ void __launch_bounds__(256) quantize_256(
-    const int* __restrict__ count
-    , const float* __restrict__ x
-    , u8* out
-) {
-    const u32 row = blockIdx.y, lane = threadIdx.x % 32;
-    const u32 g = blockIdx.x * 8 + threadIdx.x / 32;
-    if (row >= *count || g >= N / 32) return;
-    quantize32(x[(u64)row * N + 32 * g + lane], out + (u64)row * (N + N / 2), N, g, lane);
-}
-}
-
-
-// product_1r_q8a_256_q4_k_256_add
-namespace n_product_1r_q8a_256_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[1][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) product_1r_q8a_256_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][1][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 1, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[1];
-#pragma unroll
-    for (u32 t = 0; t < 1; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 32) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][1] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 1; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 1 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_2r_q8a_256_q4_k_256_add
-namespace n_product_2r_q8a_256_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[1][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) product_2r_q8a_256_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][2][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 2, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[2];
-#pragma unroll
-    for (u32 t = 0; t < 2; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 32) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][2] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 2; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 2 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_4r_q8a_256_q4_k_256_add
-namespace n_product_4r_q8a_256_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[1][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_4r_q8a_256_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][4][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 4, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[4];
-#pragma unroll
-    for (u32 t = 0; t < 4; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 8) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 1; o < 32; o += 16 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][4] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 4; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 4 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_8r_q8a_256_q4_k_256_add
-namespace n_product_8r_q8a_256_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 32768ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_8r_q8a_256_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][8][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 8, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[8];
-#pragma unroll
-    for (u32 t = 0; t < 8; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 8) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 2; o < 32; o += 16 * 2) {
-            const u8* const w[2] = {w0, w0};
-            u32 n[2];
-            float acc[2][8] = {};
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 8; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 8 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_1r_q8a_256_q4_k_512_glusilu_q8a
-namespace n_product_1r_q8a_256_q4_k_512_glusilu_q8a {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[2][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_1r_q8a_256_q4_k_512_glusilu_q8a(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const u8* __restrict__ second0
-    , u8* out0
-) {
-    __shared__ float sums[2][1][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 1, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[1];
-#pragma unroll
-    for (u32 t = 0; t < 1; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 16) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp; o < 32; o += 16) {
-            const u8* const w[2] = {w0, second0};
-            const u32 row = n0 + o < 512 ? n0 + o : 512 - 1;
-            const u32 n[2] = {row, row};
-            float acc[2][1] = {};
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 t = 0; t < 1; ++t) {
-                const float one = warp_sum(acc[0][t]), two = warp_sum(acc[1][t]);
-                if (lane == 0) sums[0][t][o] = one;
-                if (lane == 0) sums[1][t][o] = two;
-            }
-        }
-        __syncthreads();
-        for (u32 t = warp; t < 1 && row0 + t < rows; t += 16) {
-            const u32 o = lane, row = row0 + t, col = n0 + o;
-            float v = sums[0][t][o];
-            const float second = sums[1][t][o];
-            v = silu(v) * second;
-            quantize32(v, out0 + (u64)row * (512 + 512 / 2), 512, n0 / 32, lane);
-        }
-        return;
-    }
-}
-}
-
-
-// product_2r_q8a_256_q4_k_512_glusilu_q8a
-namespace n_product_2r_q8a_256_q4_k_512_glusilu_q8a {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[2][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_2r_q8a_256_q4_k_512_glusilu_q8a(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const u8* __restrict__ second0
-    , u8* out0
-) {
-    __shared__ float sums[2][2][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 2, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[2];
-#pragma unroll
-    for (u32 t = 0; t < 2; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 16) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp; o < 32; o += 16) {
-            const u8* const w[2] = {w0, second0};
-            const u32 row = n0 + o < 512 ? n0 + o : 512 - 1;
-            const u32 n[2] = {row, row};
-            float acc[2][2] = {};
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 t = 0; t < 2; ++t) {
-                const float one = warp_sum(acc[0][t]), two = warp_sum(acc[1][t]);
-                if (lane == 0) sums[0][t][o] = one;
-                if (lane == 0) sums[1][t][o] = two;
-            }
-        }
-        __syncthreads();
-        for (u32 t = warp; t < 2 && row0 + t < rows; t += 16) {
-            const u32 o = lane, row = row0 + t, col = n0 + o;
-            float v = sums[0][t][o];
-            const float second = sums[1][t][o];
-            v = silu(v) * second;
-            quantize32(v, out0 + (u64)row * (512 + 512 / 2), 512, n0 / 32, lane);
-        }
-        return;
-    }
-}
-}
-
-
-// product_4r_q8a_256_q4_k_512_glusilu_q8a
-namespace n_product_4r_q8a_256_q4_k_512_glusilu_q8a {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[2][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_4r_q8a_256_q4_k_512_glusilu_q8a(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const u8* __restrict__ second0
-    , u8* out0
-) {
-    __shared__ float sums[2][4][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 4, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[4];
-#pragma unroll
-    for (u32 t = 0; t < 4; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 16) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp; o < 32; o += 16) {
-            const u8* const w[2] = {w0, second0};
-            const u32 row = n0 + o < 512 ? n0 + o : 512 - 1;
-            const u32 n[2] = {row, row};
-            float acc[2][4] = {};
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 t = 0; t < 4; ++t) {
-                const float one = warp_sum(acc[0][t]), two = warp_sum(acc[1][t]);
-                if (lane == 0) sums[0][t][o] = one;
-                if (lane == 0) sums[1][t][o] = two;
-            }
-        }
-        __syncthreads();
-        for (u32 t = warp; t < 4 && row0 + t < rows; t += 16) {
-            const u32 o = lane, row = row0 + t, col = n0 + o;
-            float v = sums[0][t][o];
-            const float second = sums[1][t][o];
-            v = silu(v) * second;
-            quantize32(v, out0 + (u64)row * (512 + 512 / 2), 512, n0 / 32, lane);
-        }
-        return;
-    }
-}
-}
-
-
-// product_8r_q8a_256_q4_k_512_glusilu_q8a
-namespace n_product_8r_q8a_256_q4_k_512_glusilu_q8a {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_8r_q8a_256_q4_k_512_glusilu_q8a(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const u8* __restrict__ second0
-    , u8* out0
-) {
-    __shared__ float sums[2][8][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 8, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[8];
-#pragma unroll
-    for (u32 t = 0; t < 8; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 16) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp; o < 32; o += 16) {
-            const u8* const w[2] = {w0, second0};
-            const u32 row = n0 + o < 512 ? n0 + o : 512 - 1;
-            const u32 n[2] = {row, row};
-            float acc[2][8] = {};
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 t = 0; t < 8; ++t) {
-                const float one = warp_sum(acc[0][t]), two = warp_sum(acc[1][t]);
-                if (lane == 0) sums[0][t][o] = one;
-                if (lane == 0) sums[1][t][o] = two;
-            }
-        }
-        __syncthreads();
-        for (u32 t = warp; t < 8 && row0 + t < rows; t += 16) {
-            const u32 o = lane, row = row0 + t, col = n0 + o;
-            float v = sums[0][t][o];
-            const float second = sums[1][t][o];
-            v = silu(v) * second;
-            quantize32(v, out0 + (u64)row * (512 + 512 / 2), 512, n0 / 32, lane);
-        }
-        return;
-    }
-}
-}
-
-
-// product_1r_q8a_512_q4_k_256_add
-namespace n_product_1r_q8a_512_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[1][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 16; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 16 + b, c[r]);
-            scales_0(w[r], n[r] * 16 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (512 + 512 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 512 + 4 * b);
-            const int nx = (int)load4(from + 512 + 512 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) product_1r_q8a_512_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][1][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 1, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[1];
-#pragma unroll
-    for (u32 t = 0; t < 1; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 32) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][1] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 1; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 1 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_2r_q8a_512_q4_k_256_add
-namespace n_product_2r_q8a_512_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[1][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 16; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 16 + b, c[r]);
-            scales_0(w[r], n[r] * 16 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (512 + 512 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 512 + 4 * b);
-            const int nx = (int)load4(from + 512 + 512 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) product_2r_q8a_512_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][2][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 2, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[2];
-#pragma unroll
-    for (u32 t = 0; t < 2; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 32) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][2] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 2; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 2 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_4r_q8a_512_q4_k_256_add
-namespace n_product_4r_q8a_512_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[1][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 16; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
-#pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 16 + b, c[r]);
-            scales_0(w[r], n[r] * 16 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (512 + 512 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 512 + 4 * b);
-            const int nx = (int)load4(from + 512 + 512 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_4r_q8a_512_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][4][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 4, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[4];
-#pragma unroll
-    for (u32 t = 0; t < 4; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 8) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 1; o < 32; o += 16 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][4] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 4; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 4 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_8r_q8a_512_q4_k_256_add
-namespace n_product_8r_q8a_512_q4_k_256_add {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 65536ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 16; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 16 + b, c[r]);
-            scales_0(w[r], n[r] * 16 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (512 + 512 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 512 + 4 * b);
-            const int nx = (int)load4(from + 512 + 512 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(512) product_8r_q8a_512_q4_k_256_add(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , const float* __restrict__ add0
-    , float* out0
-) {
-    __shared__ float sums[1][8][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 8, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[8];
-#pragma unroll
-    for (u32 t = 0; t < 8; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 8) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 2; o < 32; o += 16 * 2) {
-            const u8* const w[2] = {w0, w0};
-            u32 n[2];
-            float acc[2][8] = {};
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) n[r] = n0 + o + r < 256 ? n0 + o + r : 256 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 8; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 8 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 256) continue;
-            float v = sums[0][t][o];
-            v += add0[(u64)row * 256 + col];
-            out0[(u64)row * 256 + col] = v;
-        }
-        return;
+        const float v = __fdiv_rn(walked, total);
+        out[((u64)row * 4 + head) * 64 + d] = v;
     }
 }
 }
@@ -2760,12 +3795,14 @@ extern "C" __global__ void __launch_bounds__(512) product_8r_q8a_512_q4_k_256_ad
 // gather_256
 namespace n_gather_256 {
 constexpr u32 N = 256;
-extern "C" __global__ void __launch_bounds__(256) gather_256(
-    const int* __restrict__ count
-    , const float* __restrict__ x
-    , const int* __restrict__ ids
+extern "C" __global__ void __launch_bounds__(256, 1) gather_256(
+    const int* count
+    , const float* x
+    , const int* ids
     , float* out
 ) {
+    let_next_begin();
+    wait_for_previous();
     const u32 row = blockIdx.y;
     const u32 i = blockIdx.x * 256 + threadIdx.x;
     if (row >= *count || i >= N) return;
@@ -2775,362 +3812,478 @@ extern "C" __global__ void __launch_bounds__(256) gather_256(
 }
 
 
-// product_1r_q8a_256_q4_k_320
-namespace n_product_1r_q8a_256_q4_k_320 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
+// operands_256
+namespace n_operands_256 {
+constexpr u32 N = 256;
+extern "C" __global__ void __launch_bounds__(256, 1) operands_256(
+    const int* count
+    , const float* x
+    , u16* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    const u32 row = blockIdx.y, i = blockIdx.x * 256 + threadIdx.x;
+    if (row >= *count || i >= 256) return;
+    out[(u64)row * 256 + i] = (u16)to_operand(i < N ? x[(u64)row * N + i] : 0.0f);
 }
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 40960ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
 }
 
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[1], u32 lane, float (&acc)[1][1]) {
-#pragma unroll 4
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+
+// product_8r227k_256_q4_k_320
+namespace n_product_8r227k_256_q4_k_320 {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 1; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
     }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
 }
 
-extern "C" __global__ void __launch_bounds__(256) product_1r_q8a_256_q4_k_320(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320(
+    const int* count
+    , const u16* x
+    , const u8* w0
     , float* out0
 ) {
-    __shared__ float sums[1][1][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 1, tile = blockIdx.y;
+
+    SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[1];
-#pragma unroll
-    for (u32 t = 0; t < 1; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 40) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][1] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 320 ? n0 + o + r : 320 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 1; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
+    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 11; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 20 ? 16 : 20 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 11, turn = copies / 11;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
                 }
             }
         }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 1 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 320) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 320 + col] = v;
-        }
         return;
     }
-}
-}
 
-
-// product_2r_q8a_256_q4_k_320
-namespace n_product_2r_q8a_256_q4_k_320 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 40960ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[2], u32 lane, float (&acc)[1][2]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) product_2r_q8a_256_q4_k_320(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , float* out0
-) {
-    __shared__ float sums[1][2][8];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 2, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[2];
-#pragma unroll
-    for (u32 t = 0; t < 2; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 40) {
-        const u32 n0 = (tile - 0) * 8;
-        for (u32 o = warp * 1; o < 8; o += 8 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][2] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 320 ? n0 + o + r : 320 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 2; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 320) {  out0[(u64)row * 320 + col] = v; }
                 }
             }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 2 * 8; i += 32 * 8) {
-            const u32 t = i / 8, o = i % 8, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 320) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 320 + col] = v;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
         }
         return;
     }
-}
-}
 
-
-// product_4r_q8a_256_q4_k_320
-namespace n_product_4r_q8a_256_q4_k_320 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 40960ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[1], const u32 (&n)[1], const u8* x, const u32 (&at)[4], u32 lane, float (&acc)[1][4]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[1][8];
-        float s[1][1], m[1][1];
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
 #pragma unroll
-        for (int r = 0; r < 1; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 4; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 1; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
         }
     }
-}
 
-extern "C" __global__ void __launch_bounds__(512) product_4r_q8a_256_q4_k_320(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , float* out0
-) {
-    __shared__ float sums[1][4][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 4, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[4];
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 11, turn = copy / 11;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 20 - u * 16 ? 16 : 20 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
-    for (u32 t = 0; t < 4; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 10) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 1; o < 32; o += 16 * 1) {
-            const u8* const w[1] = {w0};
-            u32 n[1];
-            float acc[1][4] = {};
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) n[r] = n0 + o + r < 320 ? n0 + o + r : 320 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 1; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 4; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
                 }
             }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 4 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 320) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 320 + col] = v;
-        }
-        return;
-    }
-}
-}
-
-
-// product_8r_q8a_256_q4_k_320
-namespace n_product_8r_q8a_256_q4_k_320 {
-DEV void codes_0(const u8* w, u32 i, u32 (&c)[8]) {
-    const uint4 l0_0 = load16(w + 0ull + (u64)i * 16 + 0);
-    const u32 p0_0 = l0_0.x, p0_1 = l0_0.y, p0_2 = l0_0.z, p0_3 = l0_0.w;
-    c[0] = (p0_0 & 0x0f0f0f0fu);
-    c[1] = (p0_1 & 0x0f0f0f0fu);
-    c[2] = (p0_2 & 0x0f0f0f0fu);
-    c[3] = (p0_3 & 0x0f0f0f0fu);
-    c[4] = ((p0_0 >> 4) & 0x0f0f0f0fu);
-    c[5] = ((p0_1 >> 4) & 0x0f0f0f0fu);
-    c[6] = ((p0_2 >> 4) & 0x0f0f0f0fu);
-    c[7] = ((p0_3 >> 4) & 0x0f0f0f0fu);
-}
-DEV void scales_0(const u8* w, u32 i, float (&s)[1], float (&m)[1]) {
-    const u32 r0 = load4(w + 40960ull + (u64)i * 4);
-    s[0] = from_half(r0 & 0xffffu); m[0] = from_half(r0 >> 16);
-}
-
-DEV void dot_0(const u8* const (&w)[2], const u32 (&n)[2], const u8* x, const u32 (&at)[8], u32 lane, float (&acc)[2][8]) {
-#pragma unroll 1
-    for (u32 b = lane; b < 8; b += 32) {
-        u32 c[2][8];
-        float s[2][1], m[2][1];
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            codes_0(w[r], n[r] * 8 + b, c[r]);
-            scales_0(w[r], n[r] * 8 + b, s[r], m[r]);
-        }
-#pragma unroll
-        for (int t = 0; t < 8; ++t) {
-            const u8* from = x + (u64)at[t] * (256 + 256 / 2);
-            const uint4 x0 = load16(from + 32 * b), x1 = load16(from + 32 * b + 16);
-            const float sx = loadf(from + 256 + 4 * b);
-            const int nx = (int)load4(from + 256 + 256 / 8 + 4 * b);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                int d = dot4(c[r][0 + 3], x0.w, dot4(c[r][0 + 2], x0.z, dot4(c[r][0 + 1], x0.y, dot4(c[r][0], x0.x, 0 * nx))));
-                d = dot4(c[r][4 + 3], x1.w, dot4(c[r][4 + 2], x1.z, dot4(c[r][4 + 1], x1.y, dot4(c[r][4], x1.x, d))));
-                acc[r][t] = fmaf(sx, fmaf(m[r][0], (float)nx, s[r][0] * (float)d), acc[r][t]);
-            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
         }
     }
-}
 
-extern "C" __global__ void __launch_bounds__(512) product_8r_q8a_256_q4_k_320(
-    const int* __restrict__ count
-    , const u8* __restrict__ x
-    , const u8* __restrict__ w0
-    , float* out0
-) {
-    __shared__ float sums[1][8][32];
-    const u32 rows = (u32)*count, row0 = blockIdx.x * 8, tile = blockIdx.y;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row0 >= rows) return;
-    // Rows beyond the last are computed as the last is, and not stored.
-    u32 at[8];
-#pragma unroll
-    for (u32 t = 0; t < 8; ++t) at[t] = row0 + t < rows ? row0 + t : rows - 1;
-    if (tile < 10) {
-        const u32 n0 = (tile - 0) * 32;
-        for (u32 o = warp * 2; o < 32; o += 16 * 2) {
-            const u8* const w[2] = {w0, w0};
-            u32 n[2];
-            float acc[2][8] = {};
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) n[r] = n0 + o + r < 320 ? n0 + o + r : 320 - 1;
-            dot_0(w, n, x, at, lane, acc);
-#pragma unroll
-            for (u32 r = 0; r < 2; ++r) {
-#pragma unroll
-                for (u32 t = 0; t < 8; ++t) {
-                    const float sum = warp_sum(acc[r][t]);
-                    if (lane == 0) sums[0][t][o + r] = sum;
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < 8 * 32; i += 32 * 16) {
-            const u32 t = i / 32, o = i % 32, row = row0 + t, col = n0 + o;
-            if (row >= rows || col >= 320) continue;
-            float v = sums[0][t][o];
-            out0[(u64)row * 320 + col] = v;
-        }
-        return;
-    }
 }
 }
 

@@ -7,13 +7,22 @@ use lathe_ir::DType;
 use lathe_ir::graph::{Graph, parse};
 use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::quant::FORMATS;
-use lathe_passes::PipelineOptions;
-use std::fmt::Write;
+use lathe_passes::{Activations, PipelineOptions};
 
-/// Rounding to int8 and to scales of 16 bits.
-const QUANTIZED: f64 = 3e-3;
+/// Operands of products of 11 bits.
+const OPERANDS: f64 = 1e-3;
+/// The same, through several layers.
+const MODELS: f64 = 2e-3;
 /// Sums in f32.
 const FLOATS: f64 = 1e-5;
+
+/// How graphs are optimized for a GPU.
+pub fn passes() -> PipelineOptions<'static> {
+    PipelineOptions {
+        activations: Activations::F32,
+        ..PipelineOptions::default()
+    }
+}
 
 fn graph(weights: &str, body: &str) -> Graph {
     let text = format!(
@@ -33,26 +42,34 @@ fn case(name: &str, graph: Graph, tolerance: f64) -> Case {
     }
 }
 
-/// Products with weights of every type, of an input as f32 and as q8a, added up; and the embedding of such a type.
+/// Products with weights of every type, added up, beside weights of f32; and the embedding of such a type. Rows are of one
+/// cell, of few, and of more than a block has consumers.
 pub fn products() -> Vec<Case> {
-    let coded = FORMATS.iter().map(|f| (f.dtype, true));
-    let floats = [DType::F32, DType::F16, DType::Bf16].map(|t| (t, false));
-    coded
-        .chain(floats)
-        .map(|(dtype, quantized)| {
-            let weights = format!("weight @e : [50, 512]{dtype}\nweight @a : [41, 512]{dtype}\nweight @b : [41, 512]f16");
-            let mut body = "%0 = embed @e, %tok : [tokens, 512]f32\n".to_owned();
-            let x = if quantized { "%q" } else { "%0" };
-            if quantized {
-                body += "%q = quantize %0 : [tokens, 512]q8a\n";
-            }
-            writeln!(body, "%1 = linear {x} [@a -> f32] : [tokens, 41]f32").unwrap();
-            body += "%2 = linear %0 [@b {add(%1)} -> f32, @a -> f32] : [tokens, 41]f32, [tokens, 41]f32\n"
-                .replace("%2 =", "%2, %3 =")
-                .as_str();
-            body += "%4 = add %2, %3 : [tokens, 41]f32\n%5 = gather_rows %4, %outputs : [outputs, 41]f32\nreturn %5";
-            let tolerance = if quantized { QUANTIZED } else { FLOATS };
-            case(&format!("products {dtype}"), graph(&weights, &body), tolerance)
+    let coded = FORMATS.iter().map(|f| f.dtype);
+    let all = coded.chain([DType::F32, DType::F16, DType::Bf16]);
+    let few = all.map(|dtype| (dtype, 512));
+    let many = [(DType::Q5_0, 1536), (DType::Q6K, 4864), (DType::F16, 4864)];
+    few.chain(many)
+        .map(|(dtype, k)| {
+            let weights = format!(
+                "weight @e : [50, {k}]{dtype}\nweight @a : [41, {k}]{dtype}\nweight @b : [70, {k}]f16"
+            );
+            let body = format!(
+                "%0 = embed @e, %tok : [tokens, {k}]f32
+                %1 = linear %0 [@a -> f32] : [tokens, 41]f32
+                %2, %3 = linear %0 [@b -> f32, @a {{add(%1)}} -> f32] : [tokens, 70]f32, [tokens, 41]f32
+                %4 = gather_rows %2, %outputs : [outputs, 70]f32
+                %5 = gather_rows %3, %outputs : [outputs, 41]f32
+                %6 = linear %4 [@c -> f32] : [outputs, 41]f32
+                %7 = add %5, %6 : [outputs, 41]f32
+                return %7"
+            );
+            let weights = format!("{weights}\nweight @c : [41, 70]f32");
+            case(
+                &format!("products {dtype} of {k}"),
+                graph(&weights, &body),
+                OPERANDS,
+            )
         })
         .collect()
 }
@@ -63,18 +80,17 @@ pub fn epilogues() -> Vec<Case> {
                    weight @up : [96, 64]q5_0\nweight @up2 : [96, 64]q5_0\nweight @down : [32, 96]q6_k0\nweight @n : [32]f32";
     let weights = weights.replace("q6_k0", "q5_1");
     let body = "%0 = embed @e, %tok : [tokens, 64]f32
-        %1 = quantize %0 : [tokens, 64]q8a
-        %2, %3, %4 = linear %1 [
+        %2, %3, %4 = linear %0 [
             @a {bias(@bias), scale(0.5), act(silu), softcap(3.0)} -> f32,
-            @gate >< @up {glu(gelu)} -> q8a,
-            @gate >< @up2 {glu(silu)} -> q8a
-          ] : [tokens, 32]f32, [tokens, 96]q8a, [tokens, 96]q8a
+            @gate >< @up {glu(gelu)} -> f32,
+            @gate >< @up2 {glu(silu)} -> f32
+          ] : [tokens, 32]f32, [tokens, 96]f32, [tokens, 96]f32
         %5 = linear %3 [@down {add(%2)} -> f32] : [tokens, 32]f32
         %6 = linear %4 [@down {act(gelu), add(%5)} -> f32] : [tokens, 32]f32
         %7 = norm_add @n, %6, %2 {eps = 1e-6} : [tokens, 32]f32
         %8 = gather_rows %7, %outputs : [outputs, 32]f32
         return %8";
-    vec![case("epilogues", graph(&weights, body), QUANTIZED)]
+    vec![case("epilogues", graph(&weights, body), OPERANDS)]
 }
 
 /// Ops that work row by row.
@@ -92,11 +108,11 @@ pub fn rows() -> Vec<Case> {
         %8 = dequant @v {order = natural, heads = 0, dims = 0} : [352]f32
         %9 = add %7, %8 : [tokens, 352]f32
         %10 = mul %9, %8 : [tokens, 352]f32
-        %11 = norm_quant @w, %10 {eps = 1e-6} : [tokens, 352]q8a
+        %11 = rms_norm @w, %10 {eps = 1e-6} : [tokens, 352]f32
         %12 = linear %11 [@a -> f32] : [tokens, 40]f32
         %13 = gather_rows %12, %outputs : [outputs, 40]f32
         return %13";
-    vec![case("rows", graph(weights, body), QUANTIZED)]
+    vec![case("rows", graph(weights, body), OPERANDS)]
 }
 
 /// A layer's attention: heads, KV heads, elements of a head, elements that turn, and what its scores go through.
@@ -179,14 +195,14 @@ pub fn large() -> Vec<Case> {
                    weight @up : [1024, 4096]q4_k\nweight @down : [200, 1024]q6_k\nweight @w : [14336, 4096]q4_k\n\
                    weight @x : [200, 14336]q6_k";
     let body = "%0 = embed @e, %tok : [tokens, 4096]f32
-        %1 = norm_quant @n, %0 {eps = 1e-5} : [tokens, 4096]q8a
-        %2 = linear %1 [@gate >< @up {glu(silu)} -> q8a] : [tokens, 1024]q8a
+        %1 = rms_norm @n, %0 {eps = 1e-5} : [tokens, 4096]f32
+        %2 = linear %1 [@gate >< @up {glu(silu)} -> f32] : [tokens, 1024]f32
         %3 = linear %2 [@down -> f32] : [tokens, 200]f32
-        %4 = linear %1 [@w -> q8a] : [tokens, 14336]q8a
+        %4 = linear %1 [@w -> f32] : [tokens, 14336]f32
         %5 = linear %4 [@x {add(%3)} -> f32] : [tokens, 200]f32
         %6 = gather_rows %5, %outputs : [outputs, 200]f32
         return %6";
-    vec![case("large", graph(weights, body), QUANTIZED)]
+    vec![case("large", graph(weights, body), OPERANDS)]
 }
 
 /// Tiny models, with the weights of their files.
@@ -208,12 +224,8 @@ pub fn models() -> Vec<(Case, Model)> {
         .unwrap();
         let model = Model::load(&path).unwrap();
         let mut graph = model.graph.clone();
-        lathe_passes::run_pipeline(&mut graph, PipelineOptions::default()).unwrap();
-        let tolerance = if dtype == DType::F16 { 1e-3 } else { 5e-2 };
-        (
-            case(&format!("model {family:?} {dtype}"), graph, tolerance),
-            model,
-        )
+        lathe_passes::run_pipeline(&mut graph, passes()).unwrap();
+        (case(&format!("model {family:?} {dtype}"), graph, MODELS), model)
     });
     made.into()
 }

@@ -1,7 +1,7 @@
 //! A device that runs the text of kernels on the CPU: g++ compiles it against `emu/emulator.hpp`, and a process of its own
 //! has the memory and takes launches.
 
-use lathe_codegen_cuda::device::{Address, BoundLaunch, Device, Needs};
+use lathe_codegen_cuda::device::{Address, BoundLaunch, Device, Needs, Target};
 use lathe_codegen_cuda::error::Error;
 use lathe_codegen_cuda::kernels::{Kernel, prelude};
 use std::fmt::Write as _;
@@ -109,6 +109,10 @@ impl Device for Emulator {
         "emulator".into()
     }
 
+    fn target(&self) -> Target {
+        super::TARGET
+    }
+
     fn check(&self, _needs: &Needs) -> Result<(), Error> {
         Ok(())
     }
@@ -125,7 +129,7 @@ impl Device for Emulator {
         std::fs::write(&source, program(kernels)).unwrap();
         let made = Command::new("g++")
             .args([
-                "-std=c++17",
+                "-std=c++20",
                 "-O1",
                 "-w",
                 "-ffp-contract=off",

@@ -5,7 +5,7 @@
 pub mod cases;
 pub mod emulator;
 
-use lathe_codegen_cuda::device::Device;
+use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::exec::CudaExecutable;
 use lathe_codegen_cuda::{LowerOptions, lower};
 use lathe_ir::backend::{Batch, Executable, WeightSource};
@@ -22,6 +22,11 @@ pub const LIMITS: Limits = Limits {
     ctx: 320,
 };
 const BLOCKS: u32 = 30;
+/// What plans are made for where there is no device: few processors, each of which has much to do.
+pub const TARGET: Target = Target {
+    processors: 3,
+    shared_bytes: 227 << 10,
+};
 
 /// One step: rows of each sequence that go on, and how many of the last rows have logits.
 pub struct StepSpec {
@@ -135,6 +140,7 @@ pub fn invariant<D: Device>(graph: &Graph, weights: &dyn WeightSource, device: i
     let options = LowerOptions {
         limits: LIMITS,
         kv_types: KvTypes::default(),
+        target: device().target(),
     };
     let tables = block_tables();
     let mut first: Option<Vec<u32>> = None;
@@ -174,6 +180,7 @@ pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Res
     let options = LowerOptions {
         limits: LIMITS,
         kv_types: case.kv_types,
+        target: device.target(),
     };
     let plan = lower(&case.graph, options).map_err(|e| e.to_string())?;
     let vocab = match case

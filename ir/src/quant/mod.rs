@@ -8,12 +8,14 @@
 
 mod codebook;
 mod encode;
+mod levels;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
 pub(crate) use codebook::lookup;
 pub use codebook::{CODEBOOK_LEN, Codebook};
+pub use levels::Levels;
 
 use crate::dtype::DType;
 use codebook::{E2M1, IQ4};
@@ -105,6 +107,15 @@ impl Canonical {
         scales: [0.0; 16],
         mins: [0.0; 16],
     };
+}
+
+/// How many levels the scales of a format have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FormatScales {
+    /// One: a float a group.
+    One,
+    /// Two: an integer a group, and a float a block of 256; see [`Levels`].
+    Two,
 }
 
 /// A block format: all that the compiler knows of it.

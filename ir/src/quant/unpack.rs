@@ -9,7 +9,7 @@ use super::Canonical;
 use half::f16;
 
 #[inline(always)]
-fn block_of<const N: usize>(block: &[u8]) -> &[u8; N] {
+pub(super) fn block_of<const N: usize>(block: &[u8]) -> &[u8; N] {
     block.try_into().expect("a block is as long as its format says")
 }
 
@@ -20,7 +20,7 @@ fn f16_at(block: &[u8], at: usize) -> f32 {
 
 /// 8·N bytes as words.
 #[inline(always)]
-fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+pub(super) fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
     let mut words = [0; N];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *word = u64::from_le_bytes(*bytes);
@@ -37,13 +37,13 @@ fn put<const N: usize>(words: [u64; N], out: &mut [u8]) {
 }
 
 /// The byte in all bytes of a word.
-const fn each(byte: u8) -> u64 {
+pub(super) const fn each(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
 }
 
 /// `(byte >> shift) & mask` of each byte.
 #[inline(always)]
-fn field<const N: usize>(words: [u64; N], shift: u32, mask: u8) -> [u64; N] {
+pub(super) fn field<const N: usize>(words: [u64; N], shift: u32, mask: u8) -> [u64; N] {
     words.map(|w| (w >> shift) & each(mask))
 }
 
@@ -153,14 +153,7 @@ pub fn q2_k(block: &[u8], out: &mut Canonical) {
 pub fn q3_k(block: &[u8], out: &mut Canonical) {
     let block = block_of::<110>(block);
     let d = f16_at(block, 108);
-    let [low]: [u64; 1] = words(&block[96..104]);
-    let high = u64::from(u32::from_le_bytes(*array(&block[104..108])));
-    // The pairs of groups 0–3 and 4–7, or of 8–11 and 12–15 beside one another.
-    let high = [high | high << 30, high >> 4 | high << 26];
-    let scales = join([low, low >> 4].map(|w| w & each(15)), field(high, 0, 3), 4);
-    for half in 0..2 {
-        // Bytes less 32, which leaves no byte: the top bit is set before, and flipped after.
-        let scales = ((scales[half] | each(0x80)) - each(32)) ^ each(0x80);
+    for (half, scales) in q3_k_scales(array(&block[96..108])).into_iter().enumerate() {
         times_signed(scales, d, &mut out.scales[8 * half..]);
     }
     let third: [u64; 4] = words(&block[..32]);
@@ -170,6 +163,18 @@ pub fn q3_k(block: &[u8], out: &mut Canonical) {
             &mut out.codes[32 * n..],
         );
     }
+}
+
+/// The 16 scales of `q3_k` as signed bytes.
+#[inline(always)]
+pub(super) fn q3_k_scales(packed: &[u8; 12]) -> [u64; 2] {
+    let [low]: [u64; 1] = words(&packed[..8]);
+    let high = u64::from(u32::from_le_bytes(*array(&packed[8..])));
+    // The pairs of groups 0–3 and 4–7, or of 8–11 and 12–15 beside one another.
+    let high = [high | high << 30, high >> 4 | high << 26];
+    let scales = join([low, low >> 4].map(|w| w & each(15)), field(high, 0, 3), 4);
+    // Bytes less 32, which leaves no byte: the top bit is set before, and flipped after.
+    scales.map(|w| ((w | each(0x80)) - each(32)) ^ each(0x80))
 }
 
 /// `f16 d, dmin; u8 scales[12]; u8 nibbles[128]`.
@@ -228,16 +233,21 @@ pub fn iq4_nl(block: &[u8], out: &mut Canonical) {
 pub fn iq4_xs(block: &[u8], out: &mut Canonical) {
     let block = block_of::<136>(block);
     let d = f16_at(block, 0);
-    let high = u16::from_le_bytes([block[2], block[3]]);
     for g in 0..8 {
-        let low = (block[4 + g / 2] >> (4 * (g % 2))) & 15;
-        let scale = low | ((high >> (2 * g)) as u8 & 3) << 4;
-        out.scales[g] = d * (f32::from(scale) - 32.0);
+        out.scales[g] = d * f32::from(iq4_xs_scale(block, g));
         put(
             nibbles(array(&block[8 + 16 * g..24 + 16 * g])),
             &mut out.codes[32 * g..],
         );
     }
+}
+
+/// The scale of group `g` of `iq4_xs`.
+#[inline(always)]
+pub(super) fn iq4_xs_scale(block: &[u8; 136], g: usize) -> i8 {
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    let low = (block[4 + g / 2] >> (4 * (g % 2))) & 15;
+    (low | ((high >> (2 * g)) as u8 & 3) << 4) as i8 - 32
 }
 
 /// `u8 exponent; u8 nibbles[16]`. In a block of zeros the scale is 0, whatever its exponent: writers leave that at the
@@ -301,23 +311,27 @@ fn long_nibbles(bytes: &[u8; 128]) -> [[u64; 4]; 8] {
     std::array::from_fn(|n| field(words(&bytes[n / 2 * 32..]), n as u32 % 2 * 4, 15))
 }
 
+#[inline(always)]
+fn scales_and_mins(d: f32, dmin: f32, packed: &[u8; 12], out: &mut Canonical) {
+    let [scales, mins] = six_bits(packed);
+    times(scales, d, &mut out.scales);
+    times(mins, dmin, &mut out.mins);
+}
+
 /// Eight scales and eight minima of six bits in 12 bytes: the low six bits of bytes 0–3 and 4–7 are those of groups 0–3;
 /// groups 4–7 have their low nibbles in bytes 8–11 and their upper two bits atop bytes 0–3 and 4–7.
 #[inline(always)]
-fn scales_and_mins(d: f32, dmin: f32, packed: &[u8; 12], out: &mut Canonical) {
+pub(super) fn six_bits(packed: &[u8; 12]) -> [u64; 2] {
     let word = |at: usize| u64::from(u32::from_le_bytes(*array(&packed[at..at + 4])));
     let (first, low) = ([word(0), word(4)], [word(8), word(8) >> 4]);
-    for (i, (factor, out)) in [(d, &mut out.scales), (dmin, &mut out.mins)]
-        .into_iter()
-        .enumerate()
-    {
+    [0, 1].map(|i| {
         let upper = (first[i] >> 6 & 0x0303_0303) << 4 | (low[i] & 0x0f0f_0f0f);
-        times(first[i] & 0x3f3f_3f3f | upper << 32, factor, out);
-    }
+        first[i] & 0x3f3f_3f3f | upper << 32
+    })
 }
 
 #[inline(always)]
-fn array<const N: usize>(bytes: &[u8]) -> &[u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> &[u8; N] {
     bytes
         .try_into()
         .expect("the parts of a block have constant lengths")

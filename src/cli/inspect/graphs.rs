@@ -34,6 +34,7 @@ pub fn at(graph: &Graph, point: &str, verify: bool) -> Result<Graph, CliError> {
     let options = PipelineOptions {
         verify,
         after_each: Some(&mut hook),
+        ..PipelineOptions::default()
     };
     run_pipeline(&mut graph.clone(), options).map_err(CliError::failed)?;
     Ok(found)
