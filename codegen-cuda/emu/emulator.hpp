@@ -18,6 +18,7 @@
 #define __shared__ static
 
 struct alignas(8) uint2 { uint32_t x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
 struct Dim { uint32_t x, y, z; };
 
@@ -216,6 +217,7 @@ inline uint32_t half2_sub(uint32_t a, uint32_t b) {
 inline uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
     return half2(a, b, c, [](float x, float y, float z) { return fmaf(x, y, z); });
 }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
 inline float bf16_value(uint32_t bits) { return __uint_as_float(bits << 16); }
 

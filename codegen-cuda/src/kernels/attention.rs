@@ -20,6 +20,8 @@ pub(super) const THREADS: u32 = 128;
 const WARPS: u32 = THREADS / 32;
 /// Most query heads that a block walks together.
 const MOST_HEADS: u32 = 8;
+/// Elements of keys or values that a lane has on their way at least.
+const UNROLLED_ELEMENTS: u32 = 64;
 /// Most shared memory for weighted sums of values, one of each warp and the merged one.
 const SUMS_BYTES: u32 = 40 * 1024;
 
@@ -239,15 +241,19 @@ impl Attention {
         for (name, reader) in &readers {
             functions += &reader.function(name);
             let lanes = self.head_dim.div_ceil(reader.vector).next_power_of_two().min(32);
-            let [v, l, i, b] = match *name {
-                "k" => ["KV", "KL", "KI", "KB"],
-                _ => ["VV", "VL", "VI", "VB"],
+            let [v, l, i, b, u] = match *name {
+                "k" => ["KV", "KL", "KI", "KB", "KU"],
+                _ => ["VV", "VL", "VI", "VB", "VU"],
             };
             names = names
                 .with(v, reader.vector)
                 .with(l, lanes)
                 .with(i, self.head_dim.div_ceil(reader.vector * lanes))
-                .with(b, reader.head.bytes());
+                .with(b, reader.head.bytes())
+                .with(
+                    u,
+                    UNROLLED_ELEMENTS.div_ceil(reader.vector * self.head_dim.div_ceil(reader.vector * lanes)),
+                );
         }
         let capped = match self.cap {
             0.0 => "x".to_owned(),
@@ -326,23 +332,24 @@ const SCORES: &str = "        {
                     for (u32 i = 0; i < $KV; ++i) q_of[g][k][i] = d < $D ? from[d + i] : 0.0f;
                 }
             }
+#pragma unroll $KU
             for (u32 j = warp * (32 / $KL) + lane / $KL; j < $SEG; j += $WARPS * (32 / $KL)) {
                 const u32 at = seg * $SEG + j;
                 const bool seen = at <= position && at >= first;
+                // What is not seen is read as the row's own position is: loads need not wait for one another.
+                const u32 from_at = seen ? at : position;
                 float dots[$GC] = {};
-                if (seen) {
-                    const u8* head = keys + ((u64)(u32)blocks[at / 32] * $KVH + kvh) * $KB;
+                const u8* head = keys + ((u64)(u32)blocks[from_at / 32] * $KVH + kvh) * $KB;
 #pragma unroll
-                    for (u32 k = 0; k < $KI; ++k) {
-                        const u32 d = (k * $KL + sub) * $KV;
-                        if (d >= $D) continue;
-                        float f[$KV];
-                        load_k(head, at % 32, d, f);
+                for (u32 k = 0; k < $KI; ++k) {
+                    const u32 d = (k * $KL + sub) * $KV;
+                    if (d >= $D) continue;
+                    float f[$KV];
+                    load_k(head, from_at % 32, d, f);
 #pragma unroll
-                        for (u32 g = 0; g < $GC; ++g) {
+                    for (u32 g = 0; g < $GC; ++g) {
 #pragma unroll
-                            for (u32 i = 0; i < $KV; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
-                        }
+                        for (u32 i = 0; i < $KV; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
                     }
                 }
 #pragma unroll
@@ -381,16 +388,18 @@ const SOFTMAX: &str = "        for (u32 g = warp; g < $GC; g += $WARPS) {
 const VALUES: &str = "        {
             const u32 sub = lane % $VL;
             float mix[$GC][$VI][$VV] = {};
+#pragma unroll $VU
             for (u32 j = warp * (32 / $VL) + lane / $VL; j < $SEG; j += $WARPS * (32 / $VL)) {
                 const u32 at = seg * $SEG + j;
-                if (at > position || at < first) continue;
-                const u8* head = values + ((u64)(u32)blocks[at / 32] * $KVH + kvh) * $VB;
+                // The weight of what is not seen is zero.
+                const u32 from_at = at <= position && at >= first ? at : position;
+                const u8* head = values + ((u64)(u32)blocks[from_at / 32] * $KVH + kvh) * $VB;
 #pragma unroll
                 for (u32 k = 0; k < $VI; ++k) {
                     const u32 d = (k * $VL + sub) * $VV;
                     if (d >= $D) continue;
                     float f[$VV];
-                    load_v(head, at % 32, d, f);
+                    load_v(head, from_at % 32, d, f);
 #pragma unroll
                     for (u32 g = 0; g < $GC; ++g) {
 #pragma unroll

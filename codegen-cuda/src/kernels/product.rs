@@ -21,6 +21,8 @@ const MOST_CONSUMERS: u32 = 16;
 const COPY: u32 = 20 << 10;
 /// Copies on their way at most: more make all other accesses slower.
 const IN_FLIGHT: u32 = 3;
+/// Shared memory left to the kernels that run beside: those between two products are small.
+const BESIDE: u32 = 14 << 10;
 /// Most copies that the ring holds.
 const MOST_SLOTS: u32 = 16;
 /// Floats between rows of sums in shared memory, so that lanes write to banks of their own.
@@ -160,7 +162,7 @@ impl Product {
         let barriers = |slots: u32| 8 * (3 * slots + 4);
         let left = self
             .shared_bytes
-            .saturating_sub(2 * sums_bytes + barriers(MOST_SLOTS));
+            .saturating_sub(BESIDE + 2 * sums_bytes + barriers(MOST_SLOTS));
         let slots = (left / slot).min(MOST_SLOTS);
         let sums = slots * slot;
         let at = sums + 2 * sums_bytes;

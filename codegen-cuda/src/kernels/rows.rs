@@ -1,8 +1,9 @@
 //! Kernels that work row by row: norms, operands of products, elementwise steps, the choice of rows.
 
+use super::cells::load_floats;
 use super::text::{Names, float, float_name};
 use super::{Kernel, Param, ParamType, row_bytes};
-use crate::layout::operand_stride;
+use crate::layout::{Element, operand_stride};
 use lathe_ir::graph::Activation;
 
 /// What is done with a row.
@@ -48,8 +49,8 @@ pub struct RowKernel {
 
 /// One thread an element.
 const THREADS: u32 = 256;
-/// A norm has one block a row: as many threads as share it well.
-const NORM_THREADS: u32 = 512;
+/// A norm has one block a row: as many threads as share it well, and as have room beside a product.
+const NORM_THREADS: u32 = 256;
 
 impl RowKernel {
     pub(super) fn threads(&self) -> u32 {
@@ -112,16 +113,27 @@ impl RowKernel {
             .with("N", self.n)
             .with("WARPS", self.threads() / 32)
             .with("THREADS", self.threads());
+        let mut functions = String::new();
         let body = match self.op {
             RowOp::Operands => names.with("STRIDE", operand_stride(self.n)).fill(OPERANDS),
             RowOp::Norm { eps, add, operands } => {
-                let last = if operands { NORM_OPERANDS } else { NORM_STORE };
-                names
+                let vector = if self.n.is_multiple_of(4) { 4 } else { 1 };
+                let fill_up = if operands && operand_stride(self.n) > self.n {
+                    FILL_UP
+                } else {
+                    ""
+                };
+                let names = names
                     .with("STRIDE", operand_stride(self.n))
                     .with("EPS", float(eps))
                     .with("INV_N", float(1.0 / self.n as f32))
-                    .with("ADD", if add { " + y[(u64)row * N + i]" } else { "" })
-                    .fill(&format!("{NORM}{last}"))
+                    .with("V", vector)
+                    .with("EACH", self.n.div_ceil(vector * self.threads()))
+                    .with("ADD", if add { " + y[(u64)row * N + i + j]" } else { "" })
+                    .with("LOAD", load_floats(&Element::F32, vector, "p", "f"));
+                let store = names.fill(&norm_store(operands, vector));
+                functions = names.fill(LOAD_ROW);
+                names.with("STORE", store).fill(&format!("{NORM}{fill_up}"))
             }
             op => {
                 let value = match op {
@@ -139,7 +151,7 @@ impl RowKernel {
             }
         };
         let signature = Kernel::signature(&self.name(), self.threads(), &self.params());
-        format!("constexpr u32 N = {};\n{signature}{body}}}\n", self.n)
+        format!("constexpr u32 N = {};\n{functions}{signature}{body}}}\n", self.n)
     }
 }
 
@@ -155,24 +167,57 @@ const OPERANDS: &str = "    const u32 row = blockIdx.y, i = blockIdx.x * $THREAD
     out[(u64)row * $STRIDE + i] = (u16)to_operand(i < N ? x[(u64)row * N + i] : 0.0f);
 ";
 
+/// A row stays in registers between its two walks.
 const NORM: &str = "    __shared__ float sums[$WARPS];
     const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
     const float* from = x + (u64)row * N;
-    float sum = 0.0f;
-    for (u32 i = threadIdx.x; i < N; i += $THREADS) sum = fmaf(from[i], from[i], sum);
+    float own[$EACH][$V], sum = 0.0f;
+#pragma unroll
+    for (u32 n = 0; n < $EACH; ++n) {
+        const u32 i = (n * $THREADS + threadIdx.x) * $V;
+#pragma unroll
+        for (u32 j = 0; j < $V; ++j) own[n][j] = 0.0f;
+        if (i < N) load_row(from + i, own[n]);
+    }
+#pragma unroll
+    for (u32 n = 0; n < $EACH; ++n) {
+#pragma unroll
+        for (u32 j = 0; j < $V; ++j) sum = fmaf(own[n][j], own[n][j], sum);
+    }
     sum = warp_sum(sum);
     if (lane == 0) sums[warp] = sum;
     __syncthreads();
     sum = 0.0f;
+#pragma unroll
     for (u32 i = 0; i < $WARPS; ++i) sum += sums[i];
     const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, $INV_N, $EPS)));
+#pragma unroll
+    for (u32 n = 0; n < $EACH; ++n) {
+        const u32 i = (n * $THREADS + threadIdx.x) * $V;
+        if (i >= N) continue;
+        float scaled[$V], weights[$V];
+        load_row(w + i, weights);
+#pragma unroll
+        for (u32 j = 0; j < $V; ++j) scaled[j] = own[n][j] * by * weights[j]$ADD;
+$STORE    }
 ";
 
-const NORM_STORE: &str =
-    "    for (u32 i = threadIdx.x; i < N; i += $THREADS) out[(u64)row * N + i] = from[i] * by * w[i]$ADD;
+const LOAD_ROW: &str = "DEV void load_row(const float* p, float (&f)[$V]) {
+$LOAD}
 ";
 
-const NORM_OPERANDS: &str = "    for (u32 i = threadIdx.x; i < $STRIDE; i += $THREADS)
-        out[(u64)row * $STRIDE + i] = (u16)to_operand(i < N ? from[i] * by * w[i]$ADD : 0.0f);
+/// Operands that fill up a row.
+const FILL_UP: &str =
+    "    for (u32 i = N + threadIdx.x; i < $STRIDE; i += $THREADS) out[(u64)row * $STRIDE + i] = 0;
 ";
+
+/// Stores elements as they are, or as operands, several at once.
+fn norm_store(operands: bool, vector: u32) -> String {
+    match (operands, vector) {
+        (false, 4) => "        *(float4*)(out + (u64)row * N + i) = make_float4(scaled[0], scaled[1], scaled[2], scaled[3]);\n".into(),
+        (false, _) => "        for (u32 j = 0; j < $V; ++j) out[(u64)row * N + i + j] = scaled[j];\n".into(),
+        (true, 4) => "        *(uint2*)(out + (u64)row * $STRIDE + i) = make_uint2(to_operand(scaled[0]) | to_operand(scaled[1]) << 16, to_operand(scaled[2]) | to_operand(scaled[3]) << 16);\n".into(),
+        (true, _) => "        for (u32 j = 0; j < $V; ++j) out[(u64)row * $STRIDE + i + j] = (u16)to_operand(scaled[j]);\n".into(),
+    }
+}
