@@ -9,6 +9,7 @@ use crate::kernels::{Kernel, SEGMENT};
 use crate::layout::{ALIGN, KvHead};
 use crate::pack;
 use crate::plan::{Arg, CudaPlan, Sizes, verify};
+use crate::tiles;
 use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
@@ -54,6 +55,7 @@ struct Tables {
     positions: u64,
     seqs: u64,
     outputs: u64,
+    tiles: u64,
     blocks: u64,
     bytes: u64,
 }
@@ -69,12 +71,15 @@ impl Tables {
         next(2);
         let [tokens, positions, seqs] = [(); 3].map(|()| next(limits.tokens.into()));
         let outputs = next(limits.outputs.into());
+        // First row and number of rows of each; every row may be a tile.
+        let tiles = next(2 * u64::from(limits.tokens));
         let blocks = next(u64::from(limits.seqs) * u64::from(limits.blocks_per_seq()));
         Tables {
             tokens,
             positions,
             seqs,
             outputs,
+            tiles,
             blocks,
             bytes: end,
         }
@@ -197,7 +202,7 @@ impl<D: Device> CudaExecutable<D> {
     }
 
     /// Writes the tables of a step, and returns how many bytes are in use.
-    fn fill_tables(&mut self, batch: &Batch) -> usize {
+    fn fill_tables(&mut self, batch: &Batch, tiles: &[[u32; 2]]) -> usize {
         let layout = self.memory.layout;
         let counts = [batch.tokens.len() as u32, batch.outputs.len() as u32];
         let parts = [
@@ -206,6 +211,7 @@ impl<D: Device> CudaExecutable<D> {
             (layout.positions, batch.positions),
             (layout.seqs, batch.seqs),
             (layout.outputs, batch.outputs),
+            (layout.tiles, tiles.as_flattened()),
             (layout.blocks, batch.block_tables),
         ];
         for (start, values) in parts {
@@ -218,7 +224,11 @@ impl<D: Device> CudaExecutable<D> {
     }
 
     fn step(&mut self, batch: &Batch) -> Result<(), Error> {
-        let used = self.fill_tables(batch);
+        let tiles = match self.plan.tile_rows {
+            0 => Vec::new(),
+            rows => tiles::of(batch.seqs, batch.positions, rows),
+        };
+        let used = self.fill_tables(batch, &tiles);
         self.device.upload(self.memory.tables, &self.tables[..used])?;
         let last = batch.positions.iter().max().copied().unwrap_or(0);
         let (tokens, outputs) = (batch.tokens.len() as u32, batch.outputs.len() as u32);
@@ -226,6 +236,7 @@ impl<D: Device> CudaExecutable<D> {
             tokens,
             outputs,
             ctx: last + 1,
+            tiles: tiles.len() as u32,
         };
         let mut key = None;
         if tokens <= RECORDED_ROWS {
@@ -337,6 +348,7 @@ impl Memory {
             Arg::Angles(id) => self.angles[id.index()],
             Arg::Kv(KvPart::K, layer) => self.kv[layer as usize][0],
             Arg::Kv(KvPart::V, layer) => self.kv[layer as usize][1],
+            Arg::Tiles => self.tables.plus(self.layout.tiles),
             Arg::Input(input) => self.tables.plus(self.layout.of(input)),
         }
     }

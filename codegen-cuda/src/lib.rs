@@ -15,6 +15,7 @@ pub mod lower;
 pub mod nvrtc;
 pub mod pack;
 pub mod plan;
+pub mod tiles;
 
 pub use error::Error;
 pub use lower::{LowerOptions, lower};

@@ -5,34 +5,60 @@ mod support;
 
 use lathe_codegen_cuda::driver::Gpu;
 use lathe_ir::graph::interp::MemoryWeights;
-use support::{cases, invariant, run};
+use support::{Case, cases, invariant, run};
 
-#[test]
-fn kernels_agree_with_the_interpreter() {
+fn check(cases: Vec<Case>) {
     if let Err(error) = Gpu::open() {
         eprintln!("skipped: {error}");
         return;
     }
-    let groups = [
-        cases::products(),
-        cases::epilogues(),
-        cases::rows(),
-        cases::attention(),
-        cases::large(),
-    ];
     let mut wrong = Vec::new();
-    let mut note = |name: &str, result: Result<f64, String>| match result {
-        Ok(apart) => println!("{name:64} {apart:.2e}"),
-        Err(what) => wrong.push(format!("{name}: {what}")),
-    };
-    for case in groups.iter().flatten() {
+    for case in cases {
         let weights = MemoryWeights::random(&case.graph, 7).unwrap();
-        note(&case.name, run(case, &weights, Gpu::open().unwrap()));
-    }
-    for (case, model) in cases::models() {
-        note(&case.name, run(&case, &model.weights, Gpu::open().unwrap()));
+        match run(&case, &weights, Gpu::open().unwrap()) {
+            Ok(apart) => println!("{:64} {apart:.2e}", case.name),
+            Err(what) => wrong.push(format!("{}: {what}", case.name)),
+        }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn products_of_every_type() {
+    check(cases::products());
+}
+
+#[test]
+fn epilogues() {
+    check(cases::epilogues());
+}
+
+#[test]
+fn ops_on_rows() {
+    check(cases::rows());
+}
+
+#[test]
+fn attention() {
+    check(cases::attention());
+}
+
+#[test]
+fn long_rows() {
+    check(cases::large());
+}
+
+#[test]
+fn tiny_models() {
+    if let Err(error) = Gpu::open() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    for (case, model) in cases::models() {
+        let apart =
+            run(&case, &model.weights, Gpu::open().unwrap()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        println!("{:64} {apart:.2e}", case.name);
+    }
 }
 
 #[test]

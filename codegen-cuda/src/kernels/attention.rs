@@ -141,7 +141,7 @@ const READ_CODES: &str = "    const float scale = loadf(head + $SCALES + 4 * (po
 
 impl Attention {
     /// Query heads of a KV head.
-    fn group(&self) -> u32 {
+    pub fn group(&self) -> u32 {
         self.heads / self.kv_heads
     }
 
@@ -273,7 +273,7 @@ impl Attention {
 }
 
 /// The first position that a row at `position` sees.
-fn first_position(window: u32) -> String {
+pub(super) fn first_position(window: u32) -> String {
     match window {
         0 => "0u".to_owned(),
         window => format!("(position >= {window}u ? position - {}u : 0u)", window - 1),

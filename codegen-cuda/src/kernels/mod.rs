@@ -14,6 +14,7 @@ mod heads;
 mod product;
 mod rows;
 pub mod text;
+mod tiled;
 
 pub use attention::{Attention, AttentionOut, Combine, SEGMENT, stores_operands};
 pub use dense::{DENSE_ROWS, Dense};
@@ -22,6 +23,7 @@ pub use epilogue::{ProductPart, Step};
 pub use heads::{HeadOut, HeadPart, Heads};
 pub use product::Product;
 pub use rows::{RowKernel, RowOp};
+pub use tiled::{TiledAttention, tile_rows};
 
 use crate::layout::operand_stride;
 use text::Lines;
@@ -43,6 +45,8 @@ pub enum Kernel {
     Heads(Heads),
     /// Attention over the paged cache.
     Attention(Attention),
+    /// The same for tiles of rows, on tensor cores.
+    TiledAttention(TiledAttention),
     /// The merge of segments of attention.
     Combine(Combine),
 }
@@ -141,6 +145,7 @@ impl Kernel {
             Kernel::Dense(k) => k.name(),
             Kernel::Heads(k) => k.name(),
             Kernel::Attention(k) => k.name(),
+            Kernel::TiledAttention(k) => k.name(),
             Kernel::Combine(k) => k.name(),
         }
     }
@@ -153,6 +158,7 @@ impl Kernel {
             Kernel::Product(k) => k.threads(),
             Kernel::Dense(k) => k.threads(),
             Kernel::Attention(_) => attention::THREADS,
+            Kernel::TiledAttention(k) => k.threads(),
         }
     }
 
@@ -160,6 +166,7 @@ impl Kernel {
     pub fn dynamic_shared(&self) -> u32 {
         match self {
             Kernel::Product(k) => k.dynamic_shared(),
+            Kernel::TiledAttention(k) => k.dynamic_shared(),
             _ => 0,
         }
     }
@@ -174,6 +181,7 @@ impl Kernel {
             Kernel::Dense(k) => k.params(),
             Kernel::Heads(k) => k.params(),
             Kernel::Attention(k) => k.params(),
+            Kernel::TiledAttention(k) => k.params(),
             Kernel::Combine(k) => k.params(),
         }
     }
@@ -188,6 +196,7 @@ impl Kernel {
             Kernel::Dense(k) => k.source(),
             Kernel::Heads(k) => k.source(),
             Kernel::Attention(k) => k.source(),
+            Kernel::TiledAttention(k) => k.source(),
             Kernel::Combine(k) => k.source(),
         };
         format!("namespace n_{} {{\n{body}}}\n", self.name())
@@ -220,5 +229,5 @@ impl Kernel {
 
 /// What stands before the kernels of a source.
 pub fn prelude() -> &'static str {
-    include_str!("prelude.cuh")
+    concat!(include_str!("prelude.cuh"), include_str!("tensor.cuh"))
 }

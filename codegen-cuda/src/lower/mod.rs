@@ -8,8 +8,8 @@ mod linear;
 use crate::device::Target;
 use crate::error::Error;
 use crate::kernels::{
-    Attention, AttentionOut, Combine, Embed, Kernel, ParamType, RopeTable, RowKernel, RowOp, row_bytes,
-    stores_operands,
+    Attention, AttentionOut, Combine, Embed, Kernel, ParamType, RopeTable, RowKernel, RowOp, TiledAttention,
+    row_bytes, stores_operands, tile_rows,
 };
 use crate::layout::{Matrix, operand_stride};
 use crate::plan::{Arg, Call, CudaPlan, Extent, Form, Launch, SectionDecl};
@@ -24,6 +24,8 @@ use std::collections::HashMap;
 
 /// Rows of a step up to which the segments of a context are blocks of their own.
 const SPLIT_ROWS: u32 = 8;
+/// Rows of a step up to which blocks have a row each; of more, they have tiles where the kernel fits.
+const WALK_ROWS: u32 = 64;
 
 /// What a plan is made for.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -327,6 +329,7 @@ impl<'g> Lowering<'g> {
             ..walk
         };
         let blocks = Extent::Const(walk.blocks());
+        let of = walk;
         let [split, walk] = [
             self.kernel(Kernel::Attention(split))?,
             self.kernel(Kernel::Attention(walk))?,
@@ -346,18 +349,45 @@ impl<'g> Lowering<'g> {
         };
         args.pop();
         args.push(out);
-        let walk = Call {
-            least: SPLIT_ROWS + 1,
-            ..call(walk, args, [Extent::Rows(1), blocks, Extent::Const(1)])
-        };
+        let mut calls = vec![
+            split,
+            Call {
+                least: SPLIT_ROWS + 1,
+                ..call(walk, args.clone(), [Extent::Rows(1), blocks, Extent::Const(1)])
+            },
+        ];
+        if let Some(tiled) = self.tiled_attention(of, args)? {
+            calls[1].most = WALK_ROWS;
+            calls.push(tiled);
+        }
         let grid = [Extent::Const(heads), Extent::Rows(1), Extent::Const(1)];
         let combine = Call {
             most: SPLIT_ROWS,
             ..call(combine, vec![Arg::Buffer(states), positions, out], grid)
         };
-        self.launch(id, rows, vec![split, walk]);
+        self.launch(id, rows, calls);
         self.launch(id, rows, vec![combine]);
         Ok(())
+    }
+
+    /// The call for steps of many rows, where there is a kernel for such heads. `args` are those of `of`.
+    fn tiled_attention(&mut self, of: Attention, mut args: Vec<Arg>) -> Result<Option<Call>, Error> {
+        // The first layer chooses for all of them.
+        let rows = match self.plan.tile_rows {
+            0 => tile_rows(of.group()),
+            rows => rows,
+        };
+        let Some(tiled) = TiledAttention::new(of, rows, self.options.target.shared_bytes) else {
+            return Ok(None);
+        };
+        self.plan.tile_rows = rows;
+        args.insert(args.len() - 1, Arg::Tiles);
+        let grid = [Extent::Const(tiled.blocks()), Extent::Tiles, Extent::Const(1)];
+        let kernel = self.kernel(Kernel::TiledAttention(tiled))?;
+        Ok(Some(Call {
+            least: WALK_ROWS + 1,
+            ..call(kernel, args, grid)
+        }))
     }
 
     /// The geometry of a layer's cache; its uses must agree.

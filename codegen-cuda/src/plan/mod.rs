@@ -30,6 +30,8 @@ pub struct CudaPlan {
     pub arena_bytes: u64,
     /// Weights, each once.
     pub sections: Arena<Section, SectionDecl>,
+    /// Rows of the tiles that [`Arg::Tiles`] lists; 0 where no kernel asks for them.
+    pub tile_rows: u32,
     /// Rotations, each once.
     pub ropes: Arena<Rope, RopeDecl>,
     /// KV cache geometry, one entry a layer.
@@ -101,6 +103,8 @@ pub enum Extent {
     Rows(u32),
     /// One for each segment of the longest context.
     Segments,
+    /// One for each tile of [`Arg::Tiles`].
+    Tiles,
 }
 
 /// What a parameter points to.
@@ -116,6 +120,8 @@ pub enum Arg {
     Kv(KvPart, u32),
     /// An input of the step.
     Input(Input),
+    /// The step's rows in [`crate::tiles`].
+    Tiles,
 }
 
 /// What a step has, as far as launches depend on it.
@@ -127,6 +133,8 @@ pub struct Sizes {
     pub outputs: u32,
     /// Positions of the longest context.
     pub ctx: u32,
+    /// Tiles of rows.
+    pub tiles: u32,
 }
 
 impl Sizes {
@@ -146,6 +154,7 @@ impl Extent {
         match self {
             Extent::Const(n) => n,
             Extent::Rows(per) => rows.div_ceil(per),
+            Extent::Tiles => sizes.tiles,
             Extent::Segments => sizes.ctx.div_ceil(SEGMENT),
         }
     }

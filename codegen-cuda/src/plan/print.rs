@@ -23,6 +23,9 @@ pub fn print(plan: &CudaPlan) -> String {
             kv.kv_heads, kv.head_dim, kv.types.k, kv.types.v
         ));
     }
+    if plan.tile_rows > 0 {
+        text.line(format_args!("  tiles of {} rows", plan.tile_rows));
+    }
     for (id, decl) in plan.sections.iter() {
         text.line(format_args!("  section {id}: {decl}"));
     }
@@ -83,6 +86,7 @@ fn extent(extent: Extent, rows: Sym) -> String {
         Extent::Rows(1) => rows.keyword().to_owned(),
         Extent::Rows(per) => format!("{}/{per}", rows.keyword()),
         Extent::Segments => "segments".to_owned(),
+        Extent::Tiles => "tiles".to_owned(),
     }
 }
 
@@ -123,6 +127,7 @@ impl fmt::Display for Arg {
             Arg::Section(id) => write!(f, "{id}"),
             Arg::Angles(id) => write!(f, "{id}"),
             Arg::Kv(part, layer) => write!(f, "kv.{}.{layer}", part.keyword()),
+            Arg::Tiles => f.write_str("tiles"),
             Arg::Input(input) => {
                 let name = Input::ALL.iter().find(|(i, _)| i == input).map_or("", |(_, n)| n);
                 write!(f, "in.{name}")

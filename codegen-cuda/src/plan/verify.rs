@@ -4,6 +4,7 @@
 //! - A call has an argument for each parameter of its kernel, of a type that fits it: f32 and operands are buffers (or, where
 //!   only read and the same for every row, vectors), matrices are sections of exactly the kernel's layout, i32 are inputs,
 //!   angles are those of a rotation with as many pairs, and halves of the cache have the kernel's bytes in a block.
+//! - Kernels that work on tiles of rows work on tiles of the plan's number of rows.
 //! - An argument is as large as the kernel reads or writes at the plan's limits and at the call's most rows.
 //! - A buffer is written before it is read, and no write of another buffer overlaps it until it was last read.
 //! - Of the calls of a launch, at most one fits any number of rows; together they fit all from 1 up to the limit, or end
@@ -81,6 +82,14 @@ fn check_call(plan: &CudaPlan, launch: &Launch, call: &Call) -> Result<(), Strin
         let (want, got) = (params.len(), call.args.len());
         return Err(format!("{} takes {want} arguments, not {got}", kernel.name()));
     }
+    if let Kernel::TiledAttention(tiled) = kernel
+        && tiled.rows != plan.tile_rows
+    {
+        return Err(format!(
+            "tiles have {} rows, and the kernel works on {}",
+            plan.tile_rows, tiled.rows
+        ));
+    }
     let most = u64::from(call.most.min(plan.limits.bound(launch.rows)));
     for (param, arg) in params.iter().zip(&call.args) {
         fits(plan, param, *arg, most)
@@ -128,7 +137,7 @@ fn fits(plan: &CudaPlan, param: &Param, arg: Arg, rows: u64) -> Result<(), Strin
             (head.bytes() * u64::from(kv.kv_heads), true)
         }
         // As many as the executable makes of each.
-        (Arg::Input(_), ParamType::I32) if !param.written => return Ok(()),
+        (Arg::Input(_) | Arg::Tiles, ParamType::I32) if !param.written => return Ok(()),
         _ => return wrong(),
     };
     if have < need || (exact && have != need) {

@@ -1,6 +1,6 @@
 //! Graphs that between them use every kernel: small, of awkward shapes, as text.
 
-use super::{Case, LONG, STEPS, StepSpec};
+use super::{Case, LONG, STEPS, StepSpec, WIDE};
 use lathe_frontend::model::Model;
 use lathe_frontend::testing::{Family, TinyModel};
 use lathe_ir::DType;
@@ -186,6 +186,10 @@ pub fn attention() -> Vec<Case> {
         of(4, 1, 256, 256, both, [F16, F16], LONG),
         of(2, 1, 128, 64, window, [F16, F32], LONG),
         of(1, 1, 36, 36, plain, [Q8_0, Q8_0], STEPS),
+        of(4, 2, 16, 16, plain, [F16, F16], WIDE),
+        of(3, 1, 32, 16, both, [Bf16, Q8_0], WIDE),
+        of(2, 2, 64, 64, window, [F32, F16], WIDE),
+        of(20, 1, 48, 32, both, [Q8_0, Bf16], WIDE),
     ]
 }
 

@@ -80,7 +80,12 @@ impl Emulator {
 /// The program that has these kernels.
 pub fn program(kernels: &[&Kernel]) -> String {
     let header = |name: &str| format!("{}/emu/{name}", env!("CARGO_MANIFEST_DIR"));
-    let mut text = format!("#include \"{}\"\n{}", header("emulator.hpp"), prelude());
+    let mut text = format!(
+        "#include \"{}\"\n#include \"{}\"\n{}",
+        header("emulator.hpp"),
+        header("tensor.hpp"),
+        prelude()
+    );
     let mut table = String::new();
     for (i, kernel) in kernels.iter().enumerate() {
         text += &kernel.source();

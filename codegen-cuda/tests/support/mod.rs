@@ -82,6 +82,22 @@ pub const LONG: &[StepSpec] = &[
     },
 ];
 
+/// Steps of many rows of several sequences, some of which have a row alone.
+pub const WIDE: &[StepSpec] = &[
+    StepSpec {
+        rows: &[(0, 90), (1, 2), (2, 20)],
+        outputs: 23,
+    },
+    StepSpec {
+        rows: &[(1, 70), (2, 1), (0, 60)],
+        outputs: 24,
+    },
+    StepSpec {
+        rows: &[(2, 100), (0, 3), (1, 1)],
+        outputs: 8,
+    },
+];
+
 /// Something to compute on a device and in the interpreter.
 pub struct Case {
     pub name: String,

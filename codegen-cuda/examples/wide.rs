@@ -1,0 +1,77 @@
+//! Times the kernels of steps of many rows on a GPU, at the shapes of a model of 8 billion weights.
+//!
+//! `wide [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times).
+
+use lathe_codegen_cuda::driver::Gpu;
+use lathe_codegen_cuda::exec::CudaExecutable;
+use lathe_codegen_cuda::{LowerOptions, lower};
+use lathe_ir::backend::{Batch, Executable};
+use lathe_ir::graph::interp::MemoryWeights;
+use lathe_ir::graph::parse;
+use lathe_ir::layout::KvTypes;
+use lathe_ir::plan::Limits;
+
+const LAYER: &str =
+    "graph @layer (%tok: [tokens]i32, %pos: [tokens]i32, %seq: [tokens]i32, %outputs: [outputs]i32, %kv: kv) {
+    weight @e : [50, 64]f32
+    weight @q : [4096, 64]f16
+    weight @k : [1024, 64]f16
+    weight @v : [1024, 64]f16
+    %0 = embed @e, %tok : [tokens, 64]f32
+    %1, %2 = linear %0 [
+        @q {heads(32), rope(%pos, adjacent, 128, 10000.0, 1.0, 1.0), scale(4.0)} -> f32,
+        @k {heads(8), rope(%pos, adjacent, 128, 10000.0, 1.0, 1.0)} -> kv.k(0, %kv, %pos, %seq),
+        @v {heads(8)} -> kv.v(0, %kv, %pos, %seq)
+      ] : [tokens, 32, 128]f32, kv
+    %3 = attention.paged %1, %2, %pos, %seq {layer = 0, kv_heads = 8, scale = 0.088, cap = 0.0, window = 0} : [tokens, 4096]f32
+    %4 = gather_rows %3, %outputs : [outputs, 4096]f32
+    return %4
+}
+";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut steps: Vec<u32> = std::env::args()
+        .skip(1)
+        .map(|a| a.parse())
+        .collect::<Result<_, _>>()?;
+    if steps.is_empty() {
+        steps = vec![2048; 4];
+    }
+    let all: u32 = steps.iter().sum();
+    let limits = Limits {
+        tokens: steps.iter().copied().max().unwrap_or(1),
+        outputs: 1,
+        seqs: 1,
+        ctx: all,
+    };
+    let graph = parse::parse(LAYER)?;
+    let options = LowerOptions {
+        limits,
+        kv_types: KvTypes::default(),
+    };
+    let weights = MemoryWeights::random(&graph, 7)?;
+    let blocks = limits.blocks_per_seq();
+    let plan = lower(&graph, options)?;
+    let mut executable = CudaExecutable::build(plan, &weights, Gpu::open()?, blocks, 8)?;
+    let table: Vec<u32> = (0..blocks).rev().collect();
+    for round in 0..2 {
+        let mut start = 0;
+        for &rows in &steps {
+            let tokens: Vec<u32> = (start..start + rows).map(|i| (i * 37 + 11) % 50).collect();
+            let positions: Vec<u32> = (start..start + rows).collect();
+            executable.set_profiling(true);
+            executable.run(&Batch {
+                tokens: &tokens,
+                positions: &positions,
+                seqs: &vec![0; rows as usize],
+                outputs: &[rows - 1],
+                block_tables: &table,
+            })?;
+            if round == 1 {
+                println!("rows {start}..{}\n{}", start + rows, executable.profile_text());
+            }
+            start += rows;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+
+// Matrices in shared memory, and copies to it that run beside a block.
+#ifndef LATHE_EMULATOR
+// Four matrices of 8 rows of 16 bytes: lane i has the address of row i % 8 of matrix i / 8.
+DEV void load_matrices(u32 (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row)));
+}
+DEV void load_matrices_transposed(u32 (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row)));
+}
+// Copies 16 bytes to shared memory, or zeros where `there` is false; `wait_copies` waits for all but the last N groups.
+DEV void copy16(void* to, const void* from, bool there) {
+    const u32 bytes = there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes) : "memory");
+}
+DEV void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> DEV void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+// Two f16, the first in the low bits.
+DEV u32 half_pair(float low, float high) {
+    u32 bits;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+}
+DEV float power_of_two(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
+#endif
+DEV float saturated(float x) { return fminf(fmaxf(x, -65504.0f), 65504.0f); }
+DEV u32 operand_pair(float low, float high) {
+    return half_pair(saturated(low * (1.0f / OPERAND_UNIT)), saturated(high * (1.0f / OPERAND_UNIT)));
+}
+// For a of 16 rows and 16 columns as `load_matrices` gives it.
+DEV void mma_f16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { mma_f16(c, a[0], a[1], a[2], a[3], b0, b1); }
