@@ -4,6 +4,7 @@ use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_codegen_cuda as cuda;
+use lathe_codegen_cuda::device::Device as _;
 use lathe_frontend::model::Model;
 use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
@@ -32,6 +33,16 @@ pub enum Device {
     Cpu,
     /// The first NVIDIA GPU.
     Cuda,
+}
+
+impl Device {
+    /// Prompt tokens of a step that suit it.
+    pub fn chunk(self) -> u32 {
+        match self {
+            Device::Cpu => 512,
+            Device::Cuda => 2048,
+        }
+    }
 }
 
 /// What to build.
@@ -72,7 +83,7 @@ impl Default for BuildOptions {
             threads: 1,
             pin: false,
             context: None,
-            chunk: 512,
+            chunk: Device::Cpu.chunk(),
             output: ModelOutput::Logits,
             outputs: DEFAULT_SEQS,
             seqs: DEFAULT_SEQS,
@@ -320,10 +331,24 @@ fn on_cuda(
     let lowering = cuda::LowerOptions {
         limits: limits(model, options)?,
         kv_types: options.kv_types.unwrap_or_default(),
-        target: cuda::device::Device::target(&gpu),
+        target: gpu.target(),
+        panels: true,
     };
-    let plan = clock.time("lower", || cuda::lower(&graph, lowering))?;
-    let blocks = kv_blocks(&plan.limits, options);
+    let blocks = kv_blocks(&lowering.limits, options);
+    let plan = clock.time("lower", || {
+        let plan = cuda::lower(&graph, lowering)?;
+        if gpu.check(&cuda::exec::needs(&plan, blocks)).is_ok() {
+            return Ok(plan);
+        }
+        // There is no room for weights as products with many rows want them.
+        cuda::lower(
+            &graph,
+            cuda::LowerOptions {
+                panels: false,
+                ..lowering
+            },
+        )
+    })?;
     let executable = cuda::exec::CudaExecutable::build(plan, &model.weights, gpu, blocks, options.threads)?;
     Ok(Box::new(executable))
 }

@@ -20,6 +20,13 @@ static void load(uint32_t (&r)[4], const void* row, bool transposed) {
     wait(State::Warp);
 }
 
+// Every f16 as an f32.
+static const float* halves() {
+    static std::vector<float> all;
+    for (uint32_t bits = (uint32_t)all.size(); bits < 0x10000; ++bits) all.push_back(from_half(bits));
+    return all.data();
+}
+
 }  // namespace emulator
 
 inline void load_matrices(uint32_t (&r)[4], const void* row) { emulator::load(r, row, false); }
@@ -36,4 +43,32 @@ inline bool warp_any(bool x) {
     uint32_t any = x;
     for (int o = 16; o > 0; o >>= 1) any |= emulator::shuffle(any, o);
     return any;
+}
+
+struct alignas(8) float2 { float x, y; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline void begin_products() {}
+inline void commit_products() {}
+template <int N> void wait_products() {}
+template <int R> void settle(float (&)[R][4]) {}
+inline void show_to_copies() {}
+inline void give_registers() {}
+inline void take_registers() {}
+// Every thread computes its own sums.
+template <int R> void multiply_tiles(float (&d)[R][4], const uint8_t* a, const uint8_t* b, uint32_t k, bool add) {
+    if ((uintptr_t)a % 128 != 0 || (uintptr_t)b % 128 != 0) emulator::fail("a tile is not aligned");
+    const uint32_t t = emulator::current % 128, lane = t % 32;
+    const auto element = [=](const uint8_t* tile, uint32_t row, uint32_t i) {
+        const uint32_t run = (2 * k + i / 8) ^ row % 8;
+        return emulator::halves()[*(const uint16_t*)(tile + row * 128 + run * 16 + i % 8 * 2)];
+    };
+    for (uint32_t h = 0; h < 2; ++h) {
+        float left[16];
+        for (uint32_t i = 0; i < 16; ++i) left[i] = element(a, t / 32 * 16 + lane / 4 + 8 * h, i);
+        for (uint32_t n = 0; n < 2 * R; ++n) {
+            float& sum = d[n / 2][2 * h + n % 2];
+            if (!add) sum = 0.0f;
+            for (uint32_t i = 0; i < 16; ++i) sum += left[i] * element(b, n / 2 * 8 + lane % 4 * 2 + n % 2, i);
+        }
+    }
 }

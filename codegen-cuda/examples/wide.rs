@@ -2,6 +2,7 @@
 //!
 //! `wide [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times).
 
+use lathe_codegen_cuda::device::Device;
 use lathe_codegen_cuda::driver::Gpu;
 use lathe_codegen_cuda::exec::CudaExecutable;
 use lathe_codegen_cuda::{LowerOptions, lower};
@@ -13,19 +14,29 @@ use lathe_ir::plan::Limits;
 
 const LAYER: &str =
     "graph @layer (%tok: [tokens]i32, %pos: [tokens]i32, %seq: [tokens]i32, %outputs: [outputs]i32, %kv: kv) {
-    weight @e : [50, 64]f32
-    weight @q : [4096, 64]f16
-    weight @k : [1024, 64]f16
-    weight @v : [1024, 64]f16
-    %0 = embed @e, %tok : [tokens, 64]f32
-    %1, %2 = linear %0 [
-        @q {heads(32), rope(%pos, adjacent, 128, 10000.0, 1.0, 1.0), scale(4.0)} -> f32,
+    weight @e : [50, 4096]f32
+    weight @n : [4096]f32
+    weight @q : [4096, 4096]q4_k
+    weight @k : [1024, 4096]q4_k
+    weight @v : [1024, 4096]q6_k
+    weight @o : [4096, 4096]q4_k
+    weight @gate : [14336, 4096]q4_k
+    weight @up : [14336, 4096]q4_k
+    weight @down : [4096, 14336]q6_k
+    %0 = embed @e, %tok : [tokens, 4096]f32
+    %9 = rms_norm @n, %0 {eps = 1e-5} : [tokens, 4096]f32
+    %1, %2 = linear %9 [
+        @q {heads(32), rope(%pos, adjacent, 128, 10000.0, 1.0, 1.0)} -> f32,
         @k {heads(8), rope(%pos, adjacent, 128, 10000.0, 1.0, 1.0)} -> kv.k(0, %kv, %pos, %seq),
         @v {heads(8)} -> kv.v(0, %kv, %pos, %seq)
       ] : [tokens, 32, 128]f32, kv
     %3 = attention.paged %1, %2, %pos, %seq {layer = 0, kv_heads = 8, scale = 0.088, cap = 0.0, window = 0} : [tokens, 4096]f32
-    %4 = gather_rows %3, %outputs : [outputs, 4096]f32
-    return %4
+    %4 = linear %3 [@o {add(%0)} -> f32] : [tokens, 4096]f32
+    %5 = rms_norm @n, %4 {eps = 1e-5} : [tokens, 4096]f32
+    %6 = linear %5 [@gate >< @up {glu(silu)} -> f32] : [tokens, 14336]f32
+    %7 = linear %6 [@down {add(%4)} -> f32] : [tokens, 4096]f32
+    %8 = gather_rows %7, %outputs : [outputs, 4096]f32
+    return %8
 }
 ";
 
@@ -37,22 +48,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if steps.is_empty() {
         steps = vec![2048; 4];
     }
-    let all: u32 = steps.iter().sum();
     let limits = Limits {
         tokens: steps.iter().copied().max().unwrap_or(1),
         outputs: 1,
         seqs: 1,
-        ctx: all,
+        ctx: steps.iter().sum(),
     };
     let graph = parse::parse(LAYER)?;
+    let gpu = Gpu::open()?;
     let options = LowerOptions {
         limits,
         kv_types: KvTypes::default(),
+        target: gpu.target(),
+        panels: true,
     };
     let weights = MemoryWeights::random(&graph, 7)?;
     let blocks = limits.blocks_per_seq();
     let plan = lower(&graph, options)?;
-    let mut executable = CudaExecutable::build(plan, &weights, Gpu::open()?, blocks, 8)?;
+    let mut executable = CudaExecutable::build(plan, &weights, gpu, blocks, 8)?;
     let table: Vec<u32> = (0..blocks).rev().collect();
     for round in 0..2 {
         let mut start = 0;

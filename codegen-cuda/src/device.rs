@@ -38,6 +38,8 @@ pub struct Target {
     pub processors: u32,
     /// Bytes of shared memory that a block can have.
     pub shared_bytes: u32,
+    /// Whether it has the instructions of sm_90 that multiply matrices in shared memory.
+    pub wgmma: bool,
 }
 
 /// Bytes that a device is asked for, by what they are for.
@@ -45,6 +47,8 @@ pub struct Target {
 pub struct Needs {
     /// Weights.
     pub weights: u64,
+    /// Weights once more, for products with many rows.
+    pub panels: u64,
     /// The KV cache.
     pub kv: u64,
     /// The arena and tables.

@@ -142,7 +142,9 @@ impl Gpu {
 
     /// The architecture as NVRTC names it.
     fn arch(&self) -> String {
-        format!("sm_{}{}", self.capability.0, self.capability.1)
+        // With the instructions of that architecture alone.
+        let only = if self.target.wgmma { "a" } else { "" };
+        format!("sm_{}{}{only}", self.capability.0, self.capability.1)
     }
 
     /// Makes the context that of this thread.
@@ -296,7 +298,7 @@ fn describe(device: CUdevice) -> Result<(String, (u32, u32)), Error> {
 
 /// What kernels are cut to.
 fn target(device: CUdevice) -> Result<Target, Error> {
-    let attribute = |attribute| {
+    let attribute = |attribute| -> Result<u32, Error> {
         let mut value: c_int = 0;
         // SAFETY: the device is one of those that the driver counted.
         unsafe { cu!(cuDeviceGetAttribute(&mut value, attribute, device))? };
@@ -305,6 +307,7 @@ fn target(device: CUdevice) -> Result<Target, Error> {
     Ok(Target {
         processors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        wgmma: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? == 9,
     })
 }
 
@@ -322,7 +325,7 @@ impl Device for Gpu {
         let (mut free, mut total) = (0, 0);
         // SAFETY: the context is current.
         unsafe { cu!(cuMemGetInfo_v2(&mut free, &mut total))? };
-        let need = needs.weights + needs.kv + needs.rest;
+        let need = needs.weights + needs.panels + needs.kv + needs.rest;
         if need + RESERVE <= free as u64 {
             return Ok(());
         }
@@ -330,7 +333,7 @@ impl Device for Gpu {
         Err(Error::Memory {
             free: free as u64 >> 20,
             need: mib(need + RESERVE),
-            weights: mib(needs.weights),
+            weights: mib(needs.weights + needs.panels),
             kv: mib(needs.kv),
             rest: mib(needs.rest + RESERVE),
         })

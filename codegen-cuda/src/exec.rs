@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::kernels::{Kernel, SEGMENT};
 use crate::layout::{ALIGN, KvHead};
 use crate::pack;
-use crate::plan::{Arg, CudaPlan, Sizes, verify};
+use crate::plan::{Arg, Call, CudaPlan, SectionDecl, Sizes, verify};
 use crate::tiles;
 use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
 use lathe_ir::graph::KvPart;
@@ -110,7 +110,16 @@ const PARTS: [KvPart; 2] = [KvPart::K, KvPart::V];
 
 /// Bytes that a plan with so many KV blocks takes.
 pub fn needs(plan: &CudaPlan, kv_blocks: u32) -> Needs {
-    let sections = plan.sections.values().filter_map(|s| s.bytes());
+    let bytes = |panels: bool| {
+        let of_kind = plan
+            .sections
+            .values()
+            .filter(move |s| s.panels().is_some() == panels);
+        of_kind
+            .filter_map(|s| s.bytes())
+            .map(|bytes| bytes.next_multiple_of(ALIGN))
+            .sum()
+    };
     let halves = plan
         .kv_layers
         .iter()
@@ -118,7 +127,8 @@ pub fn needs(plan: &CudaPlan, kv_blocks: u32) -> Needs {
     let angles = plan.ropes.values().map(|r| u64::from(r.spec.dims) * 4);
     let aligned = |bytes: u64| bytes.next_multiple_of(ALIGN);
     Needs {
-        weights: sections.map(aligned).sum(),
+        weights: bytes(false),
+        panels: bytes(true),
         kv: halves.map(aligned).sum(),
         rest: aligned(plan.arena_bytes)
             + angles.map(aligned).sum::<u64>()
@@ -271,13 +281,19 @@ impl Memory {
         kv_blocks: u32,
     ) -> Result<Memory, Error> {
         let mut weights = Cursor(device.allocate(needs.weights)?);
+        let mut panels = Cursor(device.allocate(needs.panels)?);
         let mut kv = Cursor(device.allocate(needs.kv)?);
         let mut rest = Cursor(device.allocate(needs.rest)?);
         let layout = Tables::new(&plan.limits);
         let sections = plan.sections.values();
         let halves = |l: &KvLayer| PARTS.map(|part| block_bytes(l, part) * u64::from(kv_blocks));
         Ok(Memory {
-            sections: sections.map(|s| weights.take(s.bytes().unwrap_or(0))).collect(),
+            sections: sections
+                .map(|s| match s.panels() {
+                    Some(_) => panels.take(s.bytes().unwrap_or(0)),
+                    None => weights.take(s.bytes().unwrap_or(0)),
+                })
+                .collect(),
             kv: plan
                 .kv_layers
                 .iter()
@@ -302,7 +318,8 @@ impl Memory {
         device: &mut D,
         threads: usize,
     ) -> Result<(), Error> {
-        for (decl, &address) in plan.sections.values().zip(&self.sections) {
+        let from_file = |(decl, _): &(&SectionDecl, &Address)| decl.panels().is_none();
+        for (decl, &address) in plan.sections.values().zip(&self.sections).filter(from_file) {
             device.upload(address, &pack::pack(decl, weights, threads)?)?;
         }
         for (decl, &address) in plan.ropes.values().zip(&self.angles) {
@@ -316,7 +333,9 @@ impl Memory {
             let bytes: Vec<u8> = angles.iter().flat_map(|a| a.to_le_bytes()).collect();
             device.upload(address, &bytes)?;
         }
-        Ok(())
+        let none = Sizes::default();
+        let unpack = |call| self.bound(plan, call, self.tables, 0, &none);
+        device.run(None, &|| plan.unpacks.iter().map(unpack).collect())
     }
 
     /// The launches of a step of these sizes.
@@ -329,16 +348,22 @@ impl Memory {
                 Sym::Outputs => self.tables.plus(4),
                 Sym::Tokens | Sym::Ctx => self.tables,
             };
-            let args = call.args.iter().map(|arg| self.address(plan, *arg));
-            bound.push(BoundLaunch {
-                kernel: call.kernel.index(),
-                grid: call.grid.map(|extent| extent.at(rows, sizes)),
-                threads: plan.kernels[call.kernel].threads(),
-                shared: plan.kernels[call.kernel].dynamic_shared(),
-                args: std::iter::once(count).chain(args).collect(),
-            });
+            bound.push(self.bound(plan, call, count, rows, sizes));
         }
         bound
+    }
+
+    /// A call for so many rows, whose number is at `count`.
+    fn bound(&self, plan: &CudaPlan, call: &Call, count: Address, rows: u32, sizes: &Sizes) -> BoundLaunch {
+        let kernel = &plan.kernels[call.kernel];
+        let args = call.args.iter().map(|arg| self.address(plan, *arg));
+        BoundLaunch {
+            kernel: call.kernel.index(),
+            grid: call.grid.map(|extent| extent.at(rows, sizes)),
+            threads: kernel.threads(),
+            shared: kernel.dynamic_shared(),
+            args: std::iter::once(count).chain(args).collect(),
+        }
     }
 
     fn address(&self, plan: &CudaPlan, arg: Arg) -> Address {

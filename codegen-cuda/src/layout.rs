@@ -218,6 +218,48 @@ impl Matrix {
     }
 }
 
+/// Rows of a panel.
+pub const PANEL_ROWS: u32 = 128;
+/// Elements of a row of a panel.
+pub const PANEL_STEP: u32 = 64;
+/// Bytes of a panel.
+pub const PANEL_BYTES: u32 = 2 * PANEL_ROWS * PANEL_STEP;
+
+/// A matrix, or two of the same shape, as f16 for products with many rows: `[panels of 128 rows][steps of 64 elements]`, an
+/// even number of panels, of `[128 rows][64]f16` each. Of the eight runs of 8 elements of a row, run `c` of row `r` is where
+/// run `c ^ r % 8` would be: so shared memory gives a column of runs without conflicts, and `wgmma` takes them. Of two
+/// matrices, eight rows of one follow eight of the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Panels {
+    /// Rows of a matrix.
+    pub rows: u32,
+    /// Elements of a row.
+    pub k: u32,
+    /// Whether there are two matrices.
+    pub paired: bool,
+}
+
+impl Panels {
+    /// Rows of both matrices, those that fill up the last run of eight included.
+    pub fn all_rows(&self) -> u32 {
+        match self.paired {
+            true => 2 * self.rows.next_multiple_of(8),
+            false => self.rows,
+        }
+    }
+
+    /// Steps of a row.
+    pub fn steps(&self) -> u32 {
+        self.k.div_ceil(PANEL_STEP)
+    }
+
+    /// Bytes of all.
+    pub fn bytes(&self) -> u64 {
+        let panels = 2 * self.all_rows().div_ceil(2 * PANEL_ROWS);
+        u64::from(panels) * u64::from(self.steps()) * u64::from(PANEL_BYTES)
+    }
+}
+
 /// Runs of words that a lane reads at once, of so many: the first word and the length of each.
 pub fn runs(words: u32) -> Vec<(u32, u32)> {
     let mut runs = Vec::new();

@@ -24,7 +24,7 @@ pub fn pack(decl: &SectionDecl, weights: &dyn WeightSource, threads: usize) -> R
             matrix,
         }
         .pack(threads),
-        (Form::Matrix, None) => Err(error(
+        (Form::Matrix | Form::Panels { .. }, _) => Err(error(
             decl,
             format!("no kernel reads a matrix of type {}", decl.ty),
         )),

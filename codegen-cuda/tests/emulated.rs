@@ -2,18 +2,23 @@
 
 mod support;
 
+use lathe_codegen_cuda::device::Target;
 use lathe_ir::graph::interp::MemoryWeights;
 use support::emulator::{Emulator, available};
-use support::{Case, cases, invariant, run};
+use support::{Case, PLAIN_TARGET, TARGET, cases, invariant, run};
 
 fn check(cases: Vec<Case>) {
+    check_on(cases, TARGET);
+}
+
+fn check_on(cases: Vec<Case>, target: Target) {
     if !available() {
         return;
     }
     let mut wrong = Vec::new();
     for case in cases {
         let weights = MemoryWeights::random(&case.graph, 7).unwrap();
-        match run(&case, &weights, Emulator::new()) {
+        match run(&case, &weights, Emulator::new(target)) {
             Ok(apart) => println!("{:60} {apart:.2e}", case.name),
             Err(what) => wrong.push(format!("{}: {what}", case.name)),
         }
@@ -32,6 +37,12 @@ fn epilogues() {
 }
 
 #[test]
+fn wide_products() {
+    check(cases::wide());
+    check_on(cases::wide(), PLAIN_TARGET);
+}
+
+#[test]
 fn ops_on_rows() {
     check(cases::rows());
 }
@@ -47,8 +58,8 @@ fn tiny_models() {
         return;
     }
     for (case, model) in cases::models() {
-        let apart =
-            run(&case, &model.weights, Emulator::new()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let apart = run(&case, &model.weights, Emulator::new(TARGET))
+            .unwrap_or_else(|e| panic!("{}: {e}", case.name));
         println!("{:60} {apart:.2e}", case.name);
     }
 }
@@ -60,5 +71,5 @@ fn logits_do_not_depend_on_the_step() {
     }
     let models = cases::models();
     let (case, model) = &models[0];
-    invariant(&case.graph, &model.weights, Emulator::new);
+    invariant(&case.graph, &model.weights, || Emulator::new(TARGET));
 }

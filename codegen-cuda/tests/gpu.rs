@@ -34,6 +34,11 @@ fn epilogues() {
 }
 
 #[test]
+fn wide_products() {
+    check(cases::wide());
+}
+
+#[test]
 fn ops_on_rows() {
     check(cases::rows());
 }

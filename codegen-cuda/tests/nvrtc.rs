@@ -3,6 +3,7 @@
 
 mod support;
 
+use lathe_codegen_cuda::device::Target;
 use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::plan::CudaPlan;
 use lathe_codegen_cuda::{LowerOptions, lower, nvrtc};
@@ -11,27 +12,25 @@ use lathe_ir::graph::Graph;
 use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::plan::Limits;
 use std::collections::BTreeMap;
-use support::{LIMITS, TARGET, cases};
+use support::{LIMITS, PLAIN_TARGET, TARGET, cases};
 
-fn plan(graph: &Graph, limits: Limits, kv_types: KvTypes) -> CudaPlan {
-    lower(
-        graph,
-        LowerOptions {
+fn plans(target: Target) -> Vec<CudaPlan> {
+    let plan = |graph: &Graph, limits, kv_types| {
+        let options = LowerOptions {
             limits,
             kv_types,
-            target: TARGET,
-        },
-    )
-    .unwrap()
-}
-
-fn plans() -> Vec<CudaPlan> {
+            target,
+            panels: true,
+        };
+        lower(graph, options).unwrap()
+    };
     let mut plans = Vec::new();
     let groups = [
         cases::products(),
         cases::epilogues(),
         cases::rows(),
         cases::attention(),
+        cases::wide(),
     ];
     for case in groups.iter().flatten() {
         plans.push(plan(&case.graph, LIMITS, case.kv_types));
@@ -40,7 +39,7 @@ fn plans() -> Vec<CudaPlan> {
         plans.push(plan(&case.graph, LIMITS, case.kv_types));
     }
     let limits = Limits {
-        tokens: 512,
+        tokens: 2048,
         outputs: 16,
         seqs: 16,
         ctx: 8192,
@@ -64,14 +63,18 @@ fn every_kernel_compiles() {
         return;
     }
     nvrtc::find().unwrap();
-    let plans = plans();
-    let all: BTreeMap<String, &Kernel> = plans
-        .iter()
-        .flat_map(|p| p.kernels.values())
-        .map(|k| (k.name(), k))
-        .collect();
-    let kernels: Vec<&Kernel> = all.into_values().collect();
-    for arch in ["sm_80", "sm_90", "sm_120"] {
+    for (arch, target) in [
+        ("sm_80", PLAIN_TARGET),
+        ("sm_90a", TARGET),
+        ("sm_120", PLAIN_TARGET),
+    ] {
+        let plans = plans(target);
+        let all: BTreeMap<String, &Kernel> = plans
+            .iter()
+            .flat_map(|p| p.kernels.values())
+            .map(|k| (k.name(), k))
+            .collect();
+        let kernels: Vec<&Kernel> = all.into_values().collect();
         let modules = nvrtc::compile(&kernels, arch, 2).unwrap();
         let bytes: usize = modules.iter().map(|m| m.cubin.len()).sum();
         println!("{arch}: {} kernels, {bytes} bytes", kernels.len());

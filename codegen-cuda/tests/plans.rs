@@ -14,6 +14,7 @@ fn tiny() -> CudaPlan {
         limits: LIMITS,
         kv_types: case.kv_types,
         target: TARGET,
+        panels: true,
     };
     lower(&case.graph, options).unwrap()
 }

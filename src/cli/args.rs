@@ -41,9 +41,9 @@ pub struct RunArgs {
     /// Positions of the context [default: the model's, at most 8192]
     #[arg(long, env = "LATHE_CTX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub ctx: Option<u32>,
-    /// Most prompt tokens in one step
-    #[arg(long, env = "LATHE_CHUNK", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub chunk: u32,
+    /// Most prompt tokens in one step [default: 512, on a GPU 2048]
+    #[arg(long, env = "LATHE_CHUNK", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub chunk: Option<u32>,
     /// CPU features to use, separated by commas (all: what the machine has)
     #[arg(long, env = "LATHE_CPU_FEATURES", default_value = "all")]
     pub cpu_features: String,
@@ -64,12 +64,13 @@ pub struct RunArgs {
 impl RunArgs {
     /// The options of a build for text generation.
     pub fn build_options(&self) -> Result<BuildOptions, CliError> {
+        let device = self.device()?;
         Ok(BuildOptions {
-            device: self.device()?,
+            device,
             threads: self.thread_count()?,
             pin: self.pin,
             context: self.ctx,
-            chunk: self.chunk,
+            chunk: self.chunk.unwrap_or(device.chunk()),
             cpu_features: self.cpu_features.clone(),
             verify: self.verify,
             tuning: !self.no_tuning,

@@ -71,7 +71,7 @@ impl Cells<'_> {
         let mut text = Lines::new();
         text.line(self.lookup());
         text.line(format_args!(
-            "DEV void decode_{}(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, float* to) {{",
+            "template <class To> DEV void decode_{}(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, To to) {{",
             self.suffix
         ));
         text.line(self.load_planes());

@@ -65,7 +65,7 @@ pub struct ProductPart {
 }
 
 impl ProductPart {
-    fn has(&self, step: fn(&Step) -> bool) -> bool {
+    pub(super) fn has(&self, step: fn(&Step) -> bool) -> bool {
         self.steps.iter().any(step)
     }
 
@@ -80,7 +80,7 @@ impl ProductPart {
         1 + u32::from(self.paired)
     }
 
-    fn out(&self) -> ParamType {
+    pub(super) fn out(&self) -> ParamType {
         match self.operands {
             true => ParamType::Operands,
             false => ParamType::F32,

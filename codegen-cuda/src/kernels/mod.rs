@@ -3,7 +3,8 @@
 //! An instance ([`Kernel`]) is data and decides everything: its name, its parameters, its text. Equal instances have equal
 //! names, so that what uses one again finds it. Every kernel begins with a pointer to the number of rows: grids may be
 //! larger than the work, and a recorded sequence of launches serves any number of rows up to that it was recorded for.
-//! Text needs no header of the toolkit. Sums have an order that no launch and no number of rows changes.
+//! Text needs no header of the toolkit. Sums of a kernel have an order that no launch and no
+//! number of rows changes.
 
 mod attention;
 mod cells;
@@ -15,6 +16,8 @@ mod product;
 mod rows;
 pub mod text;
 mod tiled;
+mod unpack;
+mod wide;
 
 pub use attention::{Attention, AttentionOut, Combine, SEGMENT, stores_operands};
 pub use dense::{DENSE_ROWS, Dense};
@@ -24,6 +27,8 @@ pub use heads::{HeadOut, HeadPart, Heads};
 pub use product::Product;
 pub use rows::{RowKernel, RowOp};
 pub use tiled::{TiledAttention, tile_rows};
+pub use unpack::Unpack;
+pub use wide::{Core, ROWS as WIDE_ROWS, WideProduct};
 
 use crate::layout::operand_stride;
 use text::Lines;
@@ -41,6 +46,10 @@ pub enum Kernel {
     Product(Product),
     /// Products with weights of f32.
     Dense(Dense),
+    /// Weights of products with many rows.
+    Unpack(Unpack),
+    /// Products with many rows.
+    Wide(WideProduct),
     /// What happens to heads of products.
     Heads(Heads),
     /// Attention over the paged cache.
@@ -64,6 +73,8 @@ pub enum ParamType {
     Operands,
     /// A matrix or half of the cache.
     Bytes,
+    /// Weights of products with many rows.
+    Panels,
 }
 
 impl ParamType {
@@ -74,7 +85,7 @@ impl ParamType {
             ParamType::F64 => "double",
             ParamType::I32 => "int",
             ParamType::Operands => "u16",
-            ParamType::Bytes => "u8",
+            ParamType::Bytes | ParamType::Panels => "u8",
         }
     }
 }
@@ -130,7 +141,7 @@ pub fn row_bytes(ty: ParamType, n: u32) -> u64 {
         ParamType::F32 | ParamType::I32 => 4 * n,
         ParamType::F64 => 8 * n,
         ParamType::Operands => 2 * u64::from(operand_stride(n as u32)),
-        ParamType::Bytes => n,
+        ParamType::Bytes | ParamType::Panels => n,
     }
 }
 
@@ -143,6 +154,8 @@ impl Kernel {
             Kernel::Row(k) => k.name(),
             Kernel::Product(k) => k.name(),
             Kernel::Dense(k) => k.name(),
+            Kernel::Unpack(k) => k.name(),
+            Kernel::Wide(k) => k.name(),
             Kernel::Heads(k) => k.name(),
             Kernel::Attention(k) => k.name(),
             Kernel::TiledAttention(k) => k.name(),
@@ -153,10 +166,15 @@ impl Kernel {
     /// Threads of a block.
     pub fn threads(&self) -> u32 {
         match self {
-            Kernel::Embed(_) | Kernel::RopeTable(_) | Kernel::Heads(_) | Kernel::Combine(_) => 128,
+            Kernel::Embed(_)
+            | Kernel::RopeTable(_)
+            | Kernel::Heads(_)
+            | Kernel::Combine(_)
+            | Kernel::Unpack(_) => 128,
             Kernel::Row(k) => k.threads(),
             Kernel::Product(k) => k.threads(),
             Kernel::Dense(k) => k.threads(),
+            Kernel::Wide(k) => k.threads(),
             Kernel::Attention(_) => attention::THREADS,
             Kernel::TiledAttention(k) => k.threads(),
         }
@@ -167,6 +185,7 @@ impl Kernel {
         match self {
             Kernel::Product(k) => k.dynamic_shared(),
             Kernel::TiledAttention(k) => k.dynamic_shared(),
+            Kernel::Wide(k) => k.dynamic_shared(),
             _ => 0,
         }
     }
@@ -179,6 +198,8 @@ impl Kernel {
             Kernel::Row(k) => k.params(),
             Kernel::Product(k) => k.params(),
             Kernel::Dense(k) => k.params(),
+            Kernel::Unpack(k) => k.params(),
+            Kernel::Wide(k) => k.params(),
             Kernel::Heads(k) => k.params(),
             Kernel::Attention(k) => k.params(),
             Kernel::TiledAttention(k) => k.params(),
@@ -194,6 +215,8 @@ impl Kernel {
             Kernel::Row(k) => k.source(),
             Kernel::Product(k) => k.source(),
             Kernel::Dense(k) => k.source(),
+            Kernel::Unpack(k) => k.source(),
+            Kernel::Wide(k) => k.source(),
             Kernel::Heads(k) => k.source(),
             Kernel::Attention(k) => k.source(),
             Kernel::TiledAttention(k) => k.source(),

@@ -30,6 +30,26 @@ DEV float power_of_two(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+// Four warps in a row multiply matrices in shared memory: rows of 128 bytes, their runs of 16 bytes as panels have them.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV u64 tile_descriptor(const u8* tile, u32 k) {
+    const u32 at = shared_address(tile) + 32 * k;
+    return (u64)((at & 0x3ffffu) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+DEV void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEV void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> DEV void wait_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+// Sums are not read before they were waited for.
+template <int R> DEV void settle(float (&d)[R][4]) {
+#pragma unroll
+    for (int i = 0; i < R; ++i) asm volatile("" : "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])::"memory");
+}
+// Writes of this thread to shared memory are seen by products that follow.
+DEV void show_to_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Warps that copy leave registers to those that multiply.
+DEV void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
+DEV void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+#endif
 DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
 #endif
 DEV float saturated(float x) { return fminf(fmaxf(x, -65504.0f), 65504.0f); }

@@ -1,6 +1,6 @@
 //! `linear`: a launch of the products, and one of what happens to heads.
 
-use super::{Lowering, call, takes_operands};
+use super::{Lowering, MANY_ROWS, call, takes_operands};
 use crate::error::Error;
 use crate::kernels::{
     DENSE_ROWS, Dense, HeadOut, HeadPart, Heads, Kernel, ParamType, Product, ProductPart, Step, row_bytes,
@@ -12,10 +12,10 @@ use lathe_ir::plan::{Input, RopeDecl};
 use lathe_ir::types::Sym;
 
 /// A part on its way into two kernels.
-struct Split {
-    product: ProductPart,
+pub(super) struct Split {
+    pub(super) product: ProductPart,
     /// Arguments of the product, in the order of its parameters.
-    product_args: Vec<Arg>,
+    pub(super) product_args: Vec<Arg>,
     /// What the heads' kernel does, if it does anything, and its arguments.
     head: Option<(HeadPart, Vec<Arg>)>,
 }
@@ -61,7 +61,14 @@ impl Lowering<'_> {
             self.locations[token.index()] = Some(super::Location::Token);
         }
         if let Some(operands) = operands {
-            let calls = self.products(id, &splits, operands)?;
+            let mut calls = self.products(id, &splits, operands)?;
+            let tiled: Vec<&Split> = splits.iter().filter(|s| s.product.matrix.tiled()).collect();
+            let wide = self.wide_products(&tiled, operands, rows)?;
+            if !wide.is_empty() {
+                calls.retain(|c| c.least <= MANY_ROWS);
+                calls.iter_mut().for_each(|c| c.most = c.most.min(MANY_ROWS));
+                calls.extend(wide);
+            }
             self.launch(id, rows, calls);
         }
         if !all {

@@ -4,6 +4,7 @@
 //! normed, turned or stored. What can't be lowered is an error that names the node: nothing falls back to anything.
 
 mod linear;
+mod wide;
 
 use crate::device::Target;
 use crate::error::Error;
@@ -24,8 +25,8 @@ use std::collections::HashMap;
 
 /// Rows of a step up to which the segments of a context are blocks of their own.
 const SPLIT_ROWS: u32 = 8;
-/// Rows of a step up to which blocks have a row each; of more, they have tiles where the kernel fits.
-const WALK_ROWS: u32 = 64;
+/// Steps of more rows have kernels of their own: blocks of attention have tiles of rows, weights of products are panels.
+const MANY_ROWS: u32 = 64;
 
 /// What a plan is made for.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -36,6 +37,8 @@ pub struct LowerOptions {
     pub kv_types: KvTypes,
     /// What runs it.
     pub target: Target,
+    /// Whether weights are kept a second time, as f16: products with many rows are faster for twice to four times the memory.
+    pub panels: bool,
 }
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
@@ -357,7 +360,7 @@ impl<'g> Lowering<'g> {
             },
         ];
         if let Some(tiled) = self.tiled_attention(of, args)? {
-            calls[1].most = WALK_ROWS;
+            calls[1].most = MANY_ROWS;
             calls.push(tiled);
         }
         let grid = [Extent::Const(heads), Extent::Rows(1), Extent::Const(1)];
@@ -385,7 +388,7 @@ impl<'g> Lowering<'g> {
         let grid = [Extent::Const(tiled.blocks()), Extent::Tiles, Extent::Const(1)];
         let kernel = self.kernel(Kernel::TiledAttention(tiled))?;
         Ok(Some(Call {
-            least: WALK_ROWS + 1,
+            least: MANY_ROWS + 1,
             ..call(kernel, args, grid)
         }))
     }

@@ -36,6 +36,8 @@ pub struct CudaPlan {
     pub ropes: Arena<Rope, RopeDecl>,
     /// KV cache geometry, one entry a layer.
     pub kv_layers: Vec<KvLayer>,
+    /// Run once, when the weights are there: what makes panels of them.
+    pub unpacks: Vec<Call>,
     /// In order.
     pub launches: Vec<Launch>,
     /// Where the logits `[outputs, vocab]f32` are after the last launch.
@@ -64,6 +66,11 @@ pub struct SectionDecl {
 pub enum Form {
     /// As [`crate::layout::Matrix`] says.
     Matrix,
+    /// As [`crate::layout::Panels`] says; made on the device, by a launch of [`CudaPlan::unpacks`].
+    Panels {
+        /// Whether a second weight of the same shape lies between its rows.
+        paired: bool,
+    },
     /// f32.
     Vector,
 }
@@ -125,7 +132,7 @@ pub enum Arg {
 }
 
 /// What a step has, as far as launches depend on it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Sizes {
     /// Rows.
     pub tokens: u32,
@@ -194,10 +201,23 @@ impl SectionDecl {
         }
     }
 
+    /// The panels that it is, if it is any.
+    pub fn panels(&self) -> Option<crate::layout::Panels> {
+        match (self.form, &self.ty.dims[..]) {
+            (Form::Panels { paired }, [rows, k]) => Some(crate::layout::Panels {
+                rows: u32::try_from(rows.constant()?).ok()?,
+                k: u32::try_from(k.constant()?).ok()?,
+                paired,
+            }),
+            _ => None,
+        }
+    }
+
     /// Its bytes in device memory.
     pub fn bytes(&self) -> Option<u64> {
         match self.form {
             Form::Matrix => Some(self.matrix()?.bytes()),
+            Form::Panels { .. } => Some(self.panels()?.bytes()),
             Form::Vector => self.ty.elements()?.checked_mul(4),
         }
     }

@@ -42,6 +42,9 @@ pub fn print(plan: &CudaPlan) -> String {
     if let Some(logits) = plan.logits {
         text.line(format_args!("  logits {logits}"));
     }
+    for call in &plan.unpacks {
+        text.line(format_args!("  once {}", line(plan, call, Sym::Tokens)));
+    }
     for (i, launch) in plan.launches.iter().enumerate() {
         text.line(format_args!(
             "  launch {i} {:?} over {} {{",
@@ -110,6 +113,8 @@ impl fmt::Display for SectionDecl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match self.form {
             Form::Matrix => "matrix",
+            Form::Panels { paired: false } => "panels",
+            Form::Panels { paired: true } => "paired panels",
             Form::Vector => "vector",
         };
         write!(f, "{form} @{} {}", self.weight, self.ty)?;

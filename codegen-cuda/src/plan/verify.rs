@@ -4,6 +4,7 @@
 //! - A call has an argument for each parameter of its kernel, of a type that fits it: f32 and operands are buffers (or, where
 //!   only read and the same for every row, vectors), matrices are sections of exactly the kernel's layout, i32 are inputs,
 //!   angles are those of a rotation with as many pairs, and halves of the cache have the kernel's bytes in a block.
+//! - Sections of panels are made by one call each of those that run once, which make nothing else.
 //! - Kernels that work on tiles of rows work on tiles of the plan's number of rows.
 //! - An argument is as large as the kernel reads or writes at the plan's limits and at the call's most rows.
 //! - A buffer is written before it is read, and no write of another buffer overlaps it until it was last read.
@@ -28,10 +29,12 @@ pub fn verify(plan: &CudaPlan) -> Result<(), Error> {
         what,
     };
     arena(plan).map_err(fail)?;
+    panels(plan).map_err(fail)?;
     for (i, launch) in plan.launches.iter().enumerate() {
         ranges(launch).map_err(|what| fail(format!("launch {i} ({}): {what}", launch.label)))?;
         for call in &launch.calls {
-            check_call(plan, launch, call)
+            let most = plan.limits.bound(launch.rows);
+            check_call(plan, most, call)
                 .map_err(|what| fail(format!("launch {i} ({}): {what}", launch.label)))?;
         }
     }
@@ -54,6 +57,31 @@ fn arena(plan: &CudaPlan) -> Result<(), String> {
     Ok(())
 }
 
+/// What is made once: panels, all of them, each by one call.
+fn panels(plan: &CudaPlan) -> Result<(), String> {
+    let mut made = vec![0; plan.sections.len()];
+    for call in &plan.unpacks {
+        check_call(plan, 0, call)?;
+        match (&plan.kernels[call.kernel], call.args.last()) {
+            (Kernel::Unpack(_), Some(Arg::Section(id))) => made[id.index()] += 1,
+            (kernel, _) => return Err(format!("{} makes no panels", kernel.name())),
+        }
+    }
+    for (id, decl) in plan.sections.iter() {
+        if made[id.index()] != u32::from(decl.panels().is_some()) {
+            return Err(format!(
+                "section {id} ({decl}) is made {} times",
+                made[id.index()]
+            ));
+        }
+    }
+    let writes = |call: &Call| matches!(plan.kernels.get(call.kernel), Some(Kernel::Unpack(_)));
+    match plan.launches.iter().any(|l| l.calls.iter().any(writes)) {
+        true => Err("a launch of a step makes panels".into()),
+        false => Ok(()),
+    }
+}
+
 fn ranges(launch: &Launch) -> Result<(), String> {
     let mut end = 0;
     for call in &launch.calls {
@@ -72,7 +100,7 @@ fn ranges(launch: &Launch) -> Result<(), String> {
     Ok(())
 }
 
-fn check_call(plan: &CudaPlan, launch: &Launch, call: &Call) -> Result<(), String> {
+fn check_call(plan: &CudaPlan, most: u32, call: &Call) -> Result<(), String> {
     let kernel = plan
         .kernels
         .get(call.kernel)
@@ -90,7 +118,7 @@ fn check_call(plan: &CudaPlan, launch: &Launch, call: &Call) -> Result<(), Strin
             plan.tile_rows, tiled.rows
         ));
     }
-    let most = u64::from(call.most.min(plan.limits.bound(launch.rows)));
+    let most = u64::from(call.most.min(most));
     for (param, arg) in params.iter().zip(&call.args) {
         fits(plan, param, *arg, most)
             .map_err(|what| format!("{}: {arg} as {}: {what}", kernel.name(), param.name))?;
@@ -109,6 +137,13 @@ fn fits(plan: &CudaPlan, param: &Param, arg: Arg, rows: u64) -> Result<(), Strin
         (Arg::Buffer(id), ParamType::F32 | ParamType::Operands) => {
             let buffer = plan.buffers.get(id).ok_or("there is no such buffer")?;
             (buffer.bytes, false)
+        }
+        (Arg::Section(id), ParamType::Panels) => {
+            let decl = plan.sections.get(id).ok_or("there is no such section")?;
+            if decl.panels().is_none() {
+                return wrong();
+            }
+            (decl.bytes().unwrap_or(0), true)
         }
         (Arg::Section(id), ParamType::Bytes | ParamType::F32) => {
             let decl = plan.sections.get(id).ok_or("there is no such section")?;

@@ -3,26 +3,36 @@ cuda plan "tiny-llama" {
   vocab 320
   kv 0: heads=2 dim=64 k=f16 v=f16
   kv 1: heads=2 dim=64 k=f16 v=f16
+  tiles of 64 rows
   section s0: matrix @token_embd [320, 256]q4_k
   section s1: vector @blk.0.attn_norm [256]f32
   section s2: matrix @blk.0.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
   section s3: matrix @blk.0.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
   section s4: matrix @blk.0.attn_v [128, 256]q4_k
-  section s5: matrix @blk.0.attn_output [256, 256]q4_k
-  section s6: vector @blk.0.ffn_norm [256]f32
-  section s7: matrix @blk.0.ffn_gate [512, 256]q4_k
-  section s8: matrix @blk.0.ffn_up [512, 256]q4_k
-  section s9: matrix @blk.0.ffn_down [256, 512]q4_k
-  section s10: vector @blk.1.attn_norm [256]f32
-  section s11: matrix @blk.1.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
-  section s12: matrix @blk.1.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
-  section s13: matrix @blk.1.attn_v [128, 256]q4_k
-  section s14: matrix @blk.1.attn_output [256, 256]q4_k
-  section s15: vector @blk.1.ffn_norm [256]f32
-  section s16: matrix @blk.1.ffn_gate [512, 256]q4_k
-  section s17: matrix @blk.1.ffn_up [512, 256]q4_k
-  section s18: matrix @blk.1.ffn_down [256, 512]q4_k
-  section s19: vector @output_norm [256]f32
+  section s5: panels @blk.0.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
+  section s6: panels @blk.0.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s7: panels @blk.0.attn_v [128, 256]q4_k
+  section s8: matrix @blk.0.attn_output [256, 256]q4_k
+  section s9: panels @blk.0.attn_output [256, 256]q4_k
+  section s10: vector @blk.0.ffn_norm [256]f32
+  section s11: matrix @blk.0.ffn_gate [512, 256]q4_k
+  section s12: matrix @blk.0.ffn_up [512, 256]q4_k
+  section s13: paired panels @blk.0.ffn_gate [512, 256]q4_k
+  section s14: matrix @blk.0.ffn_down [256, 512]q4_k
+  section s15: panels @blk.0.ffn_down [256, 512]q4_k
+  section s16: vector @blk.1.attn_norm [256]f32
+  section s17: matrix @blk.1.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
+  section s18: matrix @blk.1.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s19: matrix @blk.1.attn_v [128, 256]q4_k
+  section s20: panels @blk.1.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
+  section s21: panels @blk.1.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s22: panels @blk.1.attn_v [128, 256]q4_k
+  section s23: matrix @blk.1.attn_output [256, 256]q4_k
+  section s24: vector @blk.1.ffn_norm [256]f32
+  section s25: matrix @blk.1.ffn_gate [512, 256]q4_k
+  section s26: matrix @blk.1.ffn_up [512, 256]q4_k
+  section s27: matrix @blk.1.ffn_down [256, 512]q4_k
+  section s28: vector @output_norm [256]f32
   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
   arena 576000
   buffer b0 "embed": 153600 at 0
@@ -53,52 +63,73 @@ cuda plan "tiny-llama" {
   buffer b25 "operands": 12288 at 30720
   buffer b26 "linear": 30720 at 0
   logits b26
+  once unpack_q4_k_256x256(s2, s5) grid=4x1x1 threads=128
+  once unpack_q4_k_128x256(s3, s6) grid=2x1x1 threads=128
+  once unpack_q4_k_128x256(s4, s7) grid=2x1x1 threads=128
+  once unpack_q4_k_256x256(s8, s9) grid=4x1x1 threads=128
+  once unpack_q4_k_512x256_pair(s11, s12, s13) grid=8x2x1 threads=128
+  once unpack_q4_k_256x512(s14, s15) grid=8x1x1 threads=128
+  once unpack_q4_k_256x256(s17, s20) grid=4x1x1 threads=128
+  once unpack_q4_k_128x256(s18, s21) grid=2x1x1 threads=128
+  once unpack_q4_k_128x256(s19, s22) grid=2x1x1 threads=128
   launch 0 "embed @token_embd" over tokens {
     embed_q4_k_320x256(s0, in.tokens, b0) grid=tokensx1x1 threads=128
   }
   launch 1 "rms_norm @blk.0.attn_norm" over tokens {
-    norm_op_1em5_256(s1, b0, b1) grid=tokensx1x1 threads=512
+    norm_op_1em5_256(s1, b0, b1) grid=tokensx1x1 threads=256
   }
   launch 2 "linear @blk.0.attn_q" over tokens {
     rope_table_64_1p0(r0, in.positions, b3) grid=tokensx1x1 threads=128
   }
   launch 3 "linear @blk.0.attn_q" over tokens {
-    product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=229160
+    1..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=210192
+    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
   }
   launch 4 "linear @blk.0.attn_q" over tokens {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
   launch 5 "attention.paged layer 0" over tokens {
     1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b6) grid=segmentsx2xtokens threads=128
-    9..: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=128
+    9..64: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=128
+    65..: attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b7) grid=2xtilesx1 threads=128 shared=55296
   }
   launch 6 "attention.paged layer 0" over tokens {
     1..8: combine_4x64_t10_op(b6, in.positions, b7) grid=4xtokensx1 threads=128
   }
   launch 7 "linear @blk.0.attn_output" over tokens {
-    product_8r227k_256_q4_k_256_add(b7, s5, b0, b8) grid=3xtokens/8x1 threads=576 shared=229160
+    1..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=210192
+    65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
   }
   launch 8 "rms_norm @blk.0.ffn_norm" over tokens {
-    norm_op_1em5_256(s6, b8, b9) grid=tokensx1x1 threads=512
+    norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
   }
   launch 9 "linear @blk.0.ffn_gate" over tokens {
-    product_8r227k_256_q4_k_512_glusilu_op(b9, s7, s8, b10) grid=3xtokens/8x1 threads=576 shared=230672
+    1..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=211704
+    65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
   }
   launch 10 "linear @blk.0.ffn_down" over tokens {
-    product_8r227k_512_q4_k_256_add(b10, s9, b8, b11) grid=3xtokens/8x1 threads=576 shared=229160
+    1..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=210192
+    65..128: wide_wgmma128x6_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
   }
   launch 11 "rms_norm @blk.1.attn_norm" over tokens {
-    norm_op_1em5_256(s10, b11, b12) grid=tokensx1x1 threads=512
+    norm_op_1em5_256(s16, b11, b12) grid=tokensx1x1 threads=256
   }
   launch 12 "linear @blk.1.attn_q" over tokens {
-    product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s11, b13, s12, b14, s13, b15) grid=3xtokens/8x1 threads=576 shared=229160
+    1..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=210192
+    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
   }
   launch 13 "linear @blk.1.attn_q" over tokens {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b13, b3, b14, kv.k.1, b3, b15, kv.v.1) grid=2xtokensx1 threads=128
   }
   launch 14 "attention.paged layer 1" over tokens {
     1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b16) grid=segmentsx2xtokens threads=128
-    9..: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=128
+    9..64: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=128
+    65..: attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b17) grid=2xtilesx1 threads=128 shared=55296
   }
   launch 15 "attention.paged layer 1" over tokens {
     1..8: combine_4x64_t10(b16, in.positions, b17) grid=4xtokensx1 threads=128
@@ -113,22 +144,22 @@ cuda plan "tiny-llama" {
     operands_256(b18, b20) grid=1xoutputsx1 threads=256
   }
   launch 19 "linear @blk.1.attn_output" over outputs {
-    product_8r227k_256_q4_k_256_add(b20, s14, b19, b21) grid=3xoutputs/8x1 threads=576 shared=229160
+    product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=210192
   }
   launch 20 "rms_norm @blk.1.ffn_norm" over outputs {
-    norm_op_1em5_256(s15, b21, b22) grid=outputsx1x1 threads=512
+    norm_op_1em5_256(s24, b21, b22) grid=outputsx1x1 threads=256
   }
   launch 21 "linear @blk.1.ffn_gate" over outputs {
-    product_8r227k_256_q4_k_512_glusilu_op(b22, s16, s17, b23) grid=3xoutputs/8x1 threads=576 shared=230672
+    product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=211704
   }
   launch 22 "linear @blk.1.ffn_down" over outputs {
-    product_8r227k_512_q4_k_256_add(b23, s18, b21, b24) grid=3xoutputs/8x1 threads=576 shared=229160
+    product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=210192
   }
   launch 23 "rms_norm @output_norm" over outputs {
-    norm_op_1em5_256(s19, b24, b25) grid=outputsx1x1 threads=512
+    norm_op_1em5_256(s28, b24, b25) grid=outputsx1x1 threads=256
   }
   launch 24 "linear @token_embd" over outputs {
-    product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=229160
+    product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=210192
   }
 }
 
@@ -136,7 +167,7 @@ cuda plan "tiny-llama" {
 // embed_q4_k_320x256
 namespace n_embed_q4_k_320x256 {
 
-DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, float* to) {
+template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, To to) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
@@ -435,7 +466,14 @@ extern "C" __global__ void __launch_bounds__(128, 1) embed_q4_k_320x256(
 // norm_op_1em5_256
 namespace n_norm_op_1em5_256 {
 constexpr u32 N = 256;
-extern "C" __global__ void __launch_bounds__(512, 1) norm_op_1em5_256(
+DEV void load_row(const float* p, float (&f)[4]) {
+    const uint4 l = load16(p);
+    f[0] = __uint_as_float(l.x);
+    f[1] = __uint_as_float(l.y);
+    f[2] = __uint_as_float(l.z);
+    f[3] = __uint_as_float(l.w);
+}
+extern "C" __global__ void __launch_bounds__(256, 1) norm_op_1em5_256(
     const int* count
     , const float* w
     , const float* x
@@ -443,20 +481,40 @@ extern "C" __global__ void __launch_bounds__(512, 1) norm_op_1em5_256(
 ) {
     let_next_begin();
     wait_for_previous();
-    __shared__ float sums[16];
+    __shared__ float sums[8];
     const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
     const float* from = x + (u64)row * N;
-    float sum = 0.0f;
-    for (u32 i = threadIdx.x; i < N; i += 512) sum = fmaf(from[i], from[i], sum);
+    float own[1][4], sum = 0.0f;
+#pragma unroll
+    for (u32 n = 0; n < 1; ++n) {
+        const u32 i = (n * 256 + threadIdx.x) * 4;
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) own[n][j] = 0.0f;
+        if (i < N) load_row(from + i, own[n]);
+    }
+#pragma unroll
+    for (u32 n = 0; n < 1; ++n) {
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) sum = fmaf(own[n][j], own[n][j], sum);
+    }
     sum = warp_sum(sum);
     if (lane == 0) sums[warp] = sum;
     __syncthreads();
     sum = 0.0f;
-    for (u32 i = 0; i < 16; ++i) sum += sums[i];
+#pragma unroll
+    for (u32 i = 0; i < 8; ++i) sum += sums[i];
     const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
-    for (u32 i = threadIdx.x; i < 256; i += 512)
-        out[(u64)row * 256 + i] = (u16)to_operand(i < N ? from[i] * by * w[i] : 0.0f);
+#pragma unroll
+    for (u32 n = 0; n < 1; ++n) {
+        const u32 i = (n * 256 + threadIdx.x) * 4;
+        if (i >= N) continue;
+        float scaled[4], weights[4];
+        load_row(w + i, weights);
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) scaled[j] = own[n][j] * by * weights[j];
+        *(uint2*)(out + (u64)row * 256 + i) = make_uint2(to_operand(scaled[0]) | to_operand(scaled[1]) << 16, to_operand(scaled[2]) | to_operand(scaled[3]) << 16);
+    }
 }
 }
 
@@ -1432,10 +1490,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
-    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
+    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 11; ++i) {
+        for (u32 i = 0; i < 10; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -1468,10 +1526,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 11, turn = copies / 11;
+                        const u32 slot = copies % 10, turn = copies / 10;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -1492,10 +1550,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 11, turn = copies / 11;
+                        const u32 slot = copies % 10, turn = copies / 10;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -1516,10 +1574,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 11, turn = copies / 11;
+                        const u32 slot = copies % 10, turn = copies / 10;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -1542,7 +1600,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            const float* sums = (const float*)(shared + 189440 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -1560,7 +1618,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         }
         for (u32 u = first1; u < end1; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            const float* sums = (const float*)(shared + 189440 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -1578,7 +1636,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         }
         for (u32 u = first2; u < end2; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            const float* sums = (const float*)(shared + 189440 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -1623,11 +1681,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 11, turn = copy / 11;
+                    const u32 slot = copy % 10, turn = copy / 10;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -1658,11 +1716,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_1(from, b, x_sums);
         for (u32 u = first1; u < end1; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 11, turn = copy / 11;
+                    const u32 slot = copy % 10, turn = copy / 10;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -1693,11 +1751,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_2(from, b, x_sums);
         for (u32 u = first2; u < end2; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 11, turn = copy / 11;
+                    const u32 slot = copy % 10, turn = copy / 10;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -1723,6 +1781,1066 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         }
     }
 
+}
+}
+
+
+// unpack_q4_k_256x256
+namespace n_unpack_q4_k_256x256 {
+
+template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, To to) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    if (!upper) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    } else {
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    }
+}
+struct Element {
+    u8* at;
+    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
+};
+struct Row {
+    u8* start;
+    u32 flip;
+    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128), flip(row % 8) {}
+    __device__ __forceinline__ Element operator[](u32 k) const {
+        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
+    }
+};
+extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x256(
+    const int* count
+    , const u8* w
+    , u8* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    const u32 unit = blockIdx.x * (128 / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (unit >= 16 * 1) return;
+    const u32 tile = unit / 1, c = unit % 1;
+    const u8* cell = (blockIdx.y == 0 ? w : w) + (u64)unit * 2368;
+    for (u32 half = 0; half < 2; ++half) {
+        const u32 r = tile * 16 + half * 8 + lane / 4;
+        const Row to(out, r);
+        decode_w(cell, lane, half == 1, c * 256, 256, to);
+        if (c + 1 < 1) continue;
+        for (u32 k = 256 + lane % 4; k < 4 * 64; k += 4) to[k] = 0.0f;
+    }
+}
+}
+
+
+// unpack_q4_k_128x256
+namespace n_unpack_q4_k_128x256 {
+
+template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, To to) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    if (!upper) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    } else {
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    }
+}
+struct Element {
+    u8* at;
+    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
+};
+struct Row {
+    u8* start;
+    u32 flip;
+    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128), flip(row % 8) {}
+    __device__ __forceinline__ Element operator[](u32 k) const {
+        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
+    }
+};
+extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_128x256(
+    const int* count
+    , const u8* w
+    , u8* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    const u32 unit = blockIdx.x * (128 / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (unit >= 8 * 1) return;
+    const u32 tile = unit / 1, c = unit % 1;
+    const u8* cell = (blockIdx.y == 0 ? w : w) + (u64)unit * 2368;
+    for (u32 half = 0; half < 2; ++half) {
+        const u32 r = tile * 16 + half * 8 + lane / 4;
+        const Row to(out, r);
+        decode_w(cell, lane, half == 1, c * 256, 256, to);
+        if (c + 1 < 1) continue;
+        for (u32 k = 256 + lane % 4; k < 4 * 64; k += 4) to[k] = 0.0f;
+    }
+}
+}
+
+
+// wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128 {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[32][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %130, 0; "
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3]), "+f"(d[16][0]), "+f"(d[16][1]), "+f"(d[16][2]), "+f"(d[16][3]), "+f"(d[17][0]), "+f"(d[17][1]), "+f"(d[17][2]), "+f"(d[17][3]), "+f"(d[18][0]), "+f"(d[18][1]), "+f"(d[18][2]), "+f"(d[18][3]), "+f"(d[19][0]), "+f"(d[19][1]), "+f"(d[19][2]), "+f"(d[19][3]), "+f"(d[20][0]), "+f"(d[20][1]), "+f"(d[20][2]), "+f"(d[20][3]), "+f"(d[21][0]), "+f"(d[21][1]), "+f"(d[21][2]), "+f"(d[21][3]), "+f"(d[22][0]), "+f"(d[22][1]), "+f"(d[22][2]), "+f"(d[22][3]), "+f"(d[23][0]), "+f"(d[23][1]), "+f"(d[23][2]), "+f"(d[23][3]), "+f"(d[24][0]), "+f"(d[24][1]), "+f"(d[24][2]), "+f"(d[24][3]), "+f"(d[25][0]), "+f"(d[25][1]), "+f"(d[25][2]), "+f"(d[25][3]), "+f"(d[26][0]), "+f"(d[26][1]), "+f"(d[26][2]), "+f"(d[26][3]), "+f"(d[27][0]), "+f"(d[27][1]), "+f"(d[27][2]), "+f"(d[27][3]), "+f"(d[28][0]), "+f"(d[28][1]), "+f"(d[28][2]), "+f"(d[28][3]), "+f"(d[29][0]), "+f"(d[29][1]), "+f"(d[29][2]), "+f"(d[29][3]), "+f"(d[30][0]), "+f"(d[30][1]), "+f"(d[30][2]), "+f"(d[30][3]), "+f"(d[31][0]), "+f"(d[31][1]), "+f"(d[31][2]), "+f"(d[31][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , float* out0
+    , const u8* w1
+    , float* out1
+    , const u8* w2
+    , float* out2
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 3;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 4 * 49152), empty = full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 4));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 1) {
+            first = (tn - 0) * 256;
+            from = w0;
+        }
+        else if (tn < 2) {
+            first = (tn - 1) * 256;
+            from = w1;
+        }
+        else if (tn < 3) {
+            first = (tn - 2) * 256;
+            from = w2;
+        }
+
+            from += (u64)(first / 128) * 4 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
+            for (u32 step = 0; step < 4; ++step, ++it) {
+                const u32 slot = it % 4;
+                barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
+                u8* const stage = ring + slot * 49152;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 2 * 16384, lane);
+                    for (u32 p = 0; p < 2; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 4 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 256;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 256 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][32][4];
+        for (u32 step = 0; step < 4; ++step, ++it) {
+            const u32 slot = it % 4;
+            barrier_wait(full + 8 * slot, it / 4 & 1);
+            const u8* const stage = ring + slot * 49152;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 1) {
+            first = (tn - 0) * 256;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 32; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 256) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                
+                                pair[i] = v;
+                            }
+                            *(float2*)(out0 + (u64)row * 256 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+        else if (tn < 2) {
+            first = (tn - 1) * 256;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 32; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 128) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                
+                                pair[i] = v;
+                            }
+                            *(float2*)(out1 + (u64)row * 128 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+        else if (tn < 3) {
+            first = (tn - 2) * 256;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 32; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 128) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                
+                                pair[i] = v;
+                            }
+                            *(float2*)(out2 + (u64)row * 128 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
+}
+}
+
+
+// wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128 {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[16][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , float* out0
+    , const u8* w1
+    , float* out1
+    , const u8* w2
+    , float* out2
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 4;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 6 * 32768), empty = full + 8 * 6;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 6; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 6));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 2) {
+            first = (tn - 0) * 128;
+            from = w0;
+        }
+        else if (tn < 3) {
+            first = (tn - 2) * 128;
+            from = w1;
+        }
+        else if (tn < 4) {
+            first = (tn - 3) * 128;
+            from = w2;
+        }
+
+            from += (u64)(first / 128) * 4 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
+            for (u32 step = 0; step < 4; ++step, ++it) {
+                const u32 slot = it % 6;
+                barrier_wait(empty + 8 * slot, (it / 6 & 1) ^ 1);
+                u8* const stage = ring + slot * 32768;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 1 * 16384, lane);
+                    for (u32 p = 0; p < 1; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 4 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 256;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 256 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][16][4];
+        for (u32 step = 0; step < 4; ++step, ++it) {
+            const u32 slot = it % 6;
+            barrier_wait(full + 8 * slot, it / 6 & 1);
+            const u8* const stage = ring + slot * 32768;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 2) {
+            first = (tn - 0) * 128;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 16; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 256) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                
+                                pair[i] = v;
+                            }
+                            *(float2*)(out0 + (u64)row * 256 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+        else if (tn < 3) {
+            first = (tn - 2) * 128;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 16; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 128) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                
+                                pair[i] = v;
+                            }
+                            *(float2*)(out1 + (u64)row * 128 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+        else if (tn < 4) {
+            first = (tn - 3) * 128;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 16; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 128) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                
+                                pair[i] = v;
+                            }
+                            *(float2*)(out2 + (u64)row * 128 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
 }
 }
 
@@ -1870,23 +2988,24 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
                     for (u32 i = 0; i < 8; ++i) q_of[g][k][i] = d < 64 ? from[d + i] : 0.0f;
                 }
             }
+#pragma unroll 8
             for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 const bool seen = at <= position && at >= first;
+                // What is not seen is read as the row's own position is: loads need not wait for one another.
+                const u32 from_at = seen ? at : position;
                 float dots[2] = {};
-                if (seen) {
-                    const u8* head = keys + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+                const u8* head = keys + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
 #pragma unroll
-                    for (u32 k = 0; k < 1; ++k) {
-                        const u32 d = (k * 8 + sub) * 8;
-                        if (d >= 64) continue;
-                        float f[8];
-                        load_k(head, at % 32, d, f);
+                for (u32 k = 0; k < 1; ++k) {
+                    const u32 d = (k * 8 + sub) * 8;
+                    if (d >= 64) continue;
+                    float f[8];
+                    load_k(head, from_at % 32, d, f);
 #pragma unroll
-                        for (u32 g = 0; g < 2; ++g) {
+                    for (u32 g = 0; g < 2; ++g) {
 #pragma unroll
-                            for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
-                        }
+                        for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
                     }
                 }
 #pragma unroll
@@ -1919,16 +3038,18 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
         {
             const u32 sub = lane % 8;
             float mix[2][1][8] = {};
+#pragma unroll 8
             for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
-                if (at > position || at < first) continue;
-                const u8* head = values + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+                // The weight of what is not seen is zero.
+                const u32 from_at = at <= position && at >= first ? at : position;
+                const u8* head = values + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
 #pragma unroll
                 for (u32 k = 0; k < 1; ++k) {
                     const u32 d = (k * 8 + sub) * 8;
                     if (d >= 64) continue;
                     float f[8];
-                    load_v(head, at % 32, d, f);
+                    load_v(head, from_at % 32, d, f);
 #pragma unroll
                     for (u32 g = 0; g < 2; ++g) {
 #pragma unroll
@@ -2044,23 +3165,24 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
                     for (u32 i = 0; i < 8; ++i) q_of[g][k][i] = d < 64 ? from[d + i] : 0.0f;
                 }
             }
+#pragma unroll 8
             for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 const bool seen = at <= position && at >= first;
+                // What is not seen is read as the row's own position is: loads need not wait for one another.
+                const u32 from_at = seen ? at : position;
                 float dots[2] = {};
-                if (seen) {
-                    const u8* head = keys + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+                const u8* head = keys + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
 #pragma unroll
-                    for (u32 k = 0; k < 1; ++k) {
-                        const u32 d = (k * 8 + sub) * 8;
-                        if (d >= 64) continue;
-                        float f[8];
-                        load_k(head, at % 32, d, f);
+                for (u32 k = 0; k < 1; ++k) {
+                    const u32 d = (k * 8 + sub) * 8;
+                    if (d >= 64) continue;
+                    float f[8];
+                    load_k(head, from_at % 32, d, f);
 #pragma unroll
-                        for (u32 g = 0; g < 2; ++g) {
+                    for (u32 g = 0; g < 2; ++g) {
 #pragma unroll
-                            for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
-                        }
+                        for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
                     }
                 }
 #pragma unroll
@@ -2093,16 +3215,18 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
         {
             const u32 sub = lane % 8;
             float mix[2][1][8] = {};
+#pragma unroll 8
             for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
-                if (at > position || at < first) continue;
-                const u8* head = values + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+                // The weight of what is not seen is zero.
+                const u32 from_at = at <= position && at >= first ? at : position;
+                const u8* head = values + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
 #pragma unroll
                 for (u32 k = 0; k < 1; ++k) {
                     const u32 d = (k * 8 + sub) * 8;
                     if (d >= 64) continue;
                     float f[8];
-                    load_v(head, at % 32, d, f);
+                    load_v(head, from_at % 32, d, f);
 #pragma unroll
                     for (u32 g = 0; g < 2; ++g) {
 #pragma unroll
@@ -2184,6 +3308,214 @@ extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10_op(
         }
         const float v = __fdiv_rn(walked, total);
         out[((u64)row * 4 + head) * 64 + d] = (u16)to_operand(v);
+    }
+}
+}
+
+
+// attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10
+namespace n_attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10 {
+DEV void load_keys(u16* to, const u8* first, const u8* second, u32 there) {
+#pragma unroll
+    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
+        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
+        const u8* head = row < 32 ? first : second;
+        u16* out = to + row * 72 + d;
+        copy16(out, head + 2 * at, row < there);
+    }
+}
+DEV void load_values(u16* to, const u8* first, const u8* second, u32 there) {
+#pragma unroll
+    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
+        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
+        const u8* head = row < 32 ? first : second;
+        u16* out = to + row * 72 + d;
+        copy16(out, head + 2 * at, row < there);
+    }
+}
+extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
+    , const int* tiles
+    , u16* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    SHARED_BYTES(shared);
+    u16* const queries = (u16*)shared;
+    u16* const stages = queries + 128 * 72;
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 row0 = (u32)tiles[2 * blockIdx.y], tall = (u32)tiles[2 * blockIdx.y + 1];
+    if (row0 >= *count) return;
+    const u32 kvh = blockIdx.x / 1, g0 = blockIdx.x % 1 * 2;
+    const u32 head0 = kvh * 2 + g0, heads = 2 - g0 < 2 ? 2 - g0 : 2;
+    const u32 start = (u32)positions[row0], last = start + tall - 1;
+    const int* blocks = tables + (u64)seqs[row0] * 10;
+    const u32 bottom = warp * 16 * 2;
+    const bool works = bottom < tall * 2;
+    for (u32 i = threadIdx.x; i < 128 * (64 / 4); i += 128) {
+        const u32 m = i / (64 / 4), d = i % (64 / 4) * 4, r = m / 2, g = m % 2;
+        uint2 pairs = {0, 0};
+        if (r < tall && g < heads) {
+            const uint4 from = load16(q + ((u64)(row0 + r) * 4 + head0 + g) * 64 + d);
+            const float x = __uint_as_float(from.x) * 0.125f, y = __uint_as_float(from.y) * 0.125f;
+            const float z = __uint_as_float(from.z) * 0.125f, w = __uint_as_float(from.w) * 0.125f;
+            pairs.x = half_pair(saturated(x), saturated(y));
+            pairs.y = half_pair(saturated(z), saturated(w));
+        }
+        *(uint2*)(queries + m * 72 + d) = pairs;
+    }
+    const float nothing = __uint_as_float(0xff800000u);
+    float sums[2][64 / 8][4] = {}, top[2][2], total[2][2] = {};
+#pragma unroll
+    for (u32 m = 0; m < 2; ++m) top[m][0] = top[m][1] = nothing;
+    u32 base;
+    {
+        const u32 position = start;
+        base = 0u / 64 * 64;
+    }
+    // Blocks of the next step; past the last position there are none, and the first stands for them.
+    u32 one, two;
+    const auto find = [&](u32 at) {
+        one = (u32)blocks[(at <= last ? at : base) / 32];
+        two = (u32)blocks[(at + 32 <= last ? at + 32 : base) / 32];
+    };
+    const auto fetch = [&](u32 at, u32 stage) {
+        u16* const to = stages + stage * 2 * 64 * 72;
+        const u64 first = (u64)one * 2 + kvh, second = (u64)two * 2 + kvh;
+        const u32 there = last + 1 - at;
+        load_keys(to, keys + first * 4096, keys + second * 4096, there);
+        load_values(to + 64 * 72, values + first * 4096, values + second * 4096, there);
+    };
+    find(base);
+    fetch(base, 0);
+    commit_copies();
+    find(base + 64);
+    for (u32 stage = 0; base <= last; base += 64, stage ^= 1) {
+        wait_copies<0>();
+        __syncthreads();
+        if (base + 64 <= last) {
+            fetch(base + 64, stage ^ 1);
+            find(base + 2 * 64);
+        }
+        commit_copies();
+        if (!works) continue;
+        const u16* const k_rows = stages + stage * 2 * 64 * 72;
+        const u16* const v_rows = k_rows + 64 * 72;
+        float s[2][64 / 8][4] = {};
+#pragma unroll
+        for (u32 d = 0; d < 64; d += 16) {
+            u32 a[2][4];
+#pragma unroll
+            for (u32 m = 0; m < 2; ++m)
+                load_matrices(a[m], queries + (bottom + 16 * m + lane % 16) * 72 + d + lane / 16 * 8);
+#pragma unroll
+            for (u32 n = 0; n < 64 / 16; ++n) {
+                u32 b[4];
+                load_matrices(b, k_rows + (16 * n + lane % 8 + lane / 16 * 8) * 72 + d + lane / 8 % 2 * 8);
+#pragma unroll
+                for (u32 m = 0; m < 2; ++m) {
+                    mma_f16(s[m][2 * n], a[m], b[0], b[1]);
+                    mma_f16(s[m][2 * n + 1], a[m], b[2], b[3]);
+                }
+            }
+        }
+        const bool partly = base + 64 - 1 > start || false;
+        bool higher = false;
+        float factor[2][2];
+#pragma unroll
+        for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
+                float most = top[m][h];
+#pragma unroll
+                for (u32 n = 0; n < 64 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        
+                        if (partly) {
+                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
+                            x = at <= position ? x : nothing;
+                        }
+                        most = fmaxf(most, x);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+                // A row that has seen nothing yet has no maximum to measure from.
+                const float from = most == nothing ? 0.0f : most;
+                const float low = -1.4426950408889634f * from;
+                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
+                higher |= most != top[m][h];
+                top[m][h] = most;
+                float sum = 0.0f;
+#pragma unroll
+                for (u32 n = 0; n < 64 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
+                        sum += x;
+                    }
+                }
+                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
+            }
+        }
+        if (warp_any(higher)) {
+#pragma unroll
+            for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+                for (u32 n = 0; n < 64 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) sums[m][n][i] *= factor[m][i / 2];
+                }
+            }
+        }
+#pragma unroll
+        for (u32 k = 0; k < 64 / 16; ++k) {
+            u32 a[2][4];
+#pragma unroll
+            for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+                for (u32 i = 0; i < 4; ++i)
+                    a[m][i] = half_pair(s[m][2 * k + i / 2][i % 2 * 2], s[m][2 * k + i / 2][i % 2 * 2 + 1]);
+            }
+#pragma unroll
+            for (u32 n = 0; n < 64 / 16; ++n) {
+                u32 b[4];
+                load_matrices_transposed(b, v_rows + (16 * k + lane % 16) * 72 + 16 * n + lane / 16 * 8);
+#pragma unroll
+                for (u32 m = 0; m < 2; ++m) {
+                    mma_f16(sums[m][2 * n], a[m], b[0], b[1]);
+                    mma_f16(sums[m][2 * n + 1], a[m], b[2], b[3]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            float all = total[m][h];
+            all += __shfl_xor_sync(0xffffffffu, all, 1);
+            all += __shfl_xor_sync(0xffffffffu, all, 2);
+            const u32 at = bottom + 16 * m + 8 * h + lane / 4, r = at / 2, g = at % 2;
+            if (r >= tall || g >= heads) continue;
+            const float by = __fdiv_rn(1.0f, all);
+            auto* to = out + ((u64)(row0 + r) * 4 + head0 + g) * 64 + lane % 4 * 2;
+#pragma unroll
+            for (u32 n = 0; n < 64 / 8; ++n) {
+                const float a = sums[m][n][2 * h] * by, b = sums[m][n][2 * h + 1] * by;
+                *(u32*)(to + 8 * n) = operand_pair(a, b);
+            }
+        }
     }
 }
 }
@@ -2512,10 +3844,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
-    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
+    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 11; ++i) {
+        for (u32 i = 0; i < 10; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -2544,10 +3876,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 11, turn = copies / 11;
+                        const u32 slot = copies % 10, turn = copies / 10;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -2570,7 +3902,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            const float* sums = (const float*)(shared + 189440 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -2615,11 +3947,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 11, turn = copy / 11;
+                    const u32 slot = copy % 10, turn = copy / 10;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -2645,6 +3977,308 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         }
     }
 
+}
+}
+
+
+// wide_wgmma128x6_256_q4_k_256_add
+namespace n_wide_wgmma128x6_256_q4_k_256_add {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[16][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 2;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 6 * 32768), empty = full + 8 * 6;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 6; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 6));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 2) {
+            first = (tn - 0) * 128;
+            from = w0;
+        }
+
+            from += (u64)(first / 128) * 4 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
+            for (u32 step = 0; step < 4; ++step, ++it) {
+                const u32 slot = it % 6;
+                barrier_wait(empty + 8 * slot, (it / 6 & 1) ^ 1);
+                u8* const stage = ring + slot * 32768;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 1 * 16384, lane);
+                    for (u32 p = 0; p < 1; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 4 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 256;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 256 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][16][4];
+        for (u32 step = 0; step < 4; ++step, ++it) {
+            const u32 slot = it % 6;
+            barrier_wait(full + 8 * slot, it / 6 & 1);
+            const u8* const stage = ring + slot * 32768;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 2) {
+            first = (tn - 0) * 128;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 16; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+                        float2 added[8];
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 c = c0 + 8 * b;
+                            added[b] = c < 256 ? *(const float2*)(add0 + (u64)row * 256 + c) : make_float2(0.0f, 0.0f);
+                        }
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 256) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                v += i == 0 ? added[b].x : added[b].y;
+                                pair[i] = v;
+                            }
+                            *(float2*)(out0 + (u64)row * 256 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
+}
+}
+
+
+// wide_wgmma256x4_256_q4_k_256_add
+namespace n_wide_wgmma256x4_256_q4_k_256_add {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[32][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %130, 0; "
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3]), "+f"(d[16][0]), "+f"(d[16][1]), "+f"(d[16][2]), "+f"(d[16][3]), "+f"(d[17][0]), "+f"(d[17][1]), "+f"(d[17][2]), "+f"(d[17][3]), "+f"(d[18][0]), "+f"(d[18][1]), "+f"(d[18][2]), "+f"(d[18][3]), "+f"(d[19][0]), "+f"(d[19][1]), "+f"(d[19][2]), "+f"(d[19][3]), "+f"(d[20][0]), "+f"(d[20][1]), "+f"(d[20][2]), "+f"(d[20][3]), "+f"(d[21][0]), "+f"(d[21][1]), "+f"(d[21][2]), "+f"(d[21][3]), "+f"(d[22][0]), "+f"(d[22][1]), "+f"(d[22][2]), "+f"(d[22][3]), "+f"(d[23][0]), "+f"(d[23][1]), "+f"(d[23][2]), "+f"(d[23][3]), "+f"(d[24][0]), "+f"(d[24][1]), "+f"(d[24][2]), "+f"(d[24][3]), "+f"(d[25][0]), "+f"(d[25][1]), "+f"(d[25][2]), "+f"(d[25][3]), "+f"(d[26][0]), "+f"(d[26][1]), "+f"(d[26][2]), "+f"(d[26][3]), "+f"(d[27][0]), "+f"(d[27][1]), "+f"(d[27][2]), "+f"(d[27][3]), "+f"(d[28][0]), "+f"(d[28][1]), "+f"(d[28][2]), "+f"(d[28][3]), "+f"(d[29][0]), "+f"(d[29][1]), "+f"(d[29][2]), "+f"(d[29][3]), "+f"(d[30][0]), "+f"(d[30][1]), "+f"(d[30][2]), "+f"(d[30][3]), "+f"(d[31][0]), "+f"(d[31][1]), "+f"(d[31][2]), "+f"(d[31][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 1;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 4 * 49152), empty = full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 4));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 1) {
+            first = (tn - 0) * 256;
+            from = w0;
+        }
+
+            from += (u64)(first / 128) * 4 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
+            for (u32 step = 0; step < 4; ++step, ++it) {
+                const u32 slot = it % 4;
+                barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
+                u8* const stage = ring + slot * 49152;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 2 * 16384, lane);
+                    for (u32 p = 0; p < 2; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 4 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 256;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 256 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][32][4];
+        for (u32 step = 0; step < 4; ++step, ++it) {
+            const u32 slot = it % 4;
+            barrier_wait(full + 8 * slot, it / 4 & 1);
+            const u8* const stage = ring + slot * 49152;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 1) {
+            first = (tn - 0) * 256;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 32; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+                        float2 added[8];
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 c = c0 + 8 * b;
+                            added[b] = c < 256 ? *(const float2*)(add0 + (u64)row * 256 + c) : make_float2(0.0f, 0.0f);
+                        }
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 256) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                v += i == 0 ? added[b].x : added[b].y;
+                                pair[i] = v;
+                            }
+                            *(float2*)(out0 + (u64)row * 256 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
 }
 }
 
@@ -2972,10 +4606,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 230400), empty = full + 8 * 10;
-    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
+    const shared_t full = shared_address(shared + 211456), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 10; ++i) {
+        for (u32 i = 0; i < 9; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -3004,10 +4638,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -3030,7 +4664,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 20480);
+            const float* sums = (const float*)(shared + 170496 + set * 20480);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -3080,11 +4714,11 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 20480) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 20480) + warp * 8 * 20;
             for (u32 m = 0; m < 2; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -3110,6 +4744,609 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
         }
     }
 
+}
+}
+
+
+// unpack_q4_k_512x256_pair
+namespace n_unpack_q4_k_512x256_pair {
+
+template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, To to) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    if (!upper) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    } else {
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    }
+}
+struct Element {
+    u8* at;
+    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
+};
+struct Row {
+    u8* start;
+    u32 flip;
+    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128), flip(row % 8) {}
+    __device__ __forceinline__ Element operator[](u32 k) const {
+        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
+    }
+};
+extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_512x256_pair(
+    const int* count
+    , const u8* w
+    , const u8* second
+    , u8* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    const u32 unit = blockIdx.x * (128 / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (unit >= 32 * 1) return;
+    const u32 tile = unit / 1, c = unit % 1;
+    const u8* cell = (blockIdx.y == 0 ? w : second) + (u64)unit * 2368;
+    for (u32 half = 0; half < 2; ++half) {
+        const u32 r = tile * 16 + half * 8 + lane / 4;
+        const Row to(out, r / 8 * 16 + blockIdx.y * 8 + r % 8);
+        decode_w(cell, lane, half == 1, c * 256, 256, to);
+        if (c + 1 < 1) continue;
+        for (u32 k = 256 + lane % 4; k < 4 * 64; k += 4) to[k] = 0.0f;
+    }
+}
+}
+
+
+// wide_wgmma128x6_256_q4_k_512_glusilu_op
+namespace n_wide_wgmma128x6_256_q4_k_512_glusilu_op {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[16][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_512_glusilu_op(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , u16* out0
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 8;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 6 * 32768), empty = full + 8 * 6;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 6; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 6));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 8) {
+            first = (tn - 0) * 128;
+            from = w0;
+        }
+
+            from += (u64)(first / 128) * 4 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
+            for (u32 step = 0; step < 4; ++step, ++it) {
+                const u32 slot = it % 6;
+                barrier_wait(empty + 8 * slot, (it / 6 & 1) ^ 1);
+                u8* const stage = ring + slot * 32768;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 1 * 16384, lane);
+                    for (u32 p = 0; p < 1; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 4 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 256;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 256 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][16][4];
+        for (u32 step = 0; step < 4; ++step, ++it) {
+            const u32 slot = it % 6;
+            barrier_wait(full + 8 * slot, it / 6 & 1);
+            const u8* const stage = ring + slot * 32768;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 8) {
+            first = (tn - 0) * 128;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 8; j0 += 8) {
+                        const u32 c0 = (first + left) / 2 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 512) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][2 * j][2 * h + i] * OPERAND_UNIT;
+                                const float second = d[m][2 * j + 1][2 * h + i] * OPERAND_UNIT;
+                                v = silu(v) * second;
+                                pair[i] = v;
+                            }
+                            *(u32*)(out0 + (u64)row * 512 + c) = operand_pair(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
+}
+}
+
+
+// wide_wgmma256x4_256_q4_k_512_glusilu_op
+namespace n_wide_wgmma256x4_256_q4_k_512_glusilu_op {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[32][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %130, 0; "
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3]), "+f"(d[16][0]), "+f"(d[16][1]), "+f"(d[16][2]), "+f"(d[16][3]), "+f"(d[17][0]), "+f"(d[17][1]), "+f"(d[17][2]), "+f"(d[17][3]), "+f"(d[18][0]), "+f"(d[18][1]), "+f"(d[18][2]), "+f"(d[18][3]), "+f"(d[19][0]), "+f"(d[19][1]), "+f"(d[19][2]), "+f"(d[19][3]), "+f"(d[20][0]), "+f"(d[20][1]), "+f"(d[20][2]), "+f"(d[20][3]), "+f"(d[21][0]), "+f"(d[21][1]), "+f"(d[21][2]), "+f"(d[21][3]), "+f"(d[22][0]), "+f"(d[22][1]), "+f"(d[22][2]), "+f"(d[22][3]), "+f"(d[23][0]), "+f"(d[23][1]), "+f"(d[23][2]), "+f"(d[23][3]), "+f"(d[24][0]), "+f"(d[24][1]), "+f"(d[24][2]), "+f"(d[24][3]), "+f"(d[25][0]), "+f"(d[25][1]), "+f"(d[25][2]), "+f"(d[25][3]), "+f"(d[26][0]), "+f"(d[26][1]), "+f"(d[26][2]), "+f"(d[26][3]), "+f"(d[27][0]), "+f"(d[27][1]), "+f"(d[27][2]), "+f"(d[27][3]), "+f"(d[28][0]), "+f"(d[28][1]), "+f"(d[28][2]), "+f"(d[28][3]), "+f"(d[29][0]), "+f"(d[29][1]), "+f"(d[29][2]), "+f"(d[29][3]), "+f"(d[30][0]), "+f"(d[30][1]), "+f"(d[30][2]), "+f"(d[30][3]), "+f"(d[31][0]), "+f"(d[31][1]), "+f"(d[31][2]), "+f"(d[31][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_512_glusilu_op(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , u16* out0
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 4;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 4 * 49152), empty = full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 4));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 4) {
+            first = (tn - 0) * 256;
+            from = w0;
+        }
+
+            from += (u64)(first / 128) * 4 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
+            for (u32 step = 0; step < 4; ++step, ++it) {
+                const u32 slot = it % 4;
+                barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
+                u8* const stage = ring + slot * 49152;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 2 * 16384, lane);
+                    for (u32 p = 0; p < 2; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 4 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 256;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 256 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][32][4];
+        for (u32 step = 0; step < 4; ++step, ++it) {
+            const u32 slot = it % 4;
+            barrier_wait(full + 8 * slot, it / 4 & 1);
+            const u8* const stage = ring + slot * 49152;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 4) {
+            first = (tn - 0) * 256;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 16; j0 += 8) {
+                        const u32 c0 = (first + left) / 2 + 8 * j0 + lane % 4 * 2;
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 512) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][2 * j][2 * h + i] * OPERAND_UNIT;
+                                const float second = d[m][2 * j + 1][2 * h + i] * OPERAND_UNIT;
+                                v = silu(v) * second;
+                                pair[i] = v;
+                            }
+                            *(u32*)(out0 + (u64)row * 512 + c) = operand_pair(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
 }
 }
 
@@ -3437,10 +5674,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
-    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
+    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 11; ++i) {
+        for (u32 i = 0; i < 10; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -3469,10 +5706,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 2 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 11, turn = copies / 11;
+                        const u32 slot = copies % 10, turn = copies / 10;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -3495,7 +5732,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            const float* sums = (const float*)(shared + 189440 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 8 && u * 8 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -3540,11 +5777,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 11, turn = copy / 11;
+                    const u32 slot = copy % 10, turn = copy / 10;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -3570,6 +5807,622 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
         }
     }
 
+}
+}
+
+
+// unpack_q4_k_256x512
+namespace n_unpack_q4_k_256x512 {
+
+template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 k0, u32 end, To to) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    if (!upper) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    } else {
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+    }
+
+    {
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+    }
+
+    }
+}
+struct Element {
+    u8* at;
+    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
+};
+struct Row {
+    u8* start;
+    u32 flip;
+    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)8 * 16384) + row % 128 * 128), flip(row % 8) {}
+    __device__ __forceinline__ Element operator[](u32 k) const {
+        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
+    }
+};
+extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x512(
+    const int* count
+    , const u8* w
+    , u8* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    const u32 unit = blockIdx.x * (128 / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (unit >= 16 * 2) return;
+    const u32 tile = unit / 2, c = unit % 2;
+    const u8* cell = (blockIdx.y == 0 ? w : w) + (u64)unit * 2368;
+    for (u32 half = 0; half < 2; ++half) {
+        const u32 r = tile * 16 + half * 8 + lane / 4;
+        const Row to(out, r);
+        decode_w(cell, lane, half == 1, c * 256, 512, to);
+        if (c + 1 < 2) continue;
+        for (u32 k = 512 + lane % 4; k < 8 * 64; k += 4) to[k] = 0.0f;
+    }
+}
+}
+
+
+// wide_wgmma128x6_512_q4_k_256_add
+namespace n_wide_wgmma128x6_512_q4_k_256_add {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[16][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_512_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 2;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 6 * 32768), empty = full + 8 * 6;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 6; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 6));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 2) {
+            first = (tn - 0) * 128;
+            from = w0;
+        }
+
+            from += (u64)(first / 128) * 8 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 512 + run * 8;
+            for (u32 step = 0; step < 8; ++step, ++it) {
+                const u32 slot = it % 6;
+                barrier_wait(empty + 8 * slot, (it / 6 & 1) ^ 1);
+                u8* const stage = ring + slot * 32768;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 1 * 16384, lane);
+                    for (u32 p = 0; p < 1; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 8 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 512;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 512 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][16][4];
+        for (u32 step = 0; step < 8; ++step, ++it) {
+            const u32 slot = it % 6;
+            barrier_wait(full + 8 * slot, it / 6 & 1);
+            const u8* const stage = ring + slot * 32768;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 6));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 2) {
+            first = (tn - 0) * 128;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 16; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+                        float2 added[8];
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 c = c0 + 8 * b;
+                            added[b] = c < 256 ? *(const float2*)(add0 + (u64)row * 256 + c) : make_float2(0.0f, 0.0f);
+                        }
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 256) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                v += i == 0 ? added[b].x : added[b].y;
+                                pair[i] = v;
+                            }
+                            *(float2*)(out0 + (u64)row * 256 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
+}
+}
+
+
+// wide_wgmma256x4_512_q4_k_256_add
+namespace n_wide_wgmma256x4_512_q4_k_256_add {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[32][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %130, 0; "
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3]), "+f"(d[16][0]), "+f"(d[16][1]), "+f"(d[16][2]), "+f"(d[16][3]), "+f"(d[17][0]), "+f"(d[17][1]), "+f"(d[17][2]), "+f"(d[17][3]), "+f"(d[18][0]), "+f"(d[18][1]), "+f"(d[18][2]), "+f"(d[18][3]), "+f"(d[19][0]), "+f"(d[19][1]), "+f"(d[19][2]), "+f"(d[19][3]), "+f"(d[20][0]), "+f"(d[20][1]), "+f"(d[20][2]), "+f"(d[20][3]), "+f"(d[21][0]), "+f"(d[21][1]), "+f"(d[21][2]), "+f"(d[21][3]), "+f"(d[22][0]), "+f"(d[22][1]), "+f"(d[22][2]), "+f"(d[22][3]), "+f"(d[23][0]), "+f"(d[23][1]), "+f"(d[23][2]), "+f"(d[23][3]), "+f"(d[24][0]), "+f"(d[24][1]), "+f"(d[24][2]), "+f"(d[24][3]), "+f"(d[25][0]), "+f"(d[25][1]), "+f"(d[25][2]), "+f"(d[25][3]), "+f"(d[26][0]), "+f"(d[26][1]), "+f"(d[26][2]), "+f"(d[26][3]), "+f"(d[27][0]), "+f"(d[27][1]), "+f"(d[27][2]), "+f"(d[27][3]), "+f"(d[28][0]), "+f"(d[28][1]), "+f"(d[28][2]), "+f"(d[28][3]), "+f"(d[29][0]), "+f"(d[29][1]), "+f"(d[29][2]), "+f"(d[29][3]), "+f"(d[30][0]), "+f"(d[30][1]), "+f"(d[30][2]), "+f"(d[30][3]), "+f"(d[31][0]), "+f"(d[31][1]), "+f"(d[31][2]), "+f"(d[31][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_512_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+    let_next_begin();
+    wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    SHARED_BYTES(shared);
+    u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 1;
+    const u32 lane = threadIdx.x % 32;
+    const u8* from;
+    u32 first;
+    const shared_t full = shared_address(ring + 4 * 49152), empty = full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, 4 + COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    u32 it = 0;
+    if (threadIdx.x < 128) {
+        give_registers();
+        const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
+        const u64 policy = read_often();
+        // What this thread copied for step `i` has come: the tensor cores may see it.
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 4));
+        };
+        for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        if (tn < 1) {
+            first = (tn - 0) * 256;
+            from = w0;
+        }
+
+            from += (u64)(first / 128) * 8 * 16384;
+            const u16* const operands = x + (u64)(top + row0) * 512 + run * 8;
+            for (u32 step = 0; step < 8; ++step, ++it) {
+                const u32 slot = it % 4;
+                barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
+                u8* const stage = ring + slot * 49152;
+                if (threadIdx.x < 32) {
+                    const shared_t bar = full + 8 * slot;
+                    copy_begin(bar, 2 * 16384, lane);
+                    for (u32 p = 0; p < 2; ++p)
+                        copy_piece(stage + 16384 + p * 16384, from + ((u64)p * 8 + step) * 16384, 16384, bar, lane,
+                                   policy);
+                    copy_end(bar, lane);
+                }
+                u8* const to = stage + row0 * 128 + (run ^ row0 % 8) * 16;
+                const bool inside = step * 64 + run * 8 < 512;
+#pragma unroll
+                for (u32 i = 0; i < 8; ++i)
+                    copy16(to + i * 2048, operands + (u64)(16 * i) * 512 + step * 64, inside && top + row0 + 16 * i < rows);
+                commit_copies();
+                if (it < 2) continue;
+                wait_copies<2>();
+                arrive(it - 2);
+            }
+        }
+        wait_copies<0>();
+        if (it > 1) arrive(it - 2);
+        if (it > 0) arrive(it - 1);
+        return;
+    }
+    take_registers();
+    const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
+    for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const u32 tm = tile % tall, tn = tile / tall;
+        float d[1][32][4];
+        for (u32 step = 0; step < 8; ++step, ++it) {
+            const u32 slot = it % 4;
+            barrier_wait(full + 8 * slot, it / 4 & 1);
+            const u8* const stage = ring + slot * 49152;
+            begin_products();
+#pragma unroll
+            for (u32 k = 0; k < 4; ++k)
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+            commit_products();
+            wait_products<1>();
+            if (step == 0) continue;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        }
+        wait_products<0>();
+        settle(d[0]);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
+        const u32 top = tm * 128 + group * 64 + warp * 16, left = 0;
+        if (tn < 1) {
+            first = (tn - 0) * 256;
+#pragma unroll
+            for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+#pragma unroll
+                    for (u32 j0 = 0; j0 < 32; j0 += 8) {
+                        const u32 c0 = (first + left) / 1 + 8 * j0 + lane % 4 * 2;
+                        float2 added[8];
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 c = c0 + 8 * b;
+                            added[b] = c < 256 ? *(const float2*)(add0 + (u64)row * 256 + c) : make_float2(0.0f, 0.0f);
+                        }
+#pragma unroll
+                        for (u32 b = 0; b < 8; ++b) {
+                            const u32 j = j0 + b, c = c0 + 8 * b;
+                            if (c >= 256) continue;
+                            float pair[2];
+#pragma unroll
+                            for (u32 i = 0; i < 2; ++i) {
+                                const u32 col = c + i;
+                                float v = d[m][1 * j][2 * h + i] * OPERAND_UNIT;
+                                
+                                v += i == 0 ? added[b].x : added[b].y;
+                                pair[i] = v;
+                            }
+                            *(float2*)(out0 + (u64)row * 256 + c) = make_float2(pair[0], pair[1]);
+                        }
+                    }
+                }
+            }
+        }
+
+    }
+#endif
 }
 }
 
@@ -3647,23 +6500,24 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
                     for (u32 i = 0; i < 8; ++i) q_of[g][k][i] = d < 64 ? from[d + i] : 0.0f;
                 }
             }
+#pragma unroll 8
             for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 const bool seen = at <= position && at >= first;
+                // What is not seen is read as the row's own position is: loads need not wait for one another.
+                const u32 from_at = seen ? at : position;
                 float dots[2] = {};
-                if (seen) {
-                    const u8* head = keys + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+                const u8* head = keys + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
 #pragma unroll
-                    for (u32 k = 0; k < 1; ++k) {
-                        const u32 d = (k * 8 + sub) * 8;
-                        if (d >= 64) continue;
-                        float f[8];
-                        load_k(head, at % 32, d, f);
+                for (u32 k = 0; k < 1; ++k) {
+                    const u32 d = (k * 8 + sub) * 8;
+                    if (d >= 64) continue;
+                    float f[8];
+                    load_k(head, from_at % 32, d, f);
 #pragma unroll
-                        for (u32 g = 0; g < 2; ++g) {
+                    for (u32 g = 0; g < 2; ++g) {
 #pragma unroll
-                            for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
-                        }
+                        for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
                     }
                 }
 #pragma unroll
@@ -3696,16 +6550,18 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
         {
             const u32 sub = lane % 8;
             float mix[2][1][8] = {};
+#pragma unroll 8
             for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
-                if (at > position || at < first) continue;
-                const u8* head = values + ((u64)(u32)blocks[at / 32] * 2 + kvh) * 4096;
+                // The weight of what is not seen is zero.
+                const u32 from_at = at <= position && at >= first ? at : position;
+                const u8* head = values + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
 #pragma unroll
                 for (u32 k = 0; k < 1; ++k) {
                     const u32 d = (k * 8 + sub) * 8;
                     if (d >= 64) continue;
                     float f[8];
-                    load_v(head, at % 32, d, f);
+                    load_v(head, from_at % 32, d, f);
 #pragma unroll
                     for (u32 g = 0; g < 2; ++g) {
 #pragma unroll
@@ -3787,6 +6643,214 @@ extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10(
         }
         const float v = __fdiv_rn(walked, total);
         out[((u64)row * 4 + head) * 64 + d] = v;
+    }
+}
+}
+
+
+// attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10
+namespace n_attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10 {
+DEV void load_keys(u16* to, const u8* first, const u8* second, u32 there) {
+#pragma unroll
+    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
+        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
+        const u8* head = row < 32 ? first : second;
+        u16* out = to + row * 72 + d;
+        copy16(out, head + 2 * at, row < there);
+    }
+}
+DEV void load_values(u16* to, const u8* first, const u8* second, u32 there) {
+#pragma unroll
+    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
+        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
+        const u8* head = row < 32 ? first : second;
+        u16* out = to + row * 72 + d;
+        copy16(out, head + 2 * at, row < there);
+    }
+}
+extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
+    , const int* tiles
+    , float* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    SHARED_BYTES(shared);
+    u16* const queries = (u16*)shared;
+    u16* const stages = queries + 128 * 72;
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 row0 = (u32)tiles[2 * blockIdx.y], tall = (u32)tiles[2 * blockIdx.y + 1];
+    if (row0 >= *count) return;
+    const u32 kvh = blockIdx.x / 1, g0 = blockIdx.x % 1 * 2;
+    const u32 head0 = kvh * 2 + g0, heads = 2 - g0 < 2 ? 2 - g0 : 2;
+    const u32 start = (u32)positions[row0], last = start + tall - 1;
+    const int* blocks = tables + (u64)seqs[row0] * 10;
+    const u32 bottom = warp * 16 * 2;
+    const bool works = bottom < tall * 2;
+    for (u32 i = threadIdx.x; i < 128 * (64 / 4); i += 128) {
+        const u32 m = i / (64 / 4), d = i % (64 / 4) * 4, r = m / 2, g = m % 2;
+        uint2 pairs = {0, 0};
+        if (r < tall && g < heads) {
+            const uint4 from = load16(q + ((u64)(row0 + r) * 4 + head0 + g) * 64 + d);
+            const float x = __uint_as_float(from.x) * 0.125f, y = __uint_as_float(from.y) * 0.125f;
+            const float z = __uint_as_float(from.z) * 0.125f, w = __uint_as_float(from.w) * 0.125f;
+            pairs.x = half_pair(saturated(x), saturated(y));
+            pairs.y = half_pair(saturated(z), saturated(w));
+        }
+        *(uint2*)(queries + m * 72 + d) = pairs;
+    }
+    const float nothing = __uint_as_float(0xff800000u);
+    float sums[2][64 / 8][4] = {}, top[2][2], total[2][2] = {};
+#pragma unroll
+    for (u32 m = 0; m < 2; ++m) top[m][0] = top[m][1] = nothing;
+    u32 base;
+    {
+        const u32 position = start;
+        base = 0u / 64 * 64;
+    }
+    // Blocks of the next step; past the last position there are none, and the first stands for them.
+    u32 one, two;
+    const auto find = [&](u32 at) {
+        one = (u32)blocks[(at <= last ? at : base) / 32];
+        two = (u32)blocks[(at + 32 <= last ? at + 32 : base) / 32];
+    };
+    const auto fetch = [&](u32 at, u32 stage) {
+        u16* const to = stages + stage * 2 * 64 * 72;
+        const u64 first = (u64)one * 2 + kvh, second = (u64)two * 2 + kvh;
+        const u32 there = last + 1 - at;
+        load_keys(to, keys + first * 4096, keys + second * 4096, there);
+        load_values(to + 64 * 72, values + first * 4096, values + second * 4096, there);
+    };
+    find(base);
+    fetch(base, 0);
+    commit_copies();
+    find(base + 64);
+    for (u32 stage = 0; base <= last; base += 64, stage ^= 1) {
+        wait_copies<0>();
+        __syncthreads();
+        if (base + 64 <= last) {
+            fetch(base + 64, stage ^ 1);
+            find(base + 2 * 64);
+        }
+        commit_copies();
+        if (!works) continue;
+        const u16* const k_rows = stages + stage * 2 * 64 * 72;
+        const u16* const v_rows = k_rows + 64 * 72;
+        float s[2][64 / 8][4] = {};
+#pragma unroll
+        for (u32 d = 0; d < 64; d += 16) {
+            u32 a[2][4];
+#pragma unroll
+            for (u32 m = 0; m < 2; ++m)
+                load_matrices(a[m], queries + (bottom + 16 * m + lane % 16) * 72 + d + lane / 16 * 8);
+#pragma unroll
+            for (u32 n = 0; n < 64 / 16; ++n) {
+                u32 b[4];
+                load_matrices(b, k_rows + (16 * n + lane % 8 + lane / 16 * 8) * 72 + d + lane / 8 % 2 * 8);
+#pragma unroll
+                for (u32 m = 0; m < 2; ++m) {
+                    mma_f16(s[m][2 * n], a[m], b[0], b[1]);
+                    mma_f16(s[m][2 * n + 1], a[m], b[2], b[3]);
+                }
+            }
+        }
+        const bool partly = base + 64 - 1 > start || false;
+        bool higher = false;
+        float factor[2][2];
+#pragma unroll
+        for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
+                float most = top[m][h];
+#pragma unroll
+                for (u32 n = 0; n < 64 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        
+                        if (partly) {
+                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
+                            x = at <= position ? x : nothing;
+                        }
+                        most = fmaxf(most, x);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+                // A row that has seen nothing yet has no maximum to measure from.
+                const float from = most == nothing ? 0.0f : most;
+                const float low = -1.4426950408889634f * from;
+                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
+                higher |= most != top[m][h];
+                top[m][h] = most;
+                float sum = 0.0f;
+#pragma unroll
+                for (u32 n = 0; n < 64 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
+                        sum += x;
+                    }
+                }
+                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
+            }
+        }
+        if (warp_any(higher)) {
+#pragma unroll
+            for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+                for (u32 n = 0; n < 64 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) sums[m][n][i] *= factor[m][i / 2];
+                }
+            }
+        }
+#pragma unroll
+        for (u32 k = 0; k < 64 / 16; ++k) {
+            u32 a[2][4];
+#pragma unroll
+            for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+                for (u32 i = 0; i < 4; ++i)
+                    a[m][i] = half_pair(s[m][2 * k + i / 2][i % 2 * 2], s[m][2 * k + i / 2][i % 2 * 2 + 1]);
+            }
+#pragma unroll
+            for (u32 n = 0; n < 64 / 16; ++n) {
+                u32 b[4];
+                load_matrices_transposed(b, v_rows + (16 * k + lane % 16) * 72 + 16 * n + lane / 16 * 8);
+#pragma unroll
+                for (u32 m = 0; m < 2; ++m) {
+                    mma_f16(sums[m][2 * n], a[m], b[0], b[1]);
+                    mma_f16(sums[m][2 * n + 1], a[m], b[2], b[3]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (u32 m = 0; m < 2; ++m) {
+#pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            float all = total[m][h];
+            all += __shfl_xor_sync(0xffffffffu, all, 1);
+            all += __shfl_xor_sync(0xffffffffu, all, 2);
+            const u32 at = bottom + 16 * m + 8 * h + lane / 4, r = at / 2, g = at % 2;
+            if (r >= tall || g >= heads) continue;
+            const float by = __fdiv_rn(1.0f, all);
+            auto* to = out + ((u64)(row0 + r) * 4 + head0 + g) * 64 + lane % 4 * 2;
+#pragma unroll
+            for (u32 n = 0; n < 64 / 8; ++n) {
+                const float a = sums[m][n][2 * h] * by, b = sums[m][n][2 * h + 1] * by;
+                *(uint2*)(to + 8 * n) = {__float_as_uint(a), __float_as_uint(b)};
+            }
+        }
     }
 }
 }
@@ -4151,10 +7215,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 228864), empty = full + 8 * 11;
-    const shared_t operands_full = empty + 8 * 11, done = operands_full + 8 * 11, taken = done + 16;
+    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
+    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 11; ++i) {
+        for (u32 i = 0; i < 10; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -4183,10 +7247,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 11, turn = copies / 11;
+                        const u32 slot = copies % 10, turn = copies / 10;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 11), before / 11 & 1);
+                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -4209,7 +7273,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 208384 + set * 10240);
+            const float* sums = (const float*)(shared + 189440 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -4254,11 +7318,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 208384 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 11, turn = copy / 11;
+                    const u32 slot = copy % 10, turn = copy / 10;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;

@@ -38,6 +38,7 @@ fn case(name: &str, graph: Graph, tolerance: f64) -> Case {
         graph,
         steps: STEPS,
         kv_types: KvTypes::default(),
+        panels: false,
         tolerance,
     }
 }
@@ -91,6 +92,45 @@ pub fn epilogues() -> Vec<Case> {
         %8 = gather_rows %7, %outputs : [outputs, 32]f32
         return %8";
     vec![case("epilogues", graph(&weights, body), OPERANDS)]
+}
+
+/// Products of steps of many rows: every step of an epilogue, outputs of every kind and width, inputs of whole steps and not.
+pub fn wide() -> Vec<Case> {
+    use DType::{Bf16, F16, Q4_0, Q4_1, Q4K, Q5K, Q6K, Q8_0};
+    let of = |[a, b, c]: [DType; 3], k: u32, n: u32, m: u32| {
+        let weights = format!(
+            "weight @e : [50, {k}]f32\nweight @a : [{n}, {k}]{a}\nweight @bias : [{n}]f32\nweight @gate : [{m}, {k}]{b}\n\
+             weight @up : [{m}, {k}]{b}\nweight @up2 : [{m}, {k}]{b}\nweight @down : [{n}, {m}]{c}"
+        );
+        let body = format!(
+            "%7 = embed @e, %tok : [tokens, {k}]f32
+            %0 = scale %7 {{by = 40.0}} : [tokens, {k}]f32
+            %1, %2, %3 = linear %0 [
+                @a {{bias(@bias), scale(0.5), act(silu), softcap(3.0)}} -> f32,
+                @gate >< @up {{glu(gelu)}} -> f32,
+                @gate >< @up2 {{glu(silu)}} -> f32
+              ] : [tokens, {n}]f32, [tokens, {m}]f32, [tokens, {m}]f32
+            %4 = linear %2 [@down {{scale(30.0), add(%1)}} -> f32] : [tokens, {n}]f32
+            %5 = linear %3 [@down {{scale(30.0), act(gelu), add(%4)}} -> f32] : [tokens, {n}]f32
+            %6 = gather_rows %5, %outputs : [outputs, {n}]f32
+            return %6"
+        );
+        Case {
+            steps: WIDE,
+            panels: true,
+            ..case(
+                &format!("wide {a} {b} {c} {k} to {n} and {m}"),
+                graph(&weights, &body),
+                OPERANDS,
+            )
+        }
+    };
+    vec![
+        of([Q4K, Q6K, Q8_0], 256, 136, 160),
+        of([F16, Bf16, F16], 72, 40, 320),
+        of([Q4_0, Q5K, Q4_1], 768, 514, 96),
+        of([F16, Q8_0, F16], 96, 41, 32),
+    ]
 }
 
 /// Ops that work row by row.
@@ -156,6 +196,7 @@ fn attention_case(h: &Heads) -> Case {
     Case {
         name: format!("attention {}x{}x{} {k},{v} {}", h.heads, h.kv_heads, h.dim, h.how),
         steps: h.steps,
+        panels: true,
         kv_types: KvTypes { k, v },
         ..case("", graph(&weights, &body), tolerance)
     }

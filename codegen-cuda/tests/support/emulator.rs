@@ -26,6 +26,7 @@ pub fn available() -> bool {
 /// The emulated device. Memory is that of the process, which [`Device::load`] starts: what is asked for before that is
 /// refused.
 pub struct Emulator {
+    target: Target,
     folder: TempDir,
     process: Option<Process>,
     downloaded: Vec<f32>,
@@ -45,8 +46,9 @@ fn failed(call: &str, what: impl ToString) -> Error {
 }
 
 impl Emulator {
-    pub fn new() -> Emulator {
+    pub fn new(target: Target) -> Emulator {
         Emulator {
+            target,
             folder: tempfile::tempdir().unwrap(),
             process: None,
             downloaded: Vec::new(),
@@ -115,7 +117,7 @@ impl Device for Emulator {
     }
 
     fn target(&self) -> Target {
-        super::TARGET
+        self.target
     }
 
     fn check(&self, _needs: &Needs) -> Result<(), Error> {

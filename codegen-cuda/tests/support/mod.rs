@@ -26,6 +26,13 @@ const BLOCKS: u32 = 30;
 pub const TARGET: Target = Target {
     processors: 3,
     shared_bytes: 227 << 10,
+    wgmma: true,
+};
+/// The same with less shared memory, and without what one architecture alone has.
+pub const PLAIN_TARGET: Target = Target {
+    shared_bytes: 163 << 10,
+    wgmma: false,
+    ..TARGET
 };
 
 /// One step: rows of each sequence that go on, and how many of the last rows have logits.
@@ -104,6 +111,8 @@ pub struct Case {
     pub graph: Graph,
     pub steps: &'static [StepSpec],
     pub kv_types: KvTypes,
+    /// Whether weights are kept as panels too.
+    pub panels: bool,
     /// Most of ‖got − want‖ / ‖want‖ in a step.
     pub tolerance: f64,
 }
@@ -157,6 +166,7 @@ pub fn invariant<D: Device>(graph: &Graph, weights: &dyn WeightSource, device: i
         limits: LIMITS,
         kv_types: KvTypes::default(),
         target: device().target(),
+        panels: true,
     };
     let tables = block_tables();
     let mut first: Option<Vec<u32>> = None;
@@ -197,6 +207,7 @@ pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Res
         limits: LIMITS,
         kv_types: case.kv_types,
         target: device.target(),
+        panels: case.panels,
     };
     let plan = lower(&case.graph, options).map_err(|e| e.to_string())?;
     let vocab = match case
