@@ -218,6 +218,7 @@ inline uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
     return half2(a, b, c, [](float x, float y, float z) { return fmaf(x, y, z); });
 }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
 inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
 inline float bf16_value(uint32_t bits) { return __uint_as_float(bits << 16); }
 

@@ -15,7 +15,7 @@ use lathe_ir::layout::{KvType, KvTypes};
 /// Positions of a segment.
 pub const SEGMENT: u32 = 128;
 /// Threads of a block.
-pub(super) const THREADS: u32 = 128;
+pub(super) const THREADS: u32 = 256;
 /// Warps of a block.
 const WARPS: u32 = THREADS / 32;
 /// Most query heads that a block walks together.

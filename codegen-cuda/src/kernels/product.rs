@@ -7,13 +7,16 @@
 //! consumers. When a tile ends, consumers leave their sums to the finisher, a warp that adds them in the order of consumers,
 //! does what follows element by element, and stores.
 //!
-//! So the sum of an output has the same order whatever the number of blocks, and whatever rows are beside it.
+//! So the sum of an output has the same order whatever the number of blocks, and whatever rows are beside it. A product that
+//! norms its input sums squares in another order than [`super::RowOp::Norm`]: steps of up to 8 rows share their bits, and
+//! steps of more.
 
 use super::cells::Cells;
 use super::epilogue::ProductPart;
-use super::text::{Lines, Names};
+use super::text::{Lines, Names, float, float_name};
 use super::{Kernel, Param, ParamType, row_bytes};
 use crate::layout::{GROUP, Matrix, operand_stride};
+use lathe_ir::DType;
 
 /// Most consumers.
 const MOST_CONSUMERS: u32 = 16;
@@ -22,7 +25,7 @@ const COPY: u32 = 20 << 10;
 /// Copies on their way at most: more make all other accesses slower.
 const IN_FLIGHT: u32 = 3;
 /// Shared memory left to the kernels that run beside: those between two products are small.
-const BESIDE: u32 = 14 << 10;
+const BESIDE: u32 = 22 << 10;
 /// Most copies that the ring holds.
 const MOST_SLOTS: u32 = 16;
 /// Floats between rows of sums in shared memory, so that lanes write to banks of their own.
@@ -37,6 +40,9 @@ pub struct Product {
     pub rows: u32,
     /// Bytes of shared memory that a block can have.
     pub shared_bytes: u32,
+    /// What is added to the mean of squares where the input is f32 rows that are normed first, by each block for itself:
+    /// a launch less. Only where [`Product::can_norm`].
+    pub norm: Option<f32>,
     /// The products, at least one, of equal numbers of inputs; see [`Matrix::tiled`].
     pub parts: Vec<ProductPart>,
 }
@@ -98,6 +104,8 @@ struct Shared {
     sums: u32,
     /// Bytes of a set of sums, of two.
     sums_bytes: u32,
+    /// Where sums of squares begin, one a consumer and row, and after them the weights of the norm.
+    norm: u32,
     /// Where barriers begin.
     barriers: u32,
     /// Bytes in all.
@@ -159,13 +167,18 @@ impl Product {
         let weights = self.parts.iter().map(ProductPart::weights).max().unwrap_or(1);
         let slot = cells + self.rows * operand_stride;
         let sums_bytes = 4 * weights * cut.consumers() * self.rows * SUM_STRIDE;
-        let barriers = |slots: u32| 8 * (3 * slots + 4);
+        let barriers = |slots: u32| 8 * (3 * slots + 6);
+        let norm_bytes = match self.norm {
+            Some(_) => 4 * (cut.consumers() * ROWS + self.k()),
+            None => 0,
+        };
         let left = self
             .shared_bytes
-            .saturating_sub(BESIDE + 2 * sums_bytes + barriers(MOST_SLOTS));
+            .saturating_sub(BESIDE + 2 * sums_bytes + norm_bytes + barriers(MOST_SLOTS));
         let slots = (left / slot).min(MOST_SLOTS);
         let sums = slots * slot;
-        let at = sums + 2 * sums_bytes;
+        let norm = sums + 2 * sums_bytes;
+        let at = norm + norm_bytes;
         Shared {
             per_copy,
             copies,
@@ -175,9 +188,16 @@ impl Product {
             slots,
             sums,
             sums_bytes,
+            norm,
             barriers: at,
             bytes: at + barriers(slots),
         }
+    }
+
+    /// Whether rows of so many elements can be normed by the product.
+    pub fn can_norm(k: u32) -> bool {
+        k.is_multiple_of(GROUP)
+            && matches!(Matrix::of(DType::F16, 1, k.into()), Some(m) if Cut::new(&m).steps == 1)
     }
 
     /// Whether the shared memory holds two copies, and what follows them.
@@ -192,21 +212,29 @@ impl Product {
 
     pub(super) fn name(&self) -> String {
         let parts: Vec<String> = self.parts.iter().map(ProductPart::name).collect();
-        let shared = self.shared_bytes >> 10;
-        format!(
-            "product_{}r{shared}k_{}_{}",
-            self.rows,
-            self.k(),
-            parts.join("__")
-        )
+        let norm = self
+            .norm
+            .map_or(String::new(), |eps| format!("_norm{}", float_name(eps)));
+        let (rows, shared, k) = (self.rows, self.shared_bytes >> 10, self.k());
+        format!("product_{rows}r{shared}k{norm}_{k}_{}", parts.join("__"))
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let x = Param::rows("x", ParamType::Operands, row_bytes(ParamType::Operands, self.k()));
+        let f32_row = row_bytes(ParamType::F32, self.k());
+        let mut params = match self.norm {
+            Some(_) => vec![
+                Param::rows("x", ParamType::F32, f32_row),
+                Param::whole("norm", ParamType::F32, f32_row),
+            ],
+            None => vec![Param::rows(
+                "x",
+                ParamType::Operands,
+                row_bytes(ParamType::Operands, self.k()),
+            )],
+        };
         let parts = self.parts.iter().enumerate();
-        std::iter::once(x)
-            .chain(parts.flat_map(|(i, p)| p.params(i)))
-            .collect()
+        params.extend(parts.flat_map(|(i, p)| p.params(i)));
+        params
     }
 
     fn names(&self) -> Names {
@@ -235,6 +263,11 @@ impl Product {
             .with("SUMS", shared.sums)
             .with("SUMS_BYTES", shared.sums_bytes)
             .with("SUM_STRIDE", SUM_STRIDE)
+            .with("NORM", shared.norm)
+            .with("NORM_BYTES", 4 * self.k())
+            .with("K", self.k())
+            .with("INV_K", float(1.0 / self.k() as f32))
+            .with("EPS", float(self.norm.unwrap_or(0.0)))
             .with("BARRIERS", shared.barriers)
             .with("IN_FLIGHT", IN_FLIGHT.min(shared.slots))
             .with("DONE", cut.consumers())
@@ -252,7 +285,11 @@ impl Product {
         text.line(Kernel::head(&self.name(), self.threads(), &self.params()));
         text.line(self.names().fill(START));
         text.line(self.ranges());
-        text.line(self.role(COPIER, self.each_part(|i, part| self.copier(i, part))));
+        let first = match self.norm {
+            Some(_) => self.names().fill(COPY_NORM),
+            None => String::new(),
+        };
+        text.line(self.role(COPIER, first + &self.each_part(|i, part| self.copier(i, part))));
         if !self.resident() {
             text.line(self.role(
                 OPERAND_COPIER,
@@ -260,7 +297,11 @@ impl Product {
             ));
         }
         text.line(self.role(FINISHER, self.each_part(|i, part| self.finisher(i, part))));
-        let load = if self.resident() { LOAD_OPERANDS } else { "" };
+        let load = match (self.norm, self.resident()) {
+            (Some(_), _) => LOAD_AND_NORM,
+            (None, true) => LOAD_OPERANDS,
+            (None, false) => "",
+        };
         text.line(self.names().fill(CONSUMER_START) + &self.names().fill(load));
         text.line(self.each_part(|i, part| self.consumer(i, part)));
         text.line("}");
@@ -361,6 +402,7 @@ const START: &str = "    SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const shared_t full = shared_address(shared + $BARRIERS), empty = full + 8 * $SLOTS;
     const shared_t operands_full = empty + 8 * $SLOTS, done = operands_full + 8 * $SLOTS, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
         for (u32 i = 0; i < $SLOTS; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
@@ -371,6 +413,8 @@ const START: &str = "    SHARED_BYTES(shared);
             barrier_init(done + 8 * i, $DONE);
             barrier_init(taken + 8 * i, 1);
         }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, $CONSUMERS);
         barriers_ready();
     }
     __syncthreads();
@@ -485,6 +529,53 @@ const CONSUMER_START: &str = "    wait_for_previous();
     u32 copy = warp / $PER_COPY, round = 0;
     const u32 arrives = warp == $CONSUMERS - 1 ? $LAST_ARRIVES : 1;
     u32 from[$WORDS];
+";
+
+/// The weights of the norm, before those of the products.
+const COPY_NORM: &str = "        copy_begin(norm_full, $NORM_BYTES, lane);
+        copy_piece(shared + $NORM + 32 * $CONSUMERS, (const u8*)norm, $NORM_BYTES, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+";
+
+/// Each consumer reads its part of the rows; sums of squares meet in shared memory.
+const LOAD_AND_NORM: &str = "    {
+        const u32 first = warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + column) * $K + first;
+        float own[8 * $GROUPS], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * $GROUPS; ++i) {
+            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * $GROUPS; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + $NORM);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < $OF_TILE; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, $INV_K, $EPS)));
+        const float* weights = squares + 8 * $CONSUMERS + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * $GROUPS; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
 ";
 
 const LOAD_OPERANDS: &str = "    {

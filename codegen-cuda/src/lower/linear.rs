@@ -1,6 +1,6 @@
 //! `linear`: a launch of the products, and one of what happens to heads.
 
-use super::{Lowering, MANY_ROWS, call, takes_operands};
+use super::{FEW_ROWS, Lowering, MANY_ROWS, Norm, call, takes_operands};
 use crate::error::Error;
 use crate::kernels::{
     DENSE_ROWS, Dense, HeadOut, HeadPart, Heads, Kernel, ParamType, Product, ProductPart, Step, row_bytes,
@@ -61,7 +61,7 @@ impl Lowering<'_> {
             self.locations[token.index()] = Some(super::Location::Token);
         }
         if let Some(operands) = operands {
-            let mut calls = self.products(id, &splits, operands)?;
+            let mut calls = self.products(id, &splits, operands, self.norms[input.index()])?;
             let tiled: Vec<&Split> = splits.iter().filter(|s| s.product.matrix.tiled()).collect();
             let wide = self.wide_products(&tiled, operands, rows)?;
             if !wide.is_empty() {
@@ -79,35 +79,65 @@ impl Lowering<'_> {
         self.heads(id, rows, splits)
     }
 
-    /// Products with weights in tiles: a call for each number of rows that there is a kernel for.
-    fn products(&mut self, id: Node, splits: &[Split], x: Arg) -> Result<Vec<Call>, Error> {
-        let (parts, args) = chosen(splits, true, x);
-        let target = self.options.target;
+    /// Products with weights in tiles: a call for each number of rows that there is a kernel for. Up to [`FEW_ROWS`] rows
+    /// are normed by the product, where `norm` says of what `x` is the norm.
+    fn products(
+        &mut self,
+        id: Node,
+        splits: &[Split],
+        x: Arg,
+        norm: Option<Norm>,
+    ) -> Result<Vec<Call>, Error> {
+        let (parts, args) = chosen(splits, true, vec![x]);
         let counts = Product::row_counts(&parts);
+        let calls = counts
+            .iter()
+            .map(|&rows| self.product(id, rows, None, &parts, &args));
+        let mut calls = ranged(counts, calls.collect::<Result<_, _>>()?);
+        if let Some(Norm { x, weight, eps }) = norm {
+            let (_, args) = chosen(splits, true, vec![x, weight]);
+            let few = self.product(id, FEW_ROWS, Some(eps), &parts, &args)?;
+            calls.retain(|c| c.most > FEW_ROWS);
+            calls.iter_mut().for_each(|c| c.least = c.least.max(FEW_ROWS + 1));
+            calls.insert(
+                0,
+                Call {
+                    most: FEW_ROWS,
+                    ..few
+                },
+            );
+        }
+        Ok(calls)
+    }
+
+    fn product(
+        &mut self,
+        id: Node,
+        rows: u32,
+        norm: Option<f32>,
+        parts: &[ProductPart],
+        args: &[Arg],
+    ) -> Result<Call, Error> {
+        let target = self.options.target;
         let units: u32 = parts.iter().map(|p| p.matrix.tiles()).sum();
         let blocks = Extent::Const(target.processors.min(units));
-        let calls = counts.iter().map(|&rows| {
-            let product = Product {
-                rows,
-                shared_bytes: target.shared_bytes,
-                parts: parts.clone(),
-            };
-            if !product.fits() {
-                return Err(self.unsupported(id, "its weights do not fit shared memory".into()));
-            }
-            let kernel = self.kernel(Kernel::Product(product))?;
-            Ok(call(
-                kernel,
-                args.clone(),
-                [blocks, Extent::Rows(rows), Extent::Const(1)],
-            ))
-        });
-        Ok(ranged(counts, calls.collect::<Result<_, _>>()?))
+        let product = Product {
+            rows,
+            shared_bytes: target.shared_bytes,
+            norm,
+            parts: parts.to_vec(),
+        };
+        if !product.fits() {
+            return Err(self.unsupported(id, "its weights do not fit shared memory".into()));
+        }
+        let kernel = self.kernel(Kernel::Product(product))?;
+        let grid = [blocks, Extent::Rows(rows), Extent::Const(1)];
+        Ok(call(kernel, args.to_vec(), grid))
     }
 
     /// Products with weights of f32.
     fn dense(&mut self, splits: &[Split], x: Arg) -> Result<Vec<Call>, Error> {
-        let (parts, args) = chosen(splits, false, x);
+        let (parts, args) = chosen(splits, false, vec![x]);
         let calls = DENSE_ROWS.iter().map(|&rows| {
             let dense = Dense {
                 rows,
@@ -244,11 +274,10 @@ impl Lowering<'_> {
     }
 }
 
-/// The parts whose weights lie in tiles, or those of f32, and the arguments of their product.
-fn chosen(splits: &[Split], tiled: bool, x: Arg) -> (Vec<ProductPart>, Vec<Arg>) {
+/// The parts whose weights lie in tiles, or those of f32, and the arguments of their product, which begin with `args`.
+fn chosen(splits: &[Split], tiled: bool, mut args: Vec<Arg>) -> (Vec<ProductPart>, Vec<Arg>) {
     let of_kind = || splits.iter().filter(|s| s.product.matrix.tiled() == tiled);
-    let args = of_kind().flat_map(|s| s.product_args.iter().copied());
-    let args = std::iter::once(x).chain(args).collect();
+    args.extend(of_kind().flat_map(|s| &s.product_args));
     (of_kind().map(|s| s.product.clone()).collect(), args)
 }
 

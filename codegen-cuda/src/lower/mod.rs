@@ -9,8 +9,8 @@ mod wide;
 use crate::device::Target;
 use crate::error::Error;
 use crate::kernels::{
-    Attention, AttentionOut, Combine, Embed, Kernel, ParamType, RopeTable, RowKernel, RowOp, TiledAttention,
-    row_bytes, stores_operands, tile_rows,
+    Attention, AttentionOut, Combine, Embed, Kernel, ParamType, Product, RopeTable, RowKernel, RowOp,
+    TiledAttention, row_bytes, stores_operands, tile_rows,
 };
 use crate::layout::{Matrix, operand_stride};
 use crate::plan::{Arg, Call, CudaPlan, Extent, Form, Launch, SectionDecl};
@@ -25,6 +25,8 @@ use std::collections::HashMap;
 
 /// Rows of a step up to which the segments of a context are blocks of their own.
 const SPLIT_ROWS: u32 = 8;
+/// Rows of a step up to which products norm their input themselves.
+const FEW_ROWS: u32 = 8;
 /// Steps of more rows have kernels of their own: blocks of attention have tiles of rows, weights of products are panels.
 const MANY_ROWS: u32 = 64;
 
@@ -72,11 +74,24 @@ struct Lowering<'g> {
     operands: Vec<Option<Arg>>,
     /// Values that are read as nothing but operands of products.
     only_operands: Vec<bool>,
+    /// Norms that products of few rows do themselves.
+    norms: Vec<Option<Norm>>,
     lifetimes: Vec<Lifetime>,
     /// Kernels by name.
     kernels: HashMap<String, KernelId>,
     /// Tables of rotations that a launch has made.
     tables: Vec<(RopeDecl, Buffer)>,
+}
+
+/// A norm of rows.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Norm {
+    /// Its rows, as f32.
+    x: Arg,
+    /// Its weights.
+    weight: Arg,
+    /// Added to the mean of squares.
+    eps: f32,
 }
 
 /// Whether products with a weight take operands rather than f32.
@@ -139,6 +154,7 @@ impl<'g> Lowering<'g> {
             locations: vec![None; graph.values.len()],
             operands: vec![None; graph.values.len()],
             only_operands: only_operands(graph),
+            norms: vec![None; graph.values.len()],
             lifetimes: Vec::new(),
             kernels: HashMap::new(),
             tables: Vec::new(),
@@ -217,8 +233,16 @@ impl<'g> Lowering<'g> {
     fn norm(&mut self, id: Node, eps: f32, add: bool) -> Result<(), Error> {
         let node = &self.graph.nodes[id];
         let weight = self.section(node.weights[0], Form::Vector, RowOrder::Natural, 0, 0);
-        let operands = self.only_operands[node.results[0].index()];
-        self.row_op(id, RowOp::Norm { eps, add, operands }, &[weight])
+        let (from, to) = (node.operands[0], node.results[0]);
+        let operands = self.only_operands[to.index()];
+        self.row_op(id, RowOp::Norm { eps, add, operands }, &[weight])?;
+        if operands && !add && Product::can_norm(self.columns(id, from)?) {
+            let x = self.arg(id, from)?;
+            self.norms[to.index()] = Some(Norm { x, weight, eps });
+            let calls = self.plan.launches.last_mut().map(|l| &mut l.calls);
+            calls.into_iter().flatten().for_each(|c| c.least = FEW_ROWS + 1);
+        }
+        Ok(())
     }
 
     /// A launch whose arguments are `first`, operands, result.

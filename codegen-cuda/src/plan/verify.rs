@@ -8,8 +8,8 @@
 //! - Kernels that work on tiles of rows work on tiles of the plan's number of rows.
 //! - An argument is as large as the kernel reads or writes at the plan's limits and at the call's most rows.
 //! - A buffer is written before it is read, and no write of another buffer overlaps it until it was last read.
-//! - Of the calls of a launch, at most one fits any number of rows; together they fit all from 1 up to the limit, or end
-//!   at a bound.
+//! - Of the calls of a launch, at most one fits any number of rows; together they fit all from a first number up to the
+//!   limit, or end at a bound.
 //! - The logits are a buffer of outputs times vocab f32 that is written.
 
 use super::{Arg, Call, CudaPlan, Form, Launch};
@@ -83,7 +83,7 @@ fn panels(plan: &CudaPlan) -> Result<(), String> {
 }
 
 fn ranges(launch: &Launch) -> Result<(), String> {
-    let mut end = 0;
+    let mut end = launch.calls.first().map_or(0, |c| c.least.saturating_sub(1));
     for call in &launch.calls {
         if call.least != end + 1 || call.most < call.least {
             return Err(format!(
