@@ -16,9 +16,29 @@ pub struct Cells<'a> {
     pub suffix: &'a str,
     /// How rows of weights lie.
     pub matrix: &'a Matrix,
+    /// Whether there is one row of operands; see [`Cells::spreads`].
+    pub alone: bool,
 }
 
+/// Groups of which a lane keeps sums of its own.
+const PAIR: u32 = 2;
+
 impl Cells<'_> {
+    /// Whether the eight columns of a product are the groups of a cell, because there is one row of operands: the sums of a
+    /// group need no scaling before those of the next begin. Else columns are rows of operands. Either way the sums of a
+    /// pair of groups are scaled and added alike, and pairs are added in the same order.
+    pub fn spreads(&self) -> bool {
+        self.alone && self.codes().is_some() && self.matrix.cell_groups() == 8
+    }
+
+    /// Floats of sums: of each pair of groups, of two rows of weights and two columns.
+    pub fn sums(&self) -> u32 {
+        match self.codes() {
+            Some(_) if !self.spreads() => 4 * self.matrix.cell_groups().div_ceil(PAIR),
+            _ => 4,
+        }
+    }
+
     /// Registers that a lane has of the operands of a cell: four pairs a group, and with bfloat16 what their rounding left.
     pub fn operand_words(&self) -> u32 {
         let each = if matches!(self.matrix.element, Element::Bf16) {
@@ -32,6 +52,7 @@ impl Cells<'_> {
     /// Sums of operands that products with minima need: one a scale and column.
     pub fn operand_sums(&self) -> u32 {
         match self.matrix.scales() {
+            Some(scales) if scales.has_min && self.spreads() => scales.count / 4,
             Some(scales) if scales.has_min => 2 * scales.count,
             _ => 1,
         }
@@ -45,21 +66,52 @@ impl Cells<'_> {
     }
 
     /// `cell_P(cell, lane, b, x, acc)`: adds the products of a cell with the operands `b`, whose sums are `x`.
-    /// `ready_P(from, b, x)`: makes `b` and `x` of the operands as they are in memory.
+    /// `ready_P(from, column, b, x)`: makes `b` and `x` of the operands as they are in memory. `total_P(acc, total)`: the
+    /// sums of all groups.
     pub fn product_functions(&self) -> String {
         let mut text = Lines::new();
         text.line(self.lookup());
         text.line(self.ready());
         text.line(format_args!(
-            "DEV void cell_{}(const u8* cell, u32 lane, const u32 (&b)[{}], const float (&x)[{}], float (&acc)[4]) {{",
+            "DEV void cell_{}(const u8* cell, u32 lane, const u32 (&b)[{}], const float (&x)[{}], float (&acc)[{}]) {{",
             self.suffix,
             self.operand_words(),
-            self.operand_sums()
+            self.operand_sums(),
+            self.sums()
         ));
         text.line(self.load_planes());
         match self.codes() {
             None => text.line(self.float_products()),
+            Some((format, scales)) if self.spreads() => text.line(self.spread_products(format, scales)),
             Some((format, scales)) => text.line(self.code_products(format, scales)),
+        }
+        text.line("}");
+        text.line(self.total());
+        text.finish()
+    }
+
+    fn total(&self) -> String {
+        let mut text = Lines::new();
+        let (suffix, sums) = (self.suffix, self.sums());
+        text.line(format_args!(
+            "DEV void total_{suffix}(const float (&acc)[{sums}], float (&total)[4]) {{"
+        ));
+        for i in 0..4 {
+            let pairs: Vec<String> = (0..sums / 4)
+                .map(|pair| format!("acc[{}]", 4 * pair + i))
+                .collect();
+            let halves: Vec<String> = pairs
+                .chunks(2)
+                .map(|two| format!("({})", two.join(" + ")))
+                .collect();
+            text.line(format_args!("    total[{i}] = {};", halves.join(" + ")));
+            if self.spreads() && i % 2 == 0 {
+                for lanes in [1, 2] {
+                    text.line(format_args!(
+                        "    total[{i}] += __shfl_xor_sync(0xffffffffu, total[{i}], {lanes});"
+                    ));
+                }
+            }
         }
         text.line("}");
         text.finish()
@@ -144,14 +196,19 @@ impl Cells<'_> {
         text.finish()
     }
 
-    /// Loads the scales of row i or i + 8 into `sH[]`, and the factors into `dH` and `eH`.
+    /// Loads the scales of row i or i + 8 into `sH[]`, those of all groups or of the two of the lane, and the factors into
+    /// `dH` and `eH`.
     fn load_scales(&self, scales: Scales, half: u32) -> String {
         let m = self.matrix;
         let mut text = Lines::new();
         let row = format!("(lane / 4 + {})", 8 * half);
-        let bytes = scales.row_bytes();
+        let all = scales.row_bytes();
+        let (bytes, first) = match self.spreads() {
+            true => (all / 4, format!(" + lane % 4 * {}", all / 4)),
+            false => (all, String::new()),
+        };
         text.line(format_args!("    u32 s{half}[{}];", bytes.div_ceil(4)));
-        let base = format!("cell + {} + {row} * {bytes}", m.scale_offset());
+        let base = format!("cell + {} + {row} * {all}{first}", m.scale_offset());
         match bytes {
             2 => text.line(format_args!("    s{half}[0] = load2({base});")),
             _ => {
@@ -258,17 +315,26 @@ impl Cells<'_> {
         let plain = 4 * self.matrix.cell_groups();
         let mut text = Lines::new();
         text.line(format_args!(
-            "DEV void ready_{}(const u32 (&from)[{plain}], u32 (&b)[{words}], float (&x)[{sums}]) {{",
+            "DEV void ready_{}(const u32 (&from)[{plain}], u32 column, u32 (&b)[{words}], float (&x)[{sums}]) {{",
             self.suffix
         ));
+        // Of one row, all lanes have all operands.
+        let operand = match (self.alone, self.spreads()) {
+            (false, _) => "from[i]",
+            (true, false) => "(column == 0 ? from[i] : 0)",
+            (true, true) => "(column == i / 4 ? from[i] : 0)",
+        };
         text.line("#pragma unroll");
         match self.matrix.element {
             Element::Bf16 => text.line(format_args!(
-                "    for (u32 i = 0; i < {plain}; ++i) bf16_parts(from[i], b[i / 4 * 8 + i % 4], b[i / 4 * 8 + 4 + i % 4]);"
+                "    for (u32 i = 0; i < {plain}; ++i) bf16_parts({operand}, b[i / 4 * 8 + i % 4], b[i / 4 * 8 + 4 + i % 4]);"
             )),
-            _ => text.line(format_args!("    for (u32 i = 0; i < {plain}; ++i) b[i] = from[i];")),
+            _ => text.line(format_args!("    for (u32 i = 0; i < {plain}; ++i) b[i] = {operand};")),
         }
         match self.codes() {
+            Some((format, scales)) if scales.has_min && self.spreads() => {
+                text.line(sums_of_spread(format.group, self.matrix.cell_groups()));
+            }
             Some((format, scales)) if scales.has_min => {
                 text.line(sums_of_operands(format.group, scales.count))
             }
@@ -306,44 +372,67 @@ impl Cells<'_> {
         text.finish()
     }
 
+    /// Products of a group with all columns: `d`, and `e` where its halves have scales of their own.
+    fn group_products(&self, format: &QuantFormat, group: u32) -> String {
+        let mut text = Lines::new();
+        text.line(self.pairs(group, 0) + &self.pairs(group, 1));
+        for n in 0..2 {
+            let b = 4 * group + 2 * n;
+            let into = if format.group == 16 && n == 1 { "e" } else { "d" };
+            text.line(format_args!(
+                "        mma_f16({into}, a0{0}, a1{0}, a0{1}, a1{1}, b[{b}], b[{2}]);",
+                2 * n,
+                2 * n + 1,
+                b + 1
+            ));
+        }
+        text.finish()
+    }
+
+    /// Columns are rows of operands.
     fn code_products(&self, format: &QuantFormat, scales: Scales) -> String {
         let mut text = Lines::new();
         text.line(self.load_scales(scales, 0) + &self.load_scales(scales, 1));
-        text.line("    float sum[4] = {}, low[4] = {};");
-        for group in 0..self.matrix.cell_groups() {
+        let per = 32 / format.group;
+        for pair in 0..self.matrix.cell_groups().div_ceil(PAIR) {
             text.line("    {");
-            text.line(self.pairs(group, 0) + &self.pairs(group, 1));
-            text.line("        float d[4] = {};");
-            for n in 0..2 {
-                let b = 4 * group + 2 * n;
-                text.line(format_args!(
-                    "        mma_f16(d, a0{0}, a1{0}, a0{1}, a1{1}, b[{b}], b[{2}]);",
-                    2 * n,
-                    2 * n + 1,
-                    b + 1
-                ));
-                if format.group == 16 {
-                    text.line(scaled(scales, 2 * group + n));
+            text.line("        float sum[4] = {}, low[4] = {};");
+            for group in (PAIR * pair..self.matrix.cell_groups()).take(PAIR as usize) {
+                text.line("        {");
+                text.line("        float d[4] = {}, e[4] = {};");
+                text.line(self.group_products(format, group));
+                for part in 0..per {
+                    let n = group * per + part;
+                    let from = ["d", "e"][part as usize];
+                    text.line(scaled(scales, n, |i| (format!("{from}[{i}]"), 2 * n + i % 2)));
                 }
-                if format.group == 16 && n == 0 {
-                    text.line("        d[0] = d[1] = d[2] = d[3] = 0.0f;");
-                }
+                text.line("        }");
             }
-            if format.group == 32 {
-                text.line(scaled(scales, group));
+            for i in 0..4 {
+                text.line(added(scales, i, &format!("acc[{}]", 4 * pair + i)));
             }
             text.line("    }");
         }
-        for i in 0..4 {
-            let half = i / 2;
-            text.line(match (scales.levels, scales.has_min) {
-                (FormatScales::One, false) => format!("    acc[{i}] += sum[{i}];"),
-                (FormatScales::One, true) => format!("    acc[{i}] += sum[{i}] - low[{i}];"),
-                (FormatScales::Two, false) => format!("    acc[{i}] = fmaf(d{half}, sum[{i}], acc[{i}]);"),
-                (FormatScales::Two, true) => {
-                    format!("    acc[{i}] = fmaf(-e{half}, low[{i}], fmaf(d{half}, sum[{i}], acc[{i}]));")
-                }
-            });
+        text.finish()
+    }
+
+    /// Columns are groups: lanes have the sums of two of them.
+    fn spread_products(&self, format: &QuantFormat, scales: Scales) -> String {
+        let mut text = Lines::new();
+        text.line(self.load_scales(scales, 0) + &self.load_scales(scales, 1));
+        text.line("    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};");
+        for group in 0..self.matrix.cell_groups() {
+            text.line("    {");
+            text.line(self.group_products(format, group));
+            text.line("    }");
+        }
+        let per = 32 / format.group;
+        for n in 0..PAIR * per {
+            let (column, from) = (n / per, ["d", "e"][(n % per) as usize]);
+            text.line(scaled_rows(scales, n, |i| (format!("{from}[{}]", i + column), n)));
+        }
+        for i in [0, 2] {
+            text.line(added(scales, i, &format!("acc[{i}]")));
         }
         text.finish()
     }
@@ -381,8 +470,17 @@ impl Scales {
     }
 }
 
-/// Adds the sums `d` with their scales to `sum`, and the minima to `low`.
-fn scaled(scales: Scales, n: u32) -> String {
+/// Adds products with scale `n` to `sum`, and operands with its minimum to `low`; `of` says which, of each of four sums.
+fn scaled(scales: Scales, n: u32, of: impl Fn(u32) -> (String, u32)) -> String {
+    scaled_of(scales, n, &[0, 1, 2, 3], of)
+}
+
+/// The same of the two sums of rows of weights.
+fn scaled_rows(scales: Scales, n: u32, of: impl Fn(u32) -> (String, u32)) -> String {
+    scaled_of(scales, n, &[0, 2], of)
+}
+
+fn scaled_of(scales: Scales, n: u32, sums: &[u32], of: impl Fn(u32) -> (String, u32)) -> String {
     let mut text = Lines::new();
     text.line("        {");
     for half in 0..2 {
@@ -392,13 +490,12 @@ fn scaled(scales: Scales, n: u32) -> String {
             text.line(format_args!("            const float min{half} = {min};"));
         }
     }
-    for i in 0..4 {
-        let (half, column) = (i / 2, i % 2);
+    for &i in sums {
+        let (half, (product, x)) = (i / 2, of(i));
         text.line(format_args!(
-            "            sum[{i}] = fmaf(by{half}, d[{i}], sum[{i}]);"
+            "            sum[{i}] = fmaf(by{half}, {product}, sum[{i}]);"
         ));
         if scales.has_min {
-            let x = 2 * n + column;
             text.line(format_args!(
                 "            low[{i}] = fmaf(min{half}, x[{x}], low[{i}]);"
             ));
@@ -406,6 +503,19 @@ fn scaled(scales: Scales, n: u32) -> String {
     }
     text.line("        }");
     text.finish()
+}
+
+/// Adds `sum` less `low` to a sum that lasts, with the factors of the row.
+fn added(scales: Scales, i: u32, to: &str) -> String {
+    let half = i / 2;
+    match (scales.levels, scales.has_min) {
+        (FormatScales::One, false) => format!("        {to} += sum[{i}];"),
+        (FormatScales::One, true) => format!("        {to} += sum[{i}] - low[{i}];"),
+        (FormatScales::Two, false) => format!("        {to} = fmaf(d{half}, sum[{i}], {to});"),
+        (FormatScales::Two, true) => {
+            format!("        {to} = fmaf(-e{half}, low[{i}], fmaf(d{half}, sum[{i}], {to}));")
+        }
+    }
 }
 
 /// Products with ones: the layout of the sums is that of all products.
@@ -427,6 +537,26 @@ fn sums_of_operands(group: u32, count: u32) -> String {
             2 * n + 1
         ));
         text.line("    }");
+    }
+    text.finish()
+}
+
+/// The same where columns are groups: `x` has the sums of the scales of two.
+fn sums_of_spread(group: u32, groups: u32) -> String {
+    let mut text = Lines::new();
+    let ones = "0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u";
+    text.line("    float d[4] = {}, e[4] = {};");
+    for n in 0..2 * groups {
+        let into = if group == 16 && n % 2 == 1 { "e" } else { "d" };
+        text.line(format_args!(
+            "    mma_f16({into}, {ones}, b[{}], b[{}]);",
+            2 * n,
+            2 * n + 1
+        ));
+    }
+    match group {
+        16 => text.line("    x[0] = d[0]; x[1] = e[0]; x[2] = d[1]; x[3] = e[1];"),
+        _ => text.line("    x[0] = d[0]; x[1] = d[1];"),
     }
     text.finish()
 }

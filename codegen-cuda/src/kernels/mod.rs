@@ -24,7 +24,7 @@ pub use dense::{DENSE_ROWS, Dense};
 pub use embed::{Embed, RopeTable};
 pub use epilogue::{ProductPart, Step};
 pub use heads::{HeadOut, HeadPart, Heads};
-pub use product::Product;
+pub use product::{PRODUCT_ROWS, Product};
 pub use rows::{RowKernel, RowOp};
 pub use tiled::{TiledAttention, tile_rows};
 pub use unpack::Unpack;

@@ -25,13 +25,15 @@ const COPY: u32 = 20 << 10;
 /// Copies on their way at most: more make all other accesses slower.
 const IN_FLIGHT: u32 = 3;
 /// Shared memory left to the kernels that run beside: those between two products are small.
-const BESIDE: u32 = 22 << 10;
+const BESIDE: u32 = 56 << 10;
 /// Most copies that the ring holds.
 const MOST_SLOTS: u32 = 16;
 /// Floats between rows of sums in shared memory, so that lanes write to banks of their own.
 const SUM_STRIDE: u32 = 20;
 /// Rows of tiles of operands.
 const ROWS: u32 = 8;
+/// Numbers of rows for which there are kernels of their own; more rows have several tiles of the last.
+pub const PRODUCT_ROWS: [u32; 2] = [1, ROWS];
 
 /// Products that share their input.
 #[derive(Clone, Debug)]
@@ -113,15 +115,6 @@ struct Shared {
 }
 
 impl Product {
-    /// Numbers of rows for which there are kernels of their own: one where the ring has the operands, because it has more
-    /// room then.
-    pub fn row_counts(parts: &[ProductPart]) -> &'static [u32] {
-        match parts.first().map(|p| Cut::new(&p.matrix).steps) {
-            Some(1) => &[ROWS],
-            _ => &[1, ROWS],
-        }
-    }
-
     fn matrix(&self) -> &Matrix {
         &self.parts[0].matrix
     }
@@ -279,6 +272,7 @@ impl Product {
             let cells = Cells {
                 suffix: &i.to_string(),
                 matrix: &part.matrix,
+                alone: self.rows == 1,
             };
             text.line(cells.product_functions());
         }
@@ -380,11 +374,13 @@ impl Product {
         let cells = Cells {
             suffix: "",
             matrix: &part.matrix,
+            alone: self.rows == 1,
         };
         let names = || {
             self.part_names(i, part)
                 .with("B", cells.operand_words())
                 .with("X", cells.operand_sums())
+                .with("A", cells.sums())
         };
         let ready = names().fill(READY);
         let names = match self.resident() {
@@ -524,7 +520,8 @@ const FINISH_SECOND: &str = "                    float second = 0.0f;
 
 const CONSUMER_START: &str = "    wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < $MR ? all - row0 : $MR);
-    const u32 column = lane / 4, of_copy = warp % $PER_COPY;
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = $MR == 1 ? 0 : column, of_copy = warp % $PER_COPY;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / $PER_COPY, round = 0;
     const u32 arrives = warp == $CONSUMERS - 1 ? $LAST_ARRIVES : 1;
@@ -540,11 +537,11 @@ const COPY_NORM: &str = "        copy_begin(norm_full, $NORM_BYTES, lane);
 /// Each consumer reads its part of the rows; sums of squares meet in shared memory.
 const LOAD_AND_NORM: &str = "    {
         const u32 first = warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
-        const float* at = x + (u64)(row0 + column) * $K + first;
+        const float* at = x + (u64)(row0 + loads) * $K + first;
         float own[8 * $GROUPS], sum = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 2 * $GROUPS; ++i) {
-            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
             own[4 * i + 2] = __uint_as_float(v.z);
@@ -579,11 +576,11 @@ const LOAD_AND_NORM: &str = "    {
 ";
 
 const LOAD_OPERANDS: &str = "    {
-        const u16* at = x + (u64)(row0 + column) * $STRIDE + warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * $STRIDE + warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < $GROUPS; ++i) {
-            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
             from[4 * i] = a.x;
             from[4 * i + 1] = a.y;
             from[4 * i + 2] = b.x;
@@ -594,14 +591,14 @@ const LOAD_OPERANDS: &str = "    {
 
 const READY: &str = "        u32 b[$B];
         float x_sums[$X];
-        ready_$P(from, b, x_sums);
+        ready_$P(from, column, b, x_sums);
 ";
 
-const OPERANDS_OF_STEP: &str = "                    const u8* at = shared + slot * $SLOT + $OPERANDS + column * $ROW_STRIDE + of_copy * ($ELEMENTS * 2) + lane % 4 * 8;
+const OPERANDS_OF_STEP: &str = "                    const u8* at = shared + slot * $SLOT + $OPERANDS + loads * $ROW_STRIDE + of_copy * ($ELEMENTS * 2) + lane % 4 * 8;
 #pragma unroll
                     for (u32 i = 0; i < $GROUPS; ++i) {
-                        const uint2 a = column < rows ? load8(at + 64 * i) : make_uint2(0, 0);
-                        const uint2 b = column < rows ? load8(at + 64 * i + 32) : make_uint2(0, 0);
+                        const uint2 a = loads < rows ? load8(at + 64 * i) : make_uint2(0, 0);
+                        const uint2 b = loads < rows ? load8(at + 64 * i + 32) : make_uint2(0, 0);
                         from[4 * i] = a.x;
                         from[4 * i + 1] = a.y;
                         from[4 * i + 2] = b.x;
@@ -617,7 +614,7 @@ $ONCE        for (u32 u = first$P; u < end$P; ++u, ++round) {
             const u32 set = round % 2;
             float* sums = (float*)(shared + $SUMS + set * $SUMS_BYTES) + warp * $MR * $SUM_STRIDE;
             for (u32 m = 0; m < $WEIGHTS; ++m) {
-                float acc[4] = {};
+                float acc[$A] = {}, total[4];
                 for (u32 s = 0; s < $STEPS; ++s, copy += $COPIES) {
                     const u32 slot = copy % $SLOTS, turn = copy / $SLOTS;
                     barrier_wait(full + 8 * slot, turn & 1);
@@ -630,13 +627,14 @@ $EACH                        cell_$P(shared + slot * $SLOT + of_copy * $CELL, la
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_$P(acc, total);
                 float* to = sums + m * ($CONSUMERS * $MR * $SUM_STRIDE) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * $SUM_STRIDE] = acc[i];
-                        to[t * $SUM_STRIDE + 8] = acc[2 + i];
+                        to[t * $SUM_STRIDE] = total[i];
+                        to[t * $SUM_STRIDE + 8] = total[2 + i];
                     }
                 }
             }

@@ -3,7 +3,8 @@
 use super::{FEW_ROWS, Lowering, MANY_ROWS, Norm, call, takes_operands};
 use crate::error::Error;
 use crate::kernels::{
-    DENSE_ROWS, Dense, HeadOut, HeadPart, Heads, Kernel, ParamType, Product, ProductPart, Step, row_bytes,
+    DENSE_ROWS, Dense, HeadOut, HeadPart, Heads, Kernel, PRODUCT_ROWS, ParamType, Product, ProductPart, Step,
+    row_bytes,
 };
 use crate::plan::{Arg, Call, Extent, Form};
 use lathe_ir::graph::{Epilogue, KvPart, Linear, Node, Output, Part, RowOrder};
@@ -89,23 +90,19 @@ impl Lowering<'_> {
         norm: Option<Norm>,
     ) -> Result<Vec<Call>, Error> {
         let (parts, args) = chosen(splits, true, vec![x]);
-        let counts = Product::row_counts(&parts);
-        let calls = counts
-            .iter()
-            .map(|&rows| self.product(id, rows, None, &parts, &args));
-        let mut calls = ranged(counts, calls.collect::<Result<_, _>>()?);
+        let mut few = (None, args.clone());
         if let Some(Norm { x, weight, eps }) = norm {
-            let (_, args) = chosen(splits, true, vec![x, weight]);
-            let few = self.product(id, FEW_ROWS, Some(eps), &parts, &args)?;
-            calls.retain(|c| c.most > FEW_ROWS);
-            calls.iter_mut().for_each(|c| c.least = c.least.max(FEW_ROWS + 1));
-            calls.insert(
-                0,
-                Call {
-                    most: FEW_ROWS,
-                    ..few
-                },
-            );
+            few = (Some(eps), chosen(splits, true, vec![x, weight]).1);
+        }
+        let calls = PRODUCT_ROWS.map(|rows| self.product(id, rows, few.0, &parts, &few.1));
+        let mut calls = ranged(&PRODUCT_ROWS, calls.into_iter().collect::<Result<_, _>>()?);
+        if norm.is_some() {
+            calls.iter_mut().for_each(|c| c.most = c.most.min(FEW_ROWS));
+            let more = self.product(id, FEW_ROWS, None, &parts, &args)?;
+            calls.push(Call {
+                least: FEW_ROWS + 1,
+                ..more
+            });
         }
         Ok(calls)
     }
