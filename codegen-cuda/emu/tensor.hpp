@@ -52,8 +52,8 @@ inline void commit_products() {}
 template <int N> void wait_products() {}
 template <int R> void settle(float (&)[R][4]) {}
 inline void show_to_copies() {}
-inline void give_registers() {}
-inline void take_registers() {}
+template <int N> void give_registers() {}
+template <int N> void take_registers() {}
 // Every thread computes its own sums.
 template <int R> void multiply_tiles(float (&d)[R][4], const uint8_t* a, const uint8_t* b, uint32_t k, bool add) {
     if ((uintptr_t)a % 128 != 0 || (uintptr_t)b % 128 != 0) emulator::fail("a tile is not aligned");
@@ -70,5 +70,20 @@ template <int R> void multiply_tiles(float (&d)[R][4], const uint8_t* a, const u
             if (!add) sum = 0.0f;
             for (uint32_t i = 0; i < 16; ++i) sum += left[i] * element(b, n / 2 * 8 + lane % 4 * 2 + n % 2, i);
         }
+    }
+}
+// A lane gives eight columns of 16 rows of values as it would give them of a matrix on the right.
+template <int R>
+void multiply_transposed(float (&d)[R][4], const uint32_t (&a)[4], const uint8_t* values, uint32_t k, uint32_t keys) {
+    const uint32_t lane = emulator::current % 32;
+    for (uint32_t n = 0; n < R; ++n) {
+        uint32_t b[2] = {};
+        for (uint32_t i = 0; i < 4; ++i) {
+            const uint32_t key = 16 * k + i / 2 * 8 + lane % 4 * 2 + i % 2, column = 8 * n + lane / 4;
+            const uint8_t* row = values + column / 64 * keys * 128 + key * 128;
+            const uint32_t element = *(const uint16_t*)(row + (column % 64 / 8 ^ key % 8) * 16 + column % 8 * 2);
+            b[i / 2] |= element << 16 * (i % 2);
+        }
+        mma_f16(d[n], a[0], a[1], a[2], a[3], b[0], b[1]);
     }
 }

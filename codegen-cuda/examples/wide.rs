@@ -1,8 +1,9 @@
 //! Times the kernels of steps of many rows on a GPU, at the shapes of a model of 8 billion weights.
 //!
-//! `wide [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times).
+//! `wide [--plain] [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times). With `--plain`,
+//! without what sm_90 alone has.
 
-use lathe_codegen_cuda::device::Device;
+use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::driver::Gpu;
 use lathe_codegen_cuda::exec::CudaExecutable;
 use lathe_codegen_cuda::{LowerOptions, lower};
@@ -41,10 +42,8 @@ const LAYER: &str =
 ";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut steps: Vec<u32> = std::env::args()
-        .skip(1)
-        .map(|a| a.parse())
-        .collect::<Result<_, _>>()?;
+    let (plain, steps): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a == "--plain");
+    let mut steps: Vec<u32> = steps.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
     if steps.is_empty() {
         steps = vec![2048; 4];
     }
@@ -59,7 +58,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = LowerOptions {
         limits,
         kv_types: KvTypes::default(),
-        target: gpu.target(),
+        target: Target {
+            wgmma: gpu.target().wgmma && plain.is_empty(),
+            ..gpu.target()
+        },
         panels: true,
     };
     let weights = MemoryWeights::random(&graph, 7)?;

@@ -47,8 +47,8 @@ template <int R> DEV void settle(float (&d)[R][4]) {
 // Writes of this thread to shared memory are seen by products that follow.
 DEV void show_to_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Warps that copy leave registers to those that multiply.
-DEV void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
-DEV void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+template <int N> DEV void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> DEV void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
 #endif
 DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
 #endif

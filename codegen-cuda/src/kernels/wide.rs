@@ -20,6 +20,15 @@ pub enum Core {
     Wgmma,
 }
 
+impl Core {
+    pub(super) fn keyword(self) -> &'static str {
+        match self {
+            Core::Mma => "mma",
+            Core::Wgmma => "wgmma",
+        }
+    }
+}
+
 /// Rows of a tile.
 pub const ROWS: u32 = 128;
 /// Bytes of the rows of a step in shared memory.
@@ -104,12 +113,9 @@ impl WideProduct {
 
     pub(super) fn name(&self) -> String {
         let parts: Vec<String> = self.parts.iter().map(ProductPart::name).collect();
-        let core = match self.core {
-            Core::Mma => "mma",
-            Core::Wgmma => "wgmma",
-        };
         format!(
-            "wide_{core}{}x{}_{}_{}",
+            "wide_{}{}x{}_{}_{}",
+            self.core.keyword(),
             self.columns,
             self.stages(),
             self.k(),
@@ -170,7 +176,7 @@ impl WideProduct {
             Core::Mma => format!("{signature}{start}{}}}\n", names.fill(MMA)),
             Core::Wgmma => format!(
                 "{}{signature}{HOPPER_ONLY}{start}{}#endif\n}}\n",
-                wgmma(self.columns),
+                multiply_tiles(self.columns),
                 names.fill(WGMMA)
             ),
         }
@@ -253,7 +259,7 @@ const START: &str = "    SHARED_BYTES(shared);
 ";
 
 /// Text that other architectures have no instructions for.
-const HOPPER_ONLY: &str = "#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+pub(super) const HOPPER_ONLY: &str = "#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 ";
 
 /// A step of rows is 128 bytes of each; the eight runs of 16 bytes lie as those of a panel.
@@ -268,7 +274,7 @@ const WGMMA: &str = "    const shared_t full = shared_address(ring + $STAGES * $
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -310,7 +316,7 @@ $CHOOSE
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -430,24 +436,26 @@ const LOAD_ADDED: &str = "                        float2 added[$BATCH];
 ";
 
 /// `multiply_tiles`: adds the products of 64 rows with `columns` rows of panels over 16 elements, or sets the sums to them.
-fn wgmma(columns: u32) -> String {
+pub(super) fn multiply_tiles(columns: u32) -> String {
     let count = columns / 2;
-    let list = |first: u32, count: u32| {
-        let each: Vec<String> = (first..first + count).map(|i| format!("%{i}")).collect();
-        each.join(",")
-    };
-    let outputs: Vec<String> = (0..count)
-        .map(|i| format!("\"+f\"(d[{}][{}])", i / 4, i % 4))
-        .collect();
+    let (list, outputs) = registers(columns);
     Names::new()
         .with("SHAPE", format!("m64n{columns}k16"))
         .with("RUNS", columns / 8)
-        .with("LIST", list(0, count))
+        .with("LIST", list)
         .with("A", format!("%{count}"))
         .with("B", format!("%{}", count + 1))
         .with("ADD", format!("%{}", count + 2))
-        .with("OUTPUTS", outputs.join(", "))
+        .with("OUTPUTS", outputs)
         .fill(MULTIPLY)
+}
+
+/// Sums of 64 rows and so many columns as registers of an instruction, and as its outputs.
+pub(super) fn registers(columns: u32) -> (String, String) {
+    let all = 0..columns / 2;
+    let list: Vec<String> = all.clone().map(|i| format!("%{i}")).collect();
+    let outputs: Vec<String> = all.map(|i| format!("\"+f\"(d[{}][{}])", i / 4, i % 4)).collect();
+    (list.join(","), outputs.join(", "))
 }
 
 const MULTIPLY: &str = "#if defined(__CUDA_ARCH_FEAT_SM90_ALL)

@@ -404,7 +404,7 @@ impl<'g> Lowering<'g> {
             0 => tile_rows(of.group()),
             rows => rows,
         };
-        let Some(tiled) = TiledAttention::new(of, rows, self.options.target.shared_bytes) else {
+        let Some(tiled) = TiledAttention::new(of, rows, self.options.target) else {
             return Ok(None);
         };
         self.plan.tile_rows = rows;

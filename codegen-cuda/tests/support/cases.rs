@@ -218,6 +218,7 @@ pub fn attention() -> Vec<Case> {
     };
     let plain = "scale = 0.25, cap = 0.0, window = 0";
     let window = "scale = 0.2, cap = 0.0, window = 9";
+    let mild = "scale = 0.06, cap = 0.0, window = 0";
     let both = "scale = 0.3, cap = 5.0, window = 140";
     vec![
         of(4, 2, 16, 16, plain, [F16, F16], STEPS),
@@ -231,6 +232,9 @@ pub fn attention() -> Vec<Case> {
         of(3, 1, 32, 16, both, [Bf16, Q8_0], WIDE),
         of(2, 2, 64, 64, window, [F32, F16], WIDE),
         of(20, 1, 48, 32, both, [Q8_0, Bf16], WIDE),
+        of(8, 2, 128, 128, mild, [F16, F16], WIDE),
+        of(3, 1, 64, 32, both, [F16, F16], WIDE),
+        of(2, 2, 64, 64, window, [F16, F16], WIDE),
     ]
 }
 
