@@ -332,7 +332,7 @@ fn on_cuda(
         limits: limits(model, options)?,
         kv_types: options.kv_types.unwrap_or_default(),
         target: gpu.target(),
-        panels: true,
+        panels: Some(cuda::PanelsIn::Memory),
     };
     let blocks = kv_blocks(&lowering.limits, options);
     let plan = clock.time("lower", || {
@@ -340,11 +340,11 @@ fn on_cuda(
         if gpu.check(&cuda::exec::needs(&plan, blocks)).is_ok() {
             return Ok(plan);
         }
-        // There is no room for weights as products with many rows want them.
+        // There is no room for all weights as products with many rows want them.
         cuda::lower(
             &graph,
             cuda::LowerOptions {
-                panels: false,
+                panels: Some(cuda::PanelsIn::Arena),
                 ..lowering
             },
         )

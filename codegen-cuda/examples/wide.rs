@@ -1,12 +1,12 @@
 //! Times the kernels of steps of many rows on a GPU, at the shapes of a model of 8 billion weights.
 //!
-//! `wide [--plain] [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times). With `--plain`,
-//! without what sm_90 alone has.
+//! `wide [--plain] [--arena] [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times). With
+//! `--plain`, without what sm_90 alone has; with `--arena`, weights become panels in each step.
 
 use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::driver::Gpu;
 use lathe_codegen_cuda::exec::CudaExecutable;
-use lathe_codegen_cuda::{LowerOptions, lower};
+use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use lathe_ir::backend::{Batch, Executable};
 use lathe_ir::graph::interp::MemoryWeights;
 use lathe_ir::graph::parse;
@@ -42,7 +42,13 @@ const LAYER: &str =
 ";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (plain, steps): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a == "--plain");
+    let (flags, steps): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|a| a.starts_with("--"));
+    let flag = |name: &str| flags.iter().any(|f| f == name);
+    let panels = match flag("--arena") {
+        true => PanelsIn::Arena,
+        false => PanelsIn::Memory,
+    };
     let mut steps: Vec<u32> = steps.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
     if steps.is_empty() {
         steps = vec![2048; 4];
@@ -59,10 +65,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         limits,
         kv_types: KvTypes::default(),
         target: Target {
-            wgmma: gpu.target().wgmma && plain.is_empty(),
+            wgmma: gpu.target().wgmma && !flag("--plain"),
             ..gpu.target()
         },
-        panels: true,
+        panels: Some(panels),
     };
     let weights = MemoryWeights::random(&graph, 7)?;
     let blocks = limits.blocks_per_seq();

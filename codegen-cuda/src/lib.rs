@@ -18,4 +18,4 @@ pub mod plan;
 pub mod tiles;
 
 pub use error::Error;
-pub use lower::{LowerOptions, lower};
+pub use lower::{LowerOptions, PanelsIn, lower};

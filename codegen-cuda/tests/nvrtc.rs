@@ -6,7 +6,7 @@ mod support;
 use lathe_codegen_cuda::device::Target;
 use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::plan::CudaPlan;
-use lathe_codegen_cuda::{LowerOptions, lower, nvrtc};
+use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower, nvrtc};
 use lathe_frontend::synthetic;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::{KvType, KvTypes};
@@ -20,7 +20,7 @@ fn plans(target: Target) -> Vec<CudaPlan> {
             limits,
             kv_types,
             target,
-            panels: true,
+            panels: Some(PanelsIn::Memory),
         };
         lower(graph, options).unwrap()
     };

@@ -4,7 +4,7 @@ mod support;
 
 use lathe_codegen_cuda::plan::verify::verify;
 use lathe_codegen_cuda::plan::{Arg, CudaPlan};
-use lathe_codegen_cuda::{LowerOptions, lower};
+use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use std::fmt::Write;
 use support::{LIMITS, TARGET, cases};
 
@@ -14,7 +14,7 @@ fn tiny() -> CudaPlan {
         limits: LIMITS,
         kv_types: case.kv_types,
         target: TARGET,
-        panels: true,
+        panels: Some(PanelsIn::Memory),
     };
     lower(&case.graph, options).unwrap()
 }
@@ -56,7 +56,12 @@ fn faults_are_found() {
     refused("the logits are not in the arena", |plan| plan.logits = None);
     refused("which holds nothing then", |plan| _ = plan.launches.remove(0));
     refused("takes", |plan| _ = plan.launches[0].calls[0].args.pop());
-    refused("follows one for", |plan| plan.launches[0].calls[0].least = 2);
+    refused("follows one for", |plan| {
+        let several = plan.launches.iter_mut().find(|l| l.calls.len() > 1);
+        several.unwrap().calls[1].least += 1;
+    });
+    refused("is made 0 times", |plan| _ = plan.unpacks.pop());
+    refused("tiles have", |plan| plan.tile_rows += 1);
     refused("it has another type", |plan| {
         let section = plan.sections.ids().next().unwrap();
         let arg = plan.launches[1].calls[0]

@@ -148,22 +148,26 @@ impl Cells<'_> {
         let mut text = Lines::new();
         text.line("    {");
         text.line(self.pairs(group, half));
-        for pair in 0..4u32 {
-            let of_row = group * 32 + pair / 2 * 16 + pair % 2 * 2;
-            for i in 0..2 {
+        for run in 0..2u32 {
+            let mut values = Vec::new();
+            for (pair, i) in [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(pair, i)| (2 * run + pair, i)) {
                 let level = format!("(a{half}{pair} >> {}) & 0xffffu", 16 * i);
                 let value = match (self.matrix.element, self.codes()) {
                     (Element::Bf16, _) => format!("from_bf16({level})"),
                     (_, None) => format!("from_half({level})"),
                     (_, Some((format, scales))) => {
-                        let n = (group * 32 + pair / 2 * 16) / format.group;
+                        let n = (group * 32 + run * 16) / format.group;
                         let (by, min) = self.effective(scales, half, n);
                         format!("{by} * from_half({level}){min}")
                     }
                 };
-                let at = format!("k0 + {} + 4 * (lane % 4)", of_row + i);
-                text.line(format_args!("        if ({at} < end) to[{at}] = {value};"));
+                values.push(value);
             }
+            text.line(format_args!(
+                "        put4(to, k0 + {} + 4 * (lane % 4), end, {});",
+                group * 32 + run * 16,
+                values.join(", ")
+            ));
         }
         text.line("    }");
         text.finish()

@@ -56,5 +56,12 @@ DEV float saturated(float x) { return fminf(fmaxf(x, -65504.0f), 65504.0f); }
 DEV u32 operand_pair(float low, float high) {
     return half_pair(saturated(low * (1.0f / OPERAND_UNIT)), saturated(high * (1.0f / OPERAND_UNIT)));
 }
+// Four elements of a row of floats that ends somewhere.
+DEV void put4(float* to, u32 at, u32 end, float a, float b, float c, float d) {
+    if (at < end) to[at] = a;
+    if (at + 1 < end) to[at + 1] = b;
+    if (at + 2 < end) to[at + 2] = c;
+    if (at + 3 < end) to[at + 3] = d;
+}
 // For a of 16 rows and 16 columns as `load_matrices` gives it.
 DEV void mma_f16(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) { mma_f16(c, a[0], a[1], a[2], a[3], b0, b1); }

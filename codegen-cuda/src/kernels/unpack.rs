@@ -1,4 +1,4 @@
-//! A matrix in tiles becomes the panels of products with many rows; run once, when weights are loaded.
+//! A matrix in tiles becomes the panels of products with many rows: once, when weights are loaded, or in each step.
 
 use super::cells::{Cells, matrix_name};
 use super::text::Names;
@@ -81,19 +81,15 @@ impl Unpack {
     }
 }
 
-/// A row of panels, whose elements can be written.
-const ROW: &str = "struct Element {
-    u8* at;
-    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
-};
-struct Row {
+/// A row of panels, of which four elements in a run of eight are written at a time.
+const ROW: &str = "struct Row {
     u8* start;
     u32 flip;
-    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)$STEPS * $PANEL) + row % 128 * 128), flip(row % 8) {}
-    __device__ __forceinline__ Element operator[](u32 k) const {
-        return {start + (u64)(k / 64) * $PANEL + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
-    }
 };
+DEV void put4(const Row& to, u32 k, u32, float a, float b, float c, float d) {
+    u8* at = to.start + (u64)(k / 64) * $PANEL + ((k % 64 / 8) ^ to.flip) * 16 + k % 8 * 2;
+    *(uint2*)at = make_uint2(half_pair(saturated(a), saturated(b)), half_pair(saturated(c), saturated(d)));
+}
 ";
 
 /// Half a step past the last group is zeros.
@@ -104,9 +100,10 @@ const BODY: &str =
     const u8* cell = (blockIdx.y == 0 ? w : $SECOND) + (u64)unit * $CELL;
     for (u32 half = 0; half < 2; ++half) {
         const u32 r = tile * $TILE + half * 8 + lane / 4;
-        const Row to(out, $ROW);
+        const u32 row = $ROW;
+        const Row to = {out + (u64)(row / 128) * ((u64)$STEPS * $PANEL) + row % 128 * 128, row % 8};
         decode_w(cell, lane, half == 1, c * $ELEMENTS, $END, to);
         if (c + 1 < $CELLS) continue;
-        for (u32 k = $END + lane % 4; k < $STEPS * 64; k += 4) to[k] = 0.0f;
+        for (u32 k = $END + lane % 4 * 4; k < $STEPS * 64; k += 16) put4(to, k, 0, 0.0f, 0.0f, 0.0f, 0.0f);
     }
 ";

@@ -64,7 +64,7 @@ impl Lowering<'_> {
         if let Some(operands) = operands {
             let mut calls = self.products(id, &splits, operands, self.norms[input.index()])?;
             let tiled: Vec<&Split> = splits.iter().filter(|s| s.product.matrix.tiled()).collect();
-            let wide = self.wide_products(&tiled, operands, rows)?;
+            let wide = self.wide_products(id, &tiled, operands, rows)?;
             if !wide.is_empty() {
                 calls.retain(|c| c.least <= MANY_ROWS);
                 calls.iter_mut().for_each(|c| c.most = c.most.min(MANY_ROWS));

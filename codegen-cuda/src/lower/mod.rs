@@ -39,8 +39,8 @@ pub struct LowerOptions {
     pub kv_types: KvTypes,
     /// What runs it.
     pub target: Target,
-    /// Whether weights are kept a second time, as f16: products with many rows are faster for twice to four times the memory.
-    pub panels: bool,
+    /// Where weights are as panels, for products with many rows; `None` to multiply by tiles of few rows in all steps.
+    pub panels: Option<PanelsIn>,
 }
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
@@ -54,6 +54,15 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<CudaPlan, Error> {
         lowering.node(node)?;
     }
     lowering.finish()
+}
+
+/// Where weights are as [`crate::layout::Panels`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PanelsIn {
+    /// In memory of their own, made once: the fastest, for two to four times the memory of the weights.
+    Memory,
+    /// In the arena, made anew before each product.
+    Arena,
 }
 
 /// Where a value is.

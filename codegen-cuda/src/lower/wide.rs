@@ -1,26 +1,36 @@
 //! Products of steps of many rows: weights as panels, and the kernel for each number of rows.
 
 use super::linear::Split;
-use super::{Lowering, MANY_ROWS, call};
+use super::{Lowering, MANY_ROWS, PanelsIn, call};
 use crate::error::Error;
 use crate::kernels::{Core, Kernel, ProductPart, Unpack, WIDE_ROWS, WideProduct};
 use crate::plan::{Arg, Call, Extent, Form, SectionDecl};
+use lathe_ir::graph::Node;
 use lathe_ir::types::Sym;
 
 impl Lowering<'_> {
-    /// Calls for more than [`MANY_ROWS`] rows; none where the plan keeps no panels, or no kernel fits.
-    pub(super) fn wide_products(&mut self, splits: &[&Split], x: Arg, rows: Sym) -> Result<Vec<Call>, Error> {
+    /// Calls for more than [`MANY_ROWS`] rows; none where no kernel fits. Launches that make panels come first.
+    pub(super) fn wide_products(
+        &mut self,
+        id: Node,
+        splits: &[&Split],
+        x: Arg,
+        rows: Sym,
+    ) -> Result<Vec<Call>, Error> {
         let most = self.options.limits.bound(rows);
         let parts: Vec<ProductPart> = splits.iter().map(|s| s.product.clone()).collect();
         let forms = self.forms(&parts);
-        if !self.options.panels || rows != Sym::Tokens || most <= MANY_ROWS || forms.is_empty() {
+        let Some(place) = self.options.panels else {
+            return Ok(Vec::new());
+        };
+        if rows != Sym::Tokens || most <= MANY_ROWS || forms.is_empty() {
             return Ok(Vec::new());
         }
         let mut args = vec![x];
         for split in splits {
             let weights = 1 + usize::from(split.product.paired);
             let (weights, others) = split.product_args.split_at(weights);
-            args.push(self.panels(&split.product, weights)?);
+            args.push(self.panels(id, &split.product, weights, place)?);
             args.extend(others);
         }
         let mut calls: Vec<Call> = Vec::new();
@@ -77,25 +87,42 @@ impl Lowering<'_> {
         forms.iter().min_by_key(time).unwrap_or(&forms[0])
     }
 
-    /// The section with a part's weights as panels, made by a call of its own.
-    fn panels(&mut self, part: &ProductPart, weights: &[Arg]) -> Result<Arg, Error> {
+    /// A part's weights as panels.
+    fn panels(
+        &mut self,
+        id: Node,
+        part: &ProductPart,
+        weights: &[Arg],
+        place: PanelsIn,
+    ) -> Result<Arg, Error> {
         let Some(Arg::Section(first)) = weights.first() else {
             return Err(Error::Graph("a product has no weights".into()));
         };
-        let section = self.plan.sections.push(SectionDecl {
-            form: Form::Panels { paired: part.paired },
-            ..self.plan.sections[*first].clone()
-        });
         let unpack = Unpack {
             matrix: part.matrix,
             paired: part.paired,
         };
-        let blocks = Extent::Const(unpack.blocks());
-        let kernel = self.kernel(Kernel::Unpack(unpack))?;
-        let mut args = weights.to_vec();
-        args.push(Arg::Section(section));
-        let grid = [blocks, Extent::Const(weights.len() as u32), Extent::Const(1)];
-        self.plan.unpacks.push(call(kernel, args, grid));
-        Ok(Arg::Section(section))
+        let out = match place {
+            PanelsIn::Memory => Arg::Section(self.plan.sections.push(SectionDecl {
+                form: Form::Panels { paired: part.paired },
+                ..self.plan.sections[*first].clone()
+            })),
+            PanelsIn::Arena => Arg::Buffer(self.reserve("panels", unpack.panels().bytes())),
+        };
+        let grid = [
+            Extent::Const(unpack.blocks()),
+            Extent::Const(weights.len() as u32),
+            Extent::Const(1),
+        ];
+        let args = weights.iter().copied().chain([out]).collect();
+        let made = Call {
+            least: MANY_ROWS + 1,
+            ..call(self.kernel(Kernel::Unpack(unpack))?, args, grid)
+        };
+        match place {
+            PanelsIn::Memory => self.plan.unpacks.push(made),
+            PanelsIn::Arena => self.launch(id, Sym::Tokens, vec![made]),
+        }
+        Ok(out)
     }
 }

@@ -75,9 +75,12 @@ fn panels(plan: &CudaPlan) -> Result<(), String> {
             ));
         }
     }
-    let writes = |call: &Call| matches!(plan.kernels.get(call.kernel), Some(Kernel::Unpack(_)));
-    match plan.launches.iter().any(|l| l.calls.iter().any(writes)) {
-        true => Err("a launch of a step makes panels".into()),
+    let kept = |call: &Call| {
+        let unpack = matches!(plan.kernels.get(call.kernel), Some(Kernel::Unpack(_)));
+        unpack && matches!(call.args.last(), Some(Arg::Section(_)))
+    };
+    match plan.launches.iter().any(|l| l.calls.iter().any(kept)) {
+        true => Err("a launch of a step makes panels that are kept".into()),
         false => Ok(()),
     }
 }
@@ -134,7 +137,7 @@ fn fits(plan: &CudaPlan, param: &Param, arg: Arg, rows: u64) -> Result<(), Strin
     };
     let wrong = || Err("it has another type".to_owned());
     let (have, exact) = match (arg, param.ty) {
-        (Arg::Buffer(id), ParamType::F32 | ParamType::Operands) => {
+        (Arg::Buffer(id), ParamType::F32 | ParamType::Operands | ParamType::Panels) => {
             let buffer = plan.buffers.get(id).ok_or("there is no such buffer")?;
             (buffer.bytes, false)
         }

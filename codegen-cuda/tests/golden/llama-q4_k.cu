@@ -63,26 +63,27 @@ cuda plan "tiny-llama" {
   buffer b25 "operands": 12288 at 30720
   buffer b26 "linear": 30720 at 0
   logits b26
-  once unpack_q4_k_256x256(s2, s5) grid=4x1x1 threads=128
-  once unpack_q4_k_128x256(s3, s6) grid=2x1x1 threads=128
-  once unpack_q4_k_128x256(s4, s7) grid=2x1x1 threads=128
-  once unpack_q4_k_256x256(s8, s9) grid=4x1x1 threads=128
-  once unpack_q4_k_512x256_pair(s11, s12, s13) grid=8x2x1 threads=128
-  once unpack_q4_k_256x512(s14, s15) grid=8x1x1 threads=128
-  once unpack_q4_k_256x256(s17, s20) grid=4x1x1 threads=128
-  once unpack_q4_k_128x256(s18, s21) grid=2x1x1 threads=128
-  once unpack_q4_k_128x256(s19, s22) grid=2x1x1 threads=128
+  once 65..: unpack_q4_k_256x256(s2, s5) grid=4x1x1 threads=128
+  once 65..: unpack_q4_k_128x256(s3, s6) grid=2x1x1 threads=128
+  once 65..: unpack_q4_k_128x256(s4, s7) grid=2x1x1 threads=128
+  once 65..: unpack_q4_k_256x256(s8, s9) grid=4x1x1 threads=128
+  once 65..: unpack_q4_k_512x256_pair(s11, s12, s13) grid=8x2x1 threads=128
+  once 65..: unpack_q4_k_256x512(s14, s15) grid=8x1x1 threads=128
+  once 65..: unpack_q4_k_256x256(s17, s20) grid=4x1x1 threads=128
+  once 65..: unpack_q4_k_128x256(s18, s21) grid=2x1x1 threads=128
+  once 65..: unpack_q4_k_128x256(s19, s22) grid=2x1x1 threads=128
   launch 0 "embed @token_embd" over tokens {
     embed_q4_k_320x256(s0, in.tokens, b0) grid=tokensx1x1 threads=128
   }
   launch 1 "rms_norm @blk.0.attn_norm" over tokens {
-    norm_op_1em5_256(s1, b0, b1) grid=tokensx1x1 threads=256
+    9..: norm_op_1em5_256(s1, b0, b1) grid=tokensx1x1 threads=256
   }
   launch 2 "linear @blk.0.attn_q" over tokens {
     rope_table_64_1p0(r0, in.positions, b3) grid=tokensx1x1 threads=128
   }
   launch 3 "linear @blk.0.attn_q" over tokens {
-    1..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=210192
+    1..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=192776
+    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=191240
     65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
   }
@@ -90,36 +91,38 @@ cuda plan "tiny-llama" {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
   launch 5 "attention.paged layer 0" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b6) grid=segmentsx2xtokens threads=128
-    9..64: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=128
-    65..: attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b7) grid=2xtilesx1 threads=128 shared=55296
+    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b6) grid=segmentsx2xtokens threads=256
+    9..64: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=256
+    65..: attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b7) grid=2xtilesx1 threads=384 shared=83968
   }
   launch 6 "attention.paged layer 0" over tokens {
     1..8: combine_4x64_t10_op(b6, in.positions, b7) grid=4xtokensx1 threads=128
   }
   launch 7 "linear @blk.0.attn_output" over tokens {
-    1..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=210192
+    1..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=191240
     65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
   }
   launch 8 "rms_norm @blk.0.ffn_norm" over tokens {
-    norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
+    9..: norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
   }
   launch 9 "linear @blk.0.ffn_gate" over tokens {
-    1..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=211704
+    1..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=194288
+    9..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=192752
     65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
   }
   launch 10 "linear @blk.0.ffn_down" over tokens {
-    1..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=210192
+    1..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=191240
     65..128: wide_wgmma128x6_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma256x4_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
   }
   launch 11 "rms_norm @blk.1.attn_norm" over tokens {
-    norm_op_1em5_256(s16, b11, b12) grid=tokensx1x1 threads=256
+    9..: norm_op_1em5_256(s16, b11, b12) grid=tokensx1x1 threads=256
   }
   launch 12 "linear @blk.1.attn_q" over tokens {
-    1..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=210192
+    1..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=192776
+    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=191240
     65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
   }
@@ -127,9 +130,9 @@ cuda plan "tiny-llama" {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b13, b3, b14, kv.k.1, b3, b15, kv.v.1) grid=2xtokensx1 threads=128
   }
   launch 14 "attention.paged layer 1" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b16) grid=segmentsx2xtokens threads=128
-    9..64: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=128
-    65..: attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b17) grid=2xtilesx1 threads=128 shared=55296
+    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b16) grid=segmentsx2xtokens threads=256
+    9..64: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=256
+    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b17) grid=2xtilesx1 threads=384 shared=83968
   }
   launch 15 "attention.paged layer 1" over tokens {
     1..8: combine_4x64_t10(b16, in.positions, b17) grid=4xtokensx1 threads=128
@@ -144,22 +147,24 @@ cuda plan "tiny-llama" {
     operands_256(b18, b20) grid=1xoutputsx1 threads=256
   }
   launch 19 "linear @blk.1.attn_output" over outputs {
-    product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=210192
+    product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=191240
   }
   launch 20 "rms_norm @blk.1.ffn_norm" over outputs {
-    norm_op_1em5_256(s24, b21, b22) grid=outputsx1x1 threads=256
+    9..: norm_op_1em5_256(s24, b21, b22) grid=outputsx1x1 threads=256
   }
   launch 21 "linear @blk.1.ffn_gate" over outputs {
-    product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=211704
+    1..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=194288
+    9..: product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=192752
   }
   launch 22 "linear @blk.1.ffn_down" over outputs {
-    product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=210192
+    product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=191240
   }
   launch 23 "rms_norm @output_norm" over outputs {
-    norm_op_1em5_256(s28, b24, b25) grid=outputsx1x1 threads=256
+    9..: norm_op_1em5_256(s28, b24, b25) grid=outputsx1x1 threads=256
   }
   launch 24 "linear @token_embd" over outputs {
-    product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=210192
+    1..8: product_8r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputs/8x1 threads=576 shared=192776
+    9..: product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=191240
   }
 }
 
@@ -186,14 +191,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -202,14 +201,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -218,14 +211,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -234,14 +221,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -250,14 +231,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -266,14 +241,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -282,14 +251,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -298,14 +261,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     } else {
@@ -320,14 +277,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -336,14 +287,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -352,14 +297,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -368,14 +307,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -384,14 +317,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -400,14 +327,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -416,14 +337,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -432,14 +347,8 @@ template <class To> DEV void decode_t(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     }
@@ -1490,10 +1399,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
-    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
+    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 10; ++i) {
+        for (u32 i = 0; i < 9; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -1502,6 +1412,8 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
             barrier_init(done + 8 * i, 16);
             barrier_init(taken + 8 * i, 1);
         }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
         barriers_ready();
     }
     __syncthreads();
@@ -1526,10 +1438,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -1550,10 +1462,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -1574,10 +1486,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -1600,7 +1512,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 10240);
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -1618,7 +1530,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         }
         for (u32 u = first1; u < end1; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 10240);
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -1636,7 +1548,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         }
         for (u32 u = first2; u < end2; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 10240);
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -1681,11 +1593,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -1716,11 +1628,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_1(from, b, x_sums);
         for (u32 u = first1; u < end1; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -1751,11 +1663,1287 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_2(from, b, x_sums);
         for (u32 u = first2; u < end2; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_2(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128 {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+
+DEV void ready_1(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+
+DEV void ready_2(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const float* x
+    , const float* norm
+    , const u8* w0
+    , float* out0
+    , const u8* w1
+    , float* out1
+    , const u8* w2
+    , float* out2
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 192512), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 9; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 113664ull * blockIdx.x / gridDim.x, high = 113664ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
+    const u32 first1 = units_before(low, 37888ull, 37888ull, 1);
+    const u32 end1 = units_before(high, 37888ull, 37888ull, 1);
+    const u32 first2 = units_before(low, 75776ull, 37888ull, 1);
+    const u32 end2 = units_before(high, 75776ull, 37888ull, 1);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        copy_begin(norm_full, 1024, lane);
+        copy_piece(shared + 190976 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 9, turn = copies / 9;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        for (u32 u = first1; u < end1; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w1 : w1) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 9, turn = copies / 9;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        for (u32 u = first2; u < end2; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w2 : w2) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 9, turn = copies / 9;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) {  out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out1[(u64)row * 128 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out2[(u64)row * 128 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + column) * 256 + first;
+        float own[8 * 8], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + 190976);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 1; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
+        const float* weights = squares + 8 * 16 + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_1(from, b, x_sums);
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_1(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_2(from, b, x_sums);
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -1807,14 +2995,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -1823,14 +3005,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -1839,14 +3015,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -1855,14 +3025,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -1871,14 +3035,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -1887,14 +3045,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -1903,14 +3055,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -1919,14 +3065,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     } else {
@@ -1941,14 +3081,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -1957,14 +3091,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -1973,14 +3101,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -1989,14 +3111,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2005,14 +3121,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2021,14 +3131,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2037,14 +3141,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2053,30 +3151,20 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     }
 }
-struct Element {
-    u8* at;
-    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
-};
 struct Row {
     u8* start;
     u32 flip;
-    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128), flip(row % 8) {}
-    __device__ __forceinline__ Element operator[](u32 k) const {
-        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
-    }
 };
+DEV void put4(const Row& to, u32 k, u32, float a, float b, float c, float d) {
+    u8* at = to.start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ to.flip) * 16 + k % 8 * 2;
+    *(uint2*)at = make_uint2(half_pair(saturated(a), saturated(b)), half_pair(saturated(c), saturated(d)));
+}
 extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x256(
     const int* count
     , const u8* w
@@ -2090,10 +3178,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x256(
     const u8* cell = (blockIdx.y == 0 ? w : w) + (u64)unit * 2368;
     for (u32 half = 0; half < 2; ++half) {
         const u32 r = tile * 16 + half * 8 + lane / 4;
-        const Row to(out, r);
+        const u32 row = r;
+        const Row to = {out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128, row % 8};
         decode_w(cell, lane, half == 1, c * 256, 256, to);
         if (c + 1 < 1) continue;
-        for (u32 k = 256 + lane % 4; k < 4 * 64; k += 4) to[k] = 0.0f;
+        for (u32 k = 256 + lane % 4 * 4; k < 4 * 64; k += 16) put4(to, k, 0, 0.0f, 0.0f, 0.0f, 0.0f);
     }
 }
 }
@@ -2121,14 +3210,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2137,14 +3220,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2153,14 +3230,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2169,14 +3240,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2185,14 +3250,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2201,14 +3260,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2217,14 +3270,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2233,14 +3280,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     } else {
@@ -2255,14 +3296,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2271,14 +3306,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2287,14 +3316,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2303,14 +3326,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2319,14 +3336,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2335,14 +3346,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -2351,14 +3356,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -2367,30 +3366,20 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     }
 }
-struct Element {
-    u8* at;
-    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
-};
 struct Row {
     u8* start;
     u32 flip;
-    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128), flip(row % 8) {}
-    __device__ __forceinline__ Element operator[](u32 k) const {
-        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
-    }
 };
+DEV void put4(const Row& to, u32 k, u32, float a, float b, float c, float d) {
+    u8* at = to.start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ to.flip) * 16 + k % 8 * 2;
+    *(uint2*)at = make_uint2(half_pair(saturated(a), saturated(b)), half_pair(saturated(c), saturated(d)));
+}
 extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_128x256(
     const int* count
     , const u8* w
@@ -2404,10 +3393,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_128x256(
     const u8* cell = (blockIdx.y == 0 ? w : w) + (u64)unit * 2368;
     for (u32 half = 0; half < 2; ++half) {
         const u32 r = tile * 16 + half * 8 + lane / 4;
-        const Row to(out, r);
+        const u32 row = r;
+        const Row to = {out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128, row % 8};
         decode_w(cell, lane, half == 1, c * 256, 256, to);
         if (c + 1 < 1) continue;
-        for (u32 k = 256 + lane % 4; k < 4 * 64; k += 4) to[k] = 0.0f;
+        for (u32 k = 256 + lane % 4 * 4; k < 4 * 64; k += 16) put4(to, k, 0, 0.0f, 0.0f, 0.0f, 0.0f);
     }
 }
 }
@@ -2454,7 +3444,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -2508,7 +3498,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -2670,7 +3660,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_25
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -2724,7 +3714,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_25
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -2954,7 +3944,7 @@ DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
     f[6] = from_half(l.w & 0xffffu);
     f[7] = from_half(l.w >> 16);
 }
-extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16_vf16_0p125_t10(
+extern "C" __global__ void __launch_bounds__(256, 1) attention_split_4x2x64_kf16_vf16_0p125_t10(
     const int* count
     , const float* q
     , const u8* keys
@@ -2966,7 +3956,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
 ) {
     let_next_begin();
     wait_for_previous();
-    __shared__ float p[2][128], sums[4][2][64], m_of[2], l_of[2];
+    __shared__ float p[2][128], sums[8][2][64], m_of[2], l_of[2];
     const u32 row = blockIdx.z, seg = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
     const u32 position = (u32)positions[row], first = 0u;
@@ -2989,7 +3979,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
                 }
             }
 #pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 const bool seen = at <= position && at >= first;
                 // What is not seen is read as the row's own position is: loads need not wait for one another.
@@ -3019,7 +4009,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
             }
         }
         __syncthreads();
-        for (u32 g = warp; g < 2; g += 4) {
+        for (u32 g = warp; g < 2; g += 8) {
             float most = __uint_as_float(0xff800000u), sum = 0.0f;
             for (u32 j = lane; j < 128; j += 32) most = fmaxf(most, p[g][j]);
             most = warp_max(most);
@@ -3039,7 +4029,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
             const u32 sub = lane % 8;
             float mix[2][1][8] = {};
 #pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 // The weight of what is not seen is zero.
                 const u32 from_at = at <= position && at >= first ? at : position;
@@ -3075,11 +4065,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_split_4x2x64_kf16
         }
         __syncthreads();
         float* states = out + (u64)row * 4 * 3 * 66;
-        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
             const u32 g = i / 64, d = i % 64;
             float x = 0.0f;
 #pragma unroll
-            for (u32 w = 0; w < 4; ++w) x += sums[w][g][d];
+            for (u32 w = 0; w < 8; ++w) x += sums[w][g][d];
             float* state = states + ((u64)(head0 + g) * 3 + seg) * 66;
             state[2 + d] = x;
             if (d == 0) {
@@ -3125,7 +4115,7 @@ DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
     f[6] = from_half(l.w & 0xffffu);
     f[7] = from_half(l.w >> 16);
 }
-extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf16_vf16_0p125_t10(
+extern "C" __global__ void __launch_bounds__(256, 1) attention_walk_op_4x2x64_kf16_vf16_0p125_t10(
     const int* count
     , const float* q
     , const u8* keys
@@ -3137,7 +4127,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
 ) {
     let_next_begin();
     wait_for_previous();
-    __shared__ float p[2][128], sums[4][2][64], m_of[2], l_of[2];
+    __shared__ float p[2][128], sums[8][2][64], m_of[2], l_of[2];
     __shared__ float walked[2][64], top_of[2], total_of[2];
     const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
@@ -3145,7 +4135,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
     const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
     const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
     const int* blocks = tables + (u64)seqs[row] * 10;
-    for (u32 i = threadIdx.x; i < 2 * 64; i += 32 * 4) walked[i / 64][i % 64] = 0.0f;
+    for (u32 i = threadIdx.x; i < 2 * 64; i += 32 * 8) walked[i / 64][i % 64] = 0.0f;
     if (threadIdx.x < 2) {
         top_of[threadIdx.x] = __uint_as_float(0xff800000u);
         total_of[threadIdx.x] = 0.0f;
@@ -3166,7 +4156,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
                 }
             }
 #pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 const bool seen = at <= position && at >= first;
                 // What is not seen is read as the row's own position is: loads need not wait for one another.
@@ -3196,7 +4186,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
             }
         }
         __syncthreads();
-        for (u32 g = warp; g < 2; g += 4) {
+        for (u32 g = warp; g < 2; g += 8) {
             float most = __uint_as_float(0xff800000u), sum = 0.0f;
             for (u32 j = lane; j < 128; j += 32) most = fmaxf(most, p[g][j]);
             most = warp_max(most);
@@ -3216,7 +4206,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
             const u32 sub = lane % 8;
             float mix[2][1][8] = {};
 #pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 // The weight of what is not seen is zero.
                 const u32 from_at = at <= position && at >= first ? at : position;
@@ -3251,11 +4241,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
             }
         }
         __syncthreads();
-        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
             const u32 g = i / 64, d = i % 64;
             float x = 0.0f;
 #pragma unroll
-            for (u32 w = 0; w < 4; ++w) x += sums[w][g][d];
+            for (u32 w = 0; w < 8; ++w) x += sums[w][g][d];
             float top = top_of[g], total = total_of[g], before, now;
             merge(top, total, m_of[g], l_of[g], before, now);
             walked[g][d] = fmaf(walked[g][d], before, __fmul_rn(x, now));
@@ -3268,7 +4258,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_op_4x2x64_kf
         }
         __syncthreads();
     }
-    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
         const u32 g = i / 64, d = i % 64;
         const float v = __fdiv_rn(walked[g][d], total_of[g]);
         out[((u64)row * 4 + head0 + g) * 64 + d] = (u16)to_operand(v);
@@ -3313,27 +4303,32 @@ extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10_op(
 }
 
 
-// attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10
-namespace n_attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10 {
-DEV void load_keys(u16* to, const u8* first, const u8* second, u32 there) {
-#pragma unroll
-    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
-        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
-        const u8* head = row < 32 ? first : second;
-        u16* out = to + row * 72 + d;
-        copy16(out, head + 2 * at, row < there);
-    }
+// attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10
+namespace n_attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10 {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[16][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
 }
-DEV void load_values(u16* to, const u8* first, const u8* second, u32 there) {
-#pragma unroll
-    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
-        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
-        const u8* head = row < 32 ? first : second;
-        u16* out = to + row * 72 + d;
-        copy16(out, head + 2 * at, row < there);
-    }
+#endif
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_values(float (&d)[8][4], const u32 (&a)[4], const u8* values, u32 k) {
+    const u64 at = (shared_address(values) + 2048 * k & 0x3ffffu) >> 4;
+    const u64 b = at | (u64)(128 * 128 / 16) << 16 | 64ull << 32 | 1ull << 62;
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, 1; }"
+                 : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
 }
-extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2x64_kf16_vf16_0p125_t10(
+#elif defined(LATHE_EMULATOR)
+template <int R> DEV void multiply_values(float (&d)[R][4], const u32 (&a)[4], const u8* values, u32 k) {
+    multiply_transposed(d, a, values, k, 128);
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(
     const int* count
     , const float* q
     , const u8* keys
@@ -3346,96 +4341,126 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2
 ) {
     let_next_begin();
     wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
     SHARED_BYTES(shared);
-    u16* const queries = (u16*)shared;
-    u16* const stages = queries + 128 * 72;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 lane = threadIdx.x % 32;
     const u32 row0 = (u32)tiles[2 * blockIdx.y], tall = (u32)tiles[2 * blockIdx.y + 1];
     if (row0 >= *count) return;
     const u32 kvh = blockIdx.x / 1, g0 = blockIdx.x % 1 * 2;
     const u32 head0 = kvh * 2 + g0, heads = 2 - g0 < 2 ? 2 - g0 : 2;
     const u32 start = (u32)positions[row0], last = start + tall - 1;
     const int* blocks = tables + (u64)seqs[row0] * 10;
-    const u32 bottom = warp * 16 * 2;
-    const bool works = bottom < tall * 2;
-    for (u32 i = threadIdx.x; i < 128 * (64 / 4); i += 128) {
-        const u32 m = i / (64 / 4), d = i % (64 / 4) * 4, r = m / 2, g = m % 2;
-        uint2 pairs = {0, 0};
-        if (r < tall && g < heads) {
-            const uint4 from = load16(q + ((u64)(row0 + r) * 4 + head0 + g) * 64 + d);
-            const float x = __uint_as_float(from.x) * 0.125f, y = __uint_as_float(from.y) * 0.125f;
-            const float z = __uint_as_float(from.z) * 0.125f, w = __uint_as_float(from.w) * 0.125f;
-            pairs.x = half_pair(saturated(x), saturated(y));
-            pairs.y = half_pair(saturated(z), saturated(w));
-        }
-        *(uint2*)(queries + m * 72 + d) = pairs;
-    }
-    const float nothing = __uint_as_float(0xff800000u);
-    float sums[2][64 / 8][4] = {}, top[2][2], total[2][2] = {};
-#pragma unroll
-    for (u32 m = 0; m < 2; ++m) top[m][0] = top[m][1] = nothing;
     u32 base;
     {
         const u32 position = start;
-        base = 0u / 64 * 64;
+        base = 0u / 128 * 128;
     }
-    // Blocks of the next step; past the last position there are none, and the first stands for them.
-    u32 one, two;
-    const auto find = [&](u32 at) {
-        one = (u32)blocks[(at <= last ? at : base) / 32];
-        two = (u32)blocks[(at + 32 <= last ? at + 32 : base) / 32];
-    };
-    const auto fetch = [&](u32 at, u32 stage) {
-        u16* const to = stages + stage * 2 * 64 * 72;
-        const u64 first = (u64)one * 2 + kvh, second = (u64)two * 2 + kvh;
-        const u32 there = last + 1 - at;
-        load_keys(to, keys + first * 4096, keys + second * 4096, there);
-        load_values(to + 64 * 72, values + first * 4096, values + second * 4096, there);
-    };
-    find(base);
-    fetch(base, 0);
-    commit_copies();
-    find(base + 64);
-    for (u32 stage = 0; base <= last; base += 64, stage ^= 1) {
-        wait_copies<0>();
-        __syncthreads();
-        if (base + 64 <= last) {
-            fetch(base + 64, stage ^ 1);
-            find(base + 2 * 64);
+    u8* const queries = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    u8* const ring = queries + 128 * 64 * 2;
+    const shared_t full = shared_address(ring + 4 * 16384), empty = full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, 4);
+            barrier_init(empty + 8 * i, 8);
         }
-        commit_copies();
-        if (!works) continue;
-        const u16* const k_rows = stages + stage * 2 * 64 * 72;
-        const u16* const v_rows = k_rows + 64 * 72;
-        float s[2][64 / 8][4] = {};
+        barriers_ready();
+    }
+    for (u32 i = threadIdx.x; i < 128 * (64 / 8); i += 384) {
+        const u32 m = i / (64 / 8), run = i % (64 / 8), r = m / 2, g = m % 2;
+        uint4 pairs = {0, 0, 0, 0};
+        if (r < tall && g < heads) {
+            const float* from = q + ((u64)(row0 + r) * 4 + head0 + g) * 64 + 8 * run;
+            const float4 a = *(const float4*)from, b = *(const float4*)(from + 4);
+            pairs.x = half_pair(saturated(a.x * 0.125f), saturated(a.y * 0.125f));
+            pairs.y = half_pair(saturated(a.z * 0.125f), saturated(a.w * 0.125f));
+            pairs.z = half_pair(saturated(b.x * 0.125f), saturated(b.y * 0.125f));
+            pairs.w = half_pair(saturated(b.z * 0.125f), saturated(b.w * 0.125f));
+        }
+        *(uint4*)(queries + run / 8 * (128 * 128) + m * 128 + (run % 8 ^ m % 8) * 16) = pairs;
+    }
+    show_to_copies();
+    __syncthreads();
+    if (threadIdx.x < 128) {
+        give_registers<56>();
+        const u32 run = threadIdx.x % (64 / 8), first = threadIdx.x / (64 / 8);
+        constexpr u32 EACH = 128 / (64 / 8);
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 4));
+        };
+        u32 it = 0;
+        for (u32 at = base; at <= last; at += 128) {
+            u32 block[128 / 32];
 #pragma unroll
-        for (u32 d = 0; d < 64; d += 16) {
-            u32 a[2][4];
+            for (u32 b = 0; b < 128 / 32; ++b) block[b] = (u32)blocks[(at + 32 * b <= last ? at + 32 * b : at) / 32];
+#pragma unroll 1
+            for (u32 half = 0; half < 2; ++half, ++it) {
+                const u32 slot = it % 4;
+                barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
+                u8* const to = ring + slot * 16384 + run / 8 * (128 * 128);
 #pragma unroll
-            for (u32 m = 0; m < 2; ++m)
-                load_matrices(a[m], queries + (bottom + 16 * m + lane % 16) * 72 + d + lane / 16 * 8);
+                for (u32 b = 0; b < 128 / 32; ++b) {
+                    const u8* head = (half == 0 ? keys : values) + ((u64)block[b] * 2 + kvh) * 4096;
 #pragma unroll
-            for (u32 n = 0; n < 64 / 16; ++n) {
-                u32 b[4];
-                load_matrices(b, k_rows + (16 * n + lane % 8 + lane / 16 * 8) * 72 + d + lane / 8 % 2 * 8);
-#pragma unroll
-                for (u32 m = 0; m < 2; ++m) {
-                    mma_f16(s[m][2 * n], a[m], b[0], b[1]);
-                    mma_f16(s[m][2 * n + 1], a[m], b[2], b[3]);
+                    for (u32 i = 0; i < 32 / EACH; ++i) {
+                        const u32 in_block = first + EACH * i, row = 32 * b + in_block;
+                        copy16(to + row * 128 + (run % 8 ^ row % 8) * 16, head + (in_block * 64 + 8 * run) * 2, at + row <= last);
+                    }
                 }
+                commit_copies();
+                if (it == 0) continue;
+                wait_copies<1>();
+                arrive(it - 1);
             }
         }
-        const bool partly = base + 64 - 1 > start || false;
-        bool higher = false;
-        float factor[2][2];
+        wait_copies<0>();
+        arrive(it - 1);
+        return;
+    }
+    const float nothing = __uint_as_float(0xff800000u);
+    float sums[1][64 / 8][4] = {}, top[1][2], total[1][2] = {};
 #pragma unroll
-        for (u32 m = 0; m < 2; ++m) {
+    for (u32 m = 0; m < 1; ++m) top[m][0] = top[m][1] = nothing;
+    take_registers<224>();
+    const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
+    const bool works = group * 64 < tall * 2;
+    u32 it = 0;
+    const auto taken = [&]() {
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * (it % 4));
+        ++it;
+    };
+    for (; base <= last; base += 128) {
+        if (!works) {
+            for (u32 half = 0; half < 2; ++half) {
+                barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+                taken();
+            }
+            continue;
+        }
+        float s[1][128 / 8][4];
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 64 / 16; ++k)
+            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + it % 4 * 16384 + k / 4 * (128 * 128),
+                           k % 4, k > 0);
+        commit_products();
+        wait_products<0>();
+        settle(s[0]);
+        taken();
+        const bool partly = base + 128 - 1 > start || false;
+        bool higher = false;
+        float factor[1][2];
+#pragma unroll
+        for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
             for (u32 h = 0; h < 2; ++h) {
                 const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
                 float most = top[m][h];
 #pragma unroll
-                for (u32 n = 0; n < 64 / 8; ++n) {
+                for (u32 n = 0; n < 128 / 8; ++n) {
 #pragma unroll
                     for (u32 i = 0; i < 2; ++i) {
                         float& x = s[m][n][2 * h + i];
@@ -3457,7 +4482,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2
                 top[m][h] = most;
                 float sum = 0.0f;
 #pragma unroll
-                for (u32 n = 0; n < 64 / 8; ++n) {
+                for (u32 n = 0; n < 128 / 8; ++n) {
 #pragma unroll
                     for (u32 i = 0; i < 2; ++i) {
                         float& x = s[m][n][2 * h + i];
@@ -3470,7 +4495,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2
         }
         if (warp_any(higher)) {
 #pragma unroll
-            for (u32 m = 0; m < 2; ++m) {
+            for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
                 for (u32 n = 0; n < 64 / 8; ++n) {
 #pragma unroll
@@ -3478,29 +4503,25 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2
                 }
             }
         }
+        u32 weights[128 / 16][4];
 #pragma unroll
-        for (u32 k = 0; k < 64 / 16; ++k) {
-            u32 a[2][4];
+        for (u32 k = 0; k < 128 / 16; ++k) {
 #pragma unroll
-            for (u32 m = 0; m < 2; ++m) {
-#pragma unroll
-                for (u32 i = 0; i < 4; ++i)
-                    a[m][i] = half_pair(s[m][2 * k + i / 2][i % 2 * 2], s[m][2 * k + i / 2][i % 2 * 2 + 1]);
-            }
-#pragma unroll
-            for (u32 n = 0; n < 64 / 16; ++n) {
-                u32 b[4];
-                load_matrices_transposed(b, v_rows + (16 * k + lane % 16) * 72 + 16 * n + lane / 16 * 8);
-#pragma unroll
-                for (u32 m = 0; m < 2; ++m) {
-                    mma_f16(sums[m][2 * n], a[m], b[0], b[1]);
-                    mma_f16(sums[m][2 * n + 1], a[m], b[2], b[3]);
-                }
-            }
+            for (u32 i = 0; i < 4; ++i)
+                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
         }
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        settle(sums[0]);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + it % 4 * 16384, k);
+        commit_products();
+        wait_products<0>();
+        settle(sums[0]);
+        taken();
     }
 #pragma unroll
-    for (u32 m = 0; m < 2; ++m) {
+    for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
             float all = total[m][h];
@@ -3517,6 +4538,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_op_4x2
             }
         }
     }
+#endif
 }
 }
 
@@ -3844,10 +4866,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
-    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
+    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 10; ++i) {
+        for (u32 i = 0; i < 9; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -3856,6 +4879,8 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
             barrier_init(done + 8 * i, 16);
             barrier_init(taken + 8 * i, 1);
         }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
         barriers_ready();
     }
     __syncthreads();
@@ -3876,10 +4901,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -3902,7 +4927,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 10240);
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -3947,11 +4972,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -4019,7 +5044,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_25
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -4065,7 +5090,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_25
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -4170,7 +5195,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -4216,7 +5241,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -4606,10 +5631,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 211456), empty = full + 8 * 9;
-    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t full = shared_address(shared + 192512), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 9; ++i) {
+        for (u32 i = 0; i < 8; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -4618,6 +5644,8 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
             barrier_init(done + 8 * i, 16);
             barrier_init(taken + 8 * i, 1);
         }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
         barriers_ready();
     }
     __syncthreads();
@@ -4638,10 +5666,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
+                        const u32 slot = copies % 8, turn = copies / 8;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -4664,7 +5692,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 20480);
+            const float* sums = (const float*)(shared + 151552 + set * 20480);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -4714,11 +5742,509 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 20480) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 20480) + warp * 8 * 20;
             for (u32 m = 0; m < 2; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 32 - u * 16 ? 16 : 32 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_norm1em5_256_q4_k_512_glusilu_op
+namespace n_product_8r227k_norm1em5_256_q4_k_512_glusilu_op {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_512_glusilu_op(
+    const int* count
+    , const float* x
+    , const float* norm
+    , const u8* w0
+    , const u8* second0
+    , u16* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 194048), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 8; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 151552ull * blockIdx.x / gridDim.x, high = 151552ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 75776ull, 2);
+    const u32 end0 = units_before(high, 0ull, 75776ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        copy_begin(norm_full, 1024, lane);
+        copy_piece(shared + 192512 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 32 ? 16 : 32 - u * 16;
+            for (u32 m = 0; m < 2; ++m) {
+                const u8* from = (m == 0 ? w0 : second0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 151552 + set * 20480);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    float second = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) second += from[(16 + w) * 8 * 20];
+                    second *= OPERAND_UNIT;
+                    if (col < 512) { v = silu(v) * second; } else v = 0.0f;
+if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + column) * 256 + first;
+        float own[8 * 8], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + 192512);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 1; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
+        const float* weights = squares + 8 * 16 + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 151552 + set * 20480) + warp * 8 * 20;
+            for (u32 m = 0; m < 2; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -4770,14 +6296,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4786,14 +6306,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -4802,14 +6316,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4818,14 +6326,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -4834,14 +6336,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4850,14 +6346,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -4866,14 +6356,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4882,14 +6366,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     } else {
@@ -4904,14 +6382,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4920,14 +6392,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -4936,14 +6402,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4952,14 +6412,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -4968,14 +6422,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -4984,14 +6432,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -5000,14 +6442,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -5016,30 +6452,20 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     }
 }
-struct Element {
-    u8* at;
-    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
-};
 struct Row {
     u8* start;
     u32 flip;
-    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128), flip(row % 8) {}
-    __device__ __forceinline__ Element operator[](u32 k) const {
-        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
-    }
 };
+DEV void put4(const Row& to, u32 k, u32, float a, float b, float c, float d) {
+    u8* at = to.start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ to.flip) * 16 + k % 8 * 2;
+    *(uint2*)at = make_uint2(half_pair(saturated(a), saturated(b)), half_pair(saturated(c), saturated(d)));
+}
 extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_512x256_pair(
     const int* count
     , const u8* w
@@ -5054,10 +6480,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_512x256_pair(
     const u8* cell = (blockIdx.y == 0 ? w : second) + (u64)unit * 2368;
     for (u32 half = 0; half < 2; ++half) {
         const u32 r = tile * 16 + half * 8 + lane / 4;
-        const Row to(out, r / 8 * 16 + blockIdx.y * 8 + r % 8);
+        const u32 row = r / 8 * 16 + blockIdx.y * 8 + r % 8;
+        const Row to = {out + (u64)(row / 128) * ((u64)4 * 16384) + row % 128 * 128, row % 8};
         decode_w(cell, lane, half == 1, c * 256, 256, to);
         if (c + 1 < 1) continue;
-        for (u32 k = 256 + lane % 4; k < 4 * 64; k += 4) to[k] = 0.0f;
+        for (u32 k = 256 + lane % 4 * 4; k < 4 * 64; k += 16) put4(to, k, 0, 0.0f, 0.0f, 0.0f, 0.0f);
     }
 }
 }
@@ -5100,7 +6527,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_51
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -5146,7 +6573,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_256_q4_k_51
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -5244,7 +6671,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_51
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -5290,7 +6717,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_51
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -5674,10 +7101,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
-    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
+    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 10; ++i) {
+        for (u32 i = 0; i < 9; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -5686,6 +7114,8 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
             barrier_init(done + 8 * i, 16);
             barrier_init(taken + 8 * i, 1);
         }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
         barriers_ready();
     }
     __syncthreads();
@@ -5706,10 +7136,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 2 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -5732,7 +7162,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 10240);
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 8 && u * 8 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -5777,11 +7207,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -5833,14 +7263,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -5849,14 +7273,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -5865,14 +7283,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -5881,14 +7293,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -5897,14 +7303,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -5913,14 +7313,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -5929,14 +7323,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -5945,14 +7333,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a00 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a01 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a02 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 0) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a03 >> 16) & 0xffffu) - e0 * (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     } else {
@@ -5967,14 +7349,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 0 + 4 * (lane % 4) < end) to[k0 + 0 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 1 + 4 * (lane % 4) < end) to[k0 + 1 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 2 + 4 * (lane % 4) < end) to[k0 + 2 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 3 + 4 * (lane % 4) < end) to[k0 + 3 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 16 + 4 * (lane % 4) < end) to[k0 + 16 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 17 + 4 * (lane % 4) < end) to[k0 + 17 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 18 + 4 * (lane % 4) < end) to[k0 + 18 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 19 + 4 * (lane % 4) < end) to[k0 + 19 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 0 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 16 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -5983,14 +7359,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 32 + 4 * (lane % 4) < end) to[k0 + 32 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 33 + 4 * (lane % 4) < end) to[k0 + 33 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 34 + 4 * (lane % 4) < end) to[k0 + 34 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 35 + 4 * (lane % 4) < end) to[k0 + 35 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 48 + 4 * (lane % 4) < end) to[k0 + 48 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 49 + 4 * (lane % 4) < end) to[k0 + 49 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 50 + 4 * (lane % 4) < end) to[k0 + 50 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 51 + 4 * (lane % 4) < end) to[k0 + 51 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 32 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 48 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -5999,14 +7369,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 64 + 4 * (lane % 4) < end) to[k0 + 64 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 65 + 4 * (lane % 4) < end) to[k0 + 65 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 66 + 4 * (lane % 4) < end) to[k0 + 66 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 67 + 4 * (lane % 4) < end) to[k0 + 67 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 80 + 4 * (lane % 4) < end) to[k0 + 80 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 81 + 4 * (lane % 4) < end) to[k0 + 81 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 82 + 4 * (lane % 4) < end) to[k0 + 82 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 83 + 4 * (lane % 4) < end) to[k0 + 83 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 64 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 80 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -6015,14 +7379,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 96 + 4 * (lane % 4) < end) to[k0 + 96 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 97 + 4 * (lane % 4) < end) to[k0 + 97 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 98 + 4 * (lane % 4) < end) to[k0 + 98 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 99 + 4 * (lane % 4) < end) to[k0 + 99 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 112 + 4 * (lane % 4) < end) to[k0 + 112 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 113 + 4 * (lane % 4) < end) to[k0 + 113 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 114 + 4 * (lane % 4) < end) to[k0 + 114 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 115 + 4 * (lane % 4) < end) to[k0 + 115 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 96 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 112 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -6031,14 +7389,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 128 + 4 * (lane % 4) < end) to[k0 + 128 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 129 + 4 * (lane % 4) < end) to[k0 + 129 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 130 + 4 * (lane % 4) < end) to[k0 + 130 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 131 + 4 * (lane % 4) < end) to[k0 + 131 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 144 + 4 * (lane % 4) < end) to[k0 + 144 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 145 + 4 * (lane % 4) < end) to[k0 + 145 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 146 + 4 * (lane % 4) < end) to[k0 + 146 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 147 + 4 * (lane % 4) < end) to[k0 + 147 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 128 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 144 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -6047,14 +7399,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 160 + 4 * (lane % 4) < end) to[k0 + 160 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 161 + 4 * (lane % 4) < end) to[k0 + 161 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 162 + 4 * (lane % 4) < end) to[k0 + 162 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 163 + 4 * (lane % 4) < end) to[k0 + 163 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 176 + 4 * (lane % 4) < end) to[k0 + 176 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 177 + 4 * (lane % 4) < end) to[k0 + 177 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 178 + 4 * (lane % 4) < end) to[k0 + 178 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 179 + 4 * (lane % 4) < end) to[k0 + 179 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 160 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 176 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     {
@@ -6063,14 +7409,8 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 192 + 4 * (lane % 4) < end) to[k0 + 192 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 193 + 4 * (lane % 4) < end) to[k0 + 193 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 194 + 4 * (lane % 4) < end) to[k0 + 194 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 195 + 4 * (lane % 4) < end) to[k0 + 195 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 208 + 4 * (lane % 4) < end) to[k0 + 208 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 209 + 4 * (lane % 4) < end) to[k0 + 209 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 210 + 4 * (lane % 4) < end) to[k0 + 210 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-        if (k0 + 211 + 4 * (lane % 4) < end) to[k0 + 211 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+        put4(to, k0 + 192 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
+        put4(to, k0 + 208 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f));
     }
 
     {
@@ -6079,30 +7419,20 @@ template <class To> DEV void decode_w(const u8* cell, u32 lane, bool upper, u32 
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        if (k0 + 224 + 4 * (lane % 4) < end) to[k0 + 224 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 225 + 4 * (lane % 4) < end) to[k0 + 225 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 226 + 4 * (lane % 4) < end) to[k0 + 226 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 227 + 4 * (lane % 4) < end) to[k0 + 227 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 240 + 4 * (lane % 4) < end) to[k0 + 240 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 241 + 4 * (lane % 4) < end) to[k0 + 241 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 242 + 4 * (lane % 4) < end) to[k0 + 242 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-        if (k0 + 243 + 4 * (lane % 4) < end) to[k0 + 243 + 4 * (lane % 4)] = (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+        put4(to, k0 + 224 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a10 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a11 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
+        put4(to, k0 + 240 + 4 * (lane % 4), end, (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a12 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 0) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f), (d1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f)) * from_half((a13 >> 16) & 0xffffu) - e1 * (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f));
     }
 
     }
 }
-struct Element {
-    u8* at;
-    __device__ __forceinline__ void operator=(float x) const { *(u16*)at = (u16)to_half(saturated(x)); }
-};
 struct Row {
     u8* start;
     u32 flip;
-    __device__ __forceinline__ Row(u8* out, u32 row) : start(out + (u64)(row / 128) * ((u64)8 * 16384) + row % 128 * 128), flip(row % 8) {}
-    __device__ __forceinline__ Element operator[](u32 k) const {
-        return {start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ flip) * 16 + k % 8 * 2};
-    }
 };
+DEV void put4(const Row& to, u32 k, u32, float a, float b, float c, float d) {
+    u8* at = to.start + (u64)(k / 64) * 16384 + ((k % 64 / 8) ^ to.flip) * 16 + k % 8 * 2;
+    *(uint2*)at = make_uint2(half_pair(saturated(a), saturated(b)), half_pair(saturated(c), saturated(d)));
+}
 extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x512(
     const int* count
     , const u8* w
@@ -6116,10 +7446,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x512(
     const u8* cell = (blockIdx.y == 0 ? w : w) + (u64)unit * 2368;
     for (u32 half = 0; half < 2; ++half) {
         const u32 r = tile * 16 + half * 8 + lane / 4;
-        const Row to(out, r);
+        const u32 row = r;
+        const Row to = {out + (u64)(row / 128) * ((u64)8 * 16384) + row % 128 * 128, row % 8};
         decode_w(cell, lane, half == 1, c * 256, 512, to);
         if (c + 1 < 2) continue;
-        for (u32 k = 512 + lane % 4; k < 8 * 64; k += 4) to[k] = 0.0f;
+        for (u32 k = 512 + lane % 4 * 4; k < 8 * 64; k += 16) put4(to, k, 0, 0.0f, 0.0f, 0.0f, 0.0f);
     }
 }
 }
@@ -6163,7 +7494,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_512_q4_k_25
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -6209,7 +7540,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma128x6_512_q4_k_25
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -6314,7 +7645,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_512_q4_k_25
     __syncthreads();
     u32 it = 0;
     if (threadIdx.x < 128) {
-        give_registers();
+        give_registers<40>();
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const u64 policy = read_often();
         // What this thread copied for step `i` has come: the tensor cores may see it.
@@ -6360,7 +7691,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_512_q4_k_25
         if (it > 0) arrive(it - 1);
         return;
     }
-    take_registers();
+    take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const u32 tm = tile % tall, tn = tile / tall;
@@ -6460,7 +7791,7 @@ DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
     f[6] = from_half(l.w & 0xffffu);
     f[7] = from_half(l.w >> 16);
 }
-extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_vf16_0p125_t10(
+extern "C" __global__ void __launch_bounds__(256, 1) attention_walk_4x2x64_kf16_vf16_0p125_t10(
     const int* count
     , const float* q
     , const u8* keys
@@ -6472,7 +7803,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
 ) {
     let_next_begin();
     wait_for_previous();
-    __shared__ float p[2][128], sums[4][2][64], m_of[2], l_of[2];
+    __shared__ float p[2][128], sums[8][2][64], m_of[2], l_of[2];
     __shared__ float walked[2][64], top_of[2], total_of[2];
     const u32 row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
@@ -6480,7 +7811,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
     const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
     const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
     const int* blocks = tables + (u64)seqs[row] * 10;
-    for (u32 i = threadIdx.x; i < 2 * 64; i += 32 * 4) walked[i / 64][i % 64] = 0.0f;
+    for (u32 i = threadIdx.x; i < 2 * 64; i += 32 * 8) walked[i / 64][i % 64] = 0.0f;
     if (threadIdx.x < 2) {
         top_of[threadIdx.x] = __uint_as_float(0xff800000u);
         total_of[threadIdx.x] = 0.0f;
@@ -6501,7 +7832,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
                 }
             }
 #pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 const bool seen = at <= position && at >= first;
                 // What is not seen is read as the row's own position is: loads need not wait for one another.
@@ -6531,7 +7862,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
             }
         }
         __syncthreads();
-        for (u32 g = warp; g < 2; g += 4) {
+        for (u32 g = warp; g < 2; g += 8) {
             float most = __uint_as_float(0xff800000u), sum = 0.0f;
             for (u32 j = lane; j < 128; j += 32) most = fmaxf(most, p[g][j]);
             most = warp_max(most);
@@ -6551,7 +7882,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
             const u32 sub = lane % 8;
             float mix[2][1][8] = {};
 #pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 4 * (32 / 8)) {
+            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
                 const u32 at = seg * 128 + j;
                 // The weight of what is not seen is zero.
                 const u32 from_at = at <= position && at >= first ? at : position;
@@ -6586,11 +7917,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
             }
         }
         __syncthreads();
-        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
             const u32 g = i / 64, d = i % 64;
             float x = 0.0f;
 #pragma unroll
-            for (u32 w = 0; w < 4; ++w) x += sums[w][g][d];
+            for (u32 w = 0; w < 8; ++w) x += sums[w][g][d];
             float top = top_of[g], total = total_of[g], before, now;
             merge(top, total, m_of[g], l_of[g], before, now);
             walked[g][d] = fmaf(walked[g][d], before, __fmul_rn(x, now));
@@ -6603,7 +7934,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_walk_4x2x64_kf16_
         }
         __syncthreads();
     }
-    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
         const u32 g = i / 64, d = i % 64;
         const float v = __fdiv_rn(walked[g][d], total_of[g]);
         out[((u64)row * 4 + head0 + g) * 64 + d] = v;
@@ -6648,27 +7979,32 @@ extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10(
 }
 
 
-// attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10
-namespace n_attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10 {
-DEV void load_keys(u16* to, const u8* first, const u8* second, u32 there) {
-#pragma unroll
-    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
-        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
-        const u8* head = row < 32 ? first : second;
-        u16* out = to + row * 72 + d;
-        copy16(out, head + 2 * at, row < there);
-    }
+// attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10
+namespace n_attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10 {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_tiles(float (&d)[16][4], const u8* a, const u8* b, u32 k, bool add) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
+        : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+        : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
 }
-DEV void load_values(u16* to, const u8* first, const u8* second, u32 there) {
-#pragma unroll
-    for (u32 i = threadIdx.x; i < 64 * (64 / 8); i += 128) {
-        const u32 row = i / (64 / 8), d = i % (64 / 8) * 8, at = row % 32 * 64 + d;
-        const u8* head = row < 32 ? first : second;
-        u16* out = to + row * 72 + d;
-        copy16(out, head + 2 * at, row < there);
-    }
+#endif
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+DEV void multiply_values(float (&d)[8][4], const u32 (&a)[4], const u8* values, u32 k) {
+    const u64 at = (shared_address(values) + 2048 * k & 0x3ffffu) >> 4;
+    const u64 b = at | (u64)(128 * 128 / 16) << 16 | 64ull << 32 | 1ull << 62;
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, 1; }"
+                 : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
 }
-extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64_kf16_vf16_0p125_t10(
+#elif defined(LATHE_EMULATOR)
+template <int R> DEV void multiply_values(float (&d)[R][4], const u32 (&a)[4], const u8* values, u32 k) {
+    multiply_transposed(d, a, values, k, 128);
+}
+#endif
+extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(
     const int* count
     , const float* q
     , const u8* keys
@@ -6681,96 +8017,126 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64
 ) {
     let_next_begin();
     wait_for_previous();
+#if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
     SHARED_BYTES(shared);
-    u16* const queries = (u16*)shared;
-    u16* const stages = queries + 128 * 72;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 lane = threadIdx.x % 32;
     const u32 row0 = (u32)tiles[2 * blockIdx.y], tall = (u32)tiles[2 * blockIdx.y + 1];
     if (row0 >= *count) return;
     const u32 kvh = blockIdx.x / 1, g0 = blockIdx.x % 1 * 2;
     const u32 head0 = kvh * 2 + g0, heads = 2 - g0 < 2 ? 2 - g0 : 2;
     const u32 start = (u32)positions[row0], last = start + tall - 1;
     const int* blocks = tables + (u64)seqs[row0] * 10;
-    const u32 bottom = warp * 16 * 2;
-    const bool works = bottom < tall * 2;
-    for (u32 i = threadIdx.x; i < 128 * (64 / 4); i += 128) {
-        const u32 m = i / (64 / 4), d = i % (64 / 4) * 4, r = m / 2, g = m % 2;
-        uint2 pairs = {0, 0};
-        if (r < tall && g < heads) {
-            const uint4 from = load16(q + ((u64)(row0 + r) * 4 + head0 + g) * 64 + d);
-            const float x = __uint_as_float(from.x) * 0.125f, y = __uint_as_float(from.y) * 0.125f;
-            const float z = __uint_as_float(from.z) * 0.125f, w = __uint_as_float(from.w) * 0.125f;
-            pairs.x = half_pair(saturated(x), saturated(y));
-            pairs.y = half_pair(saturated(z), saturated(w));
-        }
-        *(uint2*)(queries + m * 72 + d) = pairs;
-    }
-    const float nothing = __uint_as_float(0xff800000u);
-    float sums[2][64 / 8][4] = {}, top[2][2], total[2][2] = {};
-#pragma unroll
-    for (u32 m = 0; m < 2; ++m) top[m][0] = top[m][1] = nothing;
     u32 base;
     {
         const u32 position = start;
-        base = 0u / 64 * 64;
+        base = 0u / 128 * 128;
     }
-    // Blocks of the next step; past the last position there are none, and the first stands for them.
-    u32 one, two;
-    const auto find = [&](u32 at) {
-        one = (u32)blocks[(at <= last ? at : base) / 32];
-        two = (u32)blocks[(at + 32 <= last ? at + 32 : base) / 32];
-    };
-    const auto fetch = [&](u32 at, u32 stage) {
-        u16* const to = stages + stage * 2 * 64 * 72;
-        const u64 first = (u64)one * 2 + kvh, second = (u64)two * 2 + kvh;
-        const u32 there = last + 1 - at;
-        load_keys(to, keys + first * 4096, keys + second * 4096, there);
-        load_values(to + 64 * 72, values + first * 4096, values + second * 4096, there);
-    };
-    find(base);
-    fetch(base, 0);
-    commit_copies();
-    find(base + 64);
-    for (u32 stage = 0; base <= last; base += 64, stage ^= 1) {
-        wait_copies<0>();
-        __syncthreads();
-        if (base + 64 <= last) {
-            fetch(base + 64, stage ^ 1);
-            find(base + 2 * 64);
+    u8* const queries = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
+    u8* const ring = queries + 128 * 64 * 2;
+    const shared_t full = shared_address(ring + 4 * 16384), empty = full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, 4);
+            barrier_init(empty + 8 * i, 8);
         }
-        commit_copies();
-        if (!works) continue;
-        const u16* const k_rows = stages + stage * 2 * 64 * 72;
-        const u16* const v_rows = k_rows + 64 * 72;
-        float s[2][64 / 8][4] = {};
+        barriers_ready();
+    }
+    for (u32 i = threadIdx.x; i < 128 * (64 / 8); i += 384) {
+        const u32 m = i / (64 / 8), run = i % (64 / 8), r = m / 2, g = m % 2;
+        uint4 pairs = {0, 0, 0, 0};
+        if (r < tall && g < heads) {
+            const float* from = q + ((u64)(row0 + r) * 4 + head0 + g) * 64 + 8 * run;
+            const float4 a = *(const float4*)from, b = *(const float4*)(from + 4);
+            pairs.x = half_pair(saturated(a.x * 0.125f), saturated(a.y * 0.125f));
+            pairs.y = half_pair(saturated(a.z * 0.125f), saturated(a.w * 0.125f));
+            pairs.z = half_pair(saturated(b.x * 0.125f), saturated(b.y * 0.125f));
+            pairs.w = half_pair(saturated(b.z * 0.125f), saturated(b.w * 0.125f));
+        }
+        *(uint4*)(queries + run / 8 * (128 * 128) + m * 128 + (run % 8 ^ m % 8) * 16) = pairs;
+    }
+    show_to_copies();
+    __syncthreads();
+    if (threadIdx.x < 128) {
+        give_registers<56>();
+        const u32 run = threadIdx.x % (64 / 8), first = threadIdx.x / (64 / 8);
+        constexpr u32 EACH = 128 / (64 / 8);
+        const auto arrive = [&](u32 i) {
+            show_to_copies();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + 8 * (i % 4));
+        };
+        u32 it = 0;
+        for (u32 at = base; at <= last; at += 128) {
+            u32 block[128 / 32];
 #pragma unroll
-        for (u32 d = 0; d < 64; d += 16) {
-            u32 a[2][4];
+            for (u32 b = 0; b < 128 / 32; ++b) block[b] = (u32)blocks[(at + 32 * b <= last ? at + 32 * b : at) / 32];
+#pragma unroll 1
+            for (u32 half = 0; half < 2; ++half, ++it) {
+                const u32 slot = it % 4;
+                barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
+                u8* const to = ring + slot * 16384 + run / 8 * (128 * 128);
 #pragma unroll
-            for (u32 m = 0; m < 2; ++m)
-                load_matrices(a[m], queries + (bottom + 16 * m + lane % 16) * 72 + d + lane / 16 * 8);
+                for (u32 b = 0; b < 128 / 32; ++b) {
+                    const u8* head = (half == 0 ? keys : values) + ((u64)block[b] * 2 + kvh) * 4096;
 #pragma unroll
-            for (u32 n = 0; n < 64 / 16; ++n) {
-                u32 b[4];
-                load_matrices(b, k_rows + (16 * n + lane % 8 + lane / 16 * 8) * 72 + d + lane / 8 % 2 * 8);
-#pragma unroll
-                for (u32 m = 0; m < 2; ++m) {
-                    mma_f16(s[m][2 * n], a[m], b[0], b[1]);
-                    mma_f16(s[m][2 * n + 1], a[m], b[2], b[3]);
+                    for (u32 i = 0; i < 32 / EACH; ++i) {
+                        const u32 in_block = first + EACH * i, row = 32 * b + in_block;
+                        copy16(to + row * 128 + (run % 8 ^ row % 8) * 16, head + (in_block * 64 + 8 * run) * 2, at + row <= last);
+                    }
                 }
+                commit_copies();
+                if (it == 0) continue;
+                wait_copies<1>();
+                arrive(it - 1);
             }
         }
-        const bool partly = base + 64 - 1 > start || false;
-        bool higher = false;
-        float factor[2][2];
+        wait_copies<0>();
+        arrive(it - 1);
+        return;
+    }
+    const float nothing = __uint_as_float(0xff800000u);
+    float sums[1][64 / 8][4] = {}, top[1][2], total[1][2] = {};
 #pragma unroll
-        for (u32 m = 0; m < 2; ++m) {
+    for (u32 m = 0; m < 1; ++m) top[m][0] = top[m][1] = nothing;
+    take_registers<224>();
+    const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
+    const bool works = group * 64 < tall * 2;
+    u32 it = 0;
+    const auto taken = [&]() {
+        __syncwarp();
+        if (lane == 0) barrier_arrive(empty + 8 * (it % 4));
+        ++it;
+    };
+    for (; base <= last; base += 128) {
+        if (!works) {
+            for (u32 half = 0; half < 2; ++half) {
+                barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+                taken();
+            }
+            continue;
+        }
+        float s[1][128 / 8][4];
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 64 / 16; ++k)
+            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + it % 4 * 16384 + k / 4 * (128 * 128),
+                           k % 4, k > 0);
+        commit_products();
+        wait_products<0>();
+        settle(s[0]);
+        taken();
+        const bool partly = base + 128 - 1 > start || false;
+        bool higher = false;
+        float factor[1][2];
+#pragma unroll
+        for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
             for (u32 h = 0; h < 2; ++h) {
                 const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
                 float most = top[m][h];
 #pragma unroll
-                for (u32 n = 0; n < 64 / 8; ++n) {
+                for (u32 n = 0; n < 128 / 8; ++n) {
 #pragma unroll
                     for (u32 i = 0; i < 2; ++i) {
                         float& x = s[m][n][2 * h + i];
@@ -6792,7 +8158,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64
                 top[m][h] = most;
                 float sum = 0.0f;
 #pragma unroll
-                for (u32 n = 0; n < 64 / 8; ++n) {
+                for (u32 n = 0; n < 128 / 8; ++n) {
 #pragma unroll
                     for (u32 i = 0; i < 2; ++i) {
                         float& x = s[m][n][2 * h + i];
@@ -6805,7 +8171,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64
         }
         if (warp_any(higher)) {
 #pragma unroll
-            for (u32 m = 0; m < 2; ++m) {
+            for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
                 for (u32 n = 0; n < 64 / 8; ++n) {
 #pragma unroll
@@ -6813,29 +8179,25 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64
                 }
             }
         }
+        u32 weights[128 / 16][4];
 #pragma unroll
-        for (u32 k = 0; k < 64 / 16; ++k) {
-            u32 a[2][4];
+        for (u32 k = 0; k < 128 / 16; ++k) {
 #pragma unroll
-            for (u32 m = 0; m < 2; ++m) {
-#pragma unroll
-                for (u32 i = 0; i < 4; ++i)
-                    a[m][i] = half_pair(s[m][2 * k + i / 2][i % 2 * 2], s[m][2 * k + i / 2][i % 2 * 2 + 1]);
-            }
-#pragma unroll
-            for (u32 n = 0; n < 64 / 16; ++n) {
-                u32 b[4];
-                load_matrices_transposed(b, v_rows + (16 * k + lane % 16) * 72 + 16 * n + lane / 16 * 8);
-#pragma unroll
-                for (u32 m = 0; m < 2; ++m) {
-                    mma_f16(sums[m][2 * n], a[m], b[0], b[1]);
-                    mma_f16(sums[m][2 * n + 1], a[m], b[2], b[3]);
-                }
-            }
+            for (u32 i = 0; i < 4; ++i)
+                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
         }
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        settle(sums[0]);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + it % 4 * 16384, k);
+        commit_products();
+        wait_products<0>();
+        settle(sums[0]);
+        taken();
     }
 #pragma unroll
-    for (u32 m = 0; m < 2; ++m) {
+    for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
             float all = total[m][h];
@@ -6852,6 +8214,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention_tiles64_64_4x2x64
             }
         }
     }
+#endif
 }
 }
 
@@ -7215,10 +8578,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 209920), empty = full + 8 * 10;
-    const shared_t operands_full = empty + 8 * 10, done = operands_full + 8 * 10, taken = done + 16;
+    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 10; ++i) {
+        for (u32 i = 0; i < 9; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -7227,6 +8591,8 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
             barrier_init(done + 8 * i, 16);
             barrier_init(taken + 8 * i, 1);
         }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
         barriers_ready();
     }
     __syncthreads();
@@ -7247,10 +8613,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 10, turn = copies / 10;
+                        const u32 slot = copies % 9, turn = copies / 9;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 10), before / 10 & 1);
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -7273,7 +8639,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 189440 + set * 10240);
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -7318,11 +8684,503 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
         ready_0(from, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 189440 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
                 float acc[4] = {};
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 10, turn = copy / 10;
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 20 - u * 16 ? 16 : 20 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = acc[i];
+                        to[t * 20 + 8] = acc[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_norm1em5_256_q4_k_320
+namespace n_product_8r227k_norm1em5_256_q4_k_320 {
+
+DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        float d[4] = {};
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+    }
+    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+
+}
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_320(
+    const int* count
+    , const float* x
+    , const float* norm
+    , const u8* w0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 192512), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 9; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        copy_begin(norm_full, 1024, lane);
+        copy_piece(shared + 190976 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 20 ? 16 : 20 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 9, turn = copies / 9;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 320) {  out0[(u64)row * 320 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    const u32 column = lane / 4, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + column) * 256 + first;
+        float own[8 * 8], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + 190976);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 1; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
+        const float* weights = squares + 8 * 16 + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {};
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;

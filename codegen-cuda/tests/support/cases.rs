@@ -1,6 +1,7 @@
 //! Graphs that between them use every kernel: small, of awkward shapes, as text.
 
 use super::{Case, LONG, STEPS, StepSpec, WIDE};
+use lathe_codegen_cuda::PanelsIn;
 use lathe_frontend::model::Model;
 use lathe_frontend::testing::{Family, TinyModel};
 use lathe_ir::DType;
@@ -38,7 +39,7 @@ fn case(name: &str, graph: Graph, tolerance: f64) -> Case {
         graph,
         steps: STEPS,
         kv_types: KvTypes::default(),
-        panels: false,
+        panels: None,
         tolerance,
     }
 }
@@ -97,7 +98,7 @@ pub fn epilogues() -> Vec<Case> {
 /// Products of steps of many rows: every step of an epilogue, outputs of every kind and width, inputs of whole steps and not.
 pub fn wide() -> Vec<Case> {
     use DType::{Bf16, F16, Q4_0, Q4_1, Q4K, Q5K, Q6K, Q8_0};
-    let of = |[a, b, c]: [DType; 3], k: u32, n: u32, m: u32| {
+    let of = |[a, b, c]: [DType; 3], k: u32, n: u32, m: u32, panels: Option<PanelsIn>| {
         let weights = format!(
             "weight @e : [50, {k}]f32\nweight @a : [{n}, {k}]{a}\nweight @bias : [{n}]f32\nweight @gate : [{m}, {k}]{b}\n\
              weight @up : [{m}, {k}]{b}\nweight @up2 : [{m}, {k}]{b}\nweight @down : [{n}, {m}]{c}"
@@ -117,7 +118,7 @@ pub fn wide() -> Vec<Case> {
         );
         Case {
             steps: WIDE,
-            panels: true,
+            panels,
             ..case(
                 &format!("wide {a} {b} {c} {k} to {n} and {m}"),
                 graph(&weights, &body),
@@ -126,10 +127,10 @@ pub fn wide() -> Vec<Case> {
         }
     };
     vec![
-        of([Q4K, Q6K, Q8_0], 256, 136, 160),
-        of([F16, Bf16, F16], 72, 40, 320),
-        of([Q4_0, Q5K, Q4_1], 768, 514, 96),
-        of([F16, Q8_0, F16], 96, 41, 32),
+        of([Q4K, Q6K, Q8_0], 256, 136, 160, Some(PanelsIn::Memory)),
+        of([F16, Bf16, F16], 72, 40, 320, Some(PanelsIn::Arena)),
+        of([Q4_0, Q5K, Q4_1], 768, 514, 96, Some(PanelsIn::Arena)),
+        of([F16, Q8_0, F16], 96, 41, 32, Some(PanelsIn::Memory)),
     ]
 }
 
@@ -196,7 +197,7 @@ fn attention_case(h: &Heads) -> Case {
     Case {
         name: format!("attention {}x{}x{} {k},{v} {}", h.heads, h.kv_heads, h.dim, h.how),
         steps: h.steps,
-        panels: true,
+        panels: Some(PanelsIn::Memory),
         kv_types: KvTypes { k, v },
         ..case("", graph(&weights, &body), tolerance)
     }

@@ -7,7 +7,7 @@ pub mod emulator;
 
 use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::exec::CudaExecutable;
-use lathe_codegen_cuda::{LowerOptions, lower};
+use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use lathe_ir::backend::{Batch, Executable, WeightSource};
 use lathe_ir::graph::Graph;
 use lathe_ir::graph::interp::{Inputs, KvCache, eval};
@@ -111,8 +111,8 @@ pub struct Case {
     pub graph: Graph,
     pub steps: &'static [StepSpec],
     pub kv_types: KvTypes,
-    /// Whether weights are kept as panels too.
-    pub panels: bool,
+    /// Where weights are as panels.
+    pub panels: Option<PanelsIn>,
     /// Most of ‖got − want‖ / ‖want‖ in a step.
     pub tolerance: f64,
 }
@@ -180,7 +180,7 @@ fn invariant_among<D: Device>(
         limits: LIMITS,
         kv_types: KvTypes::default(),
         target: device().target(),
-        panels: true,
+        panels: Some(PanelsIn::Memory),
     };
     let tables = block_tables();
     let mut first: Option<Vec<u32>> = None;
