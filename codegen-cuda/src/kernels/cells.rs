@@ -16,25 +16,25 @@ pub struct Cells<'a> {
     pub suffix: &'a str,
     /// How rows of weights lie.
     pub matrix: &'a Matrix,
-    /// Whether there is one row of operands; see [`Cells::spreads`].
-    pub alone: bool,
+    /// Whether the eight columns of a product are the groups of a cell, because there is one row of operands: the sums of a
+    /// group need no scaling before those of the next begin. Only where [`Cells::can_spread`]. Else columns are rows of
+    /// operands. Either way the sums of a pair of groups are scaled and added alike, and pairs are added in the same order.
+    pub spread: bool,
 }
 
 /// Groups of which a lane keeps sums of its own.
 const PAIR: u32 = 2;
 
 impl Cells<'_> {
-    /// Whether the eight columns of a product are the groups of a cell, because there is one row of operands: the sums of a
-    /// group need no scaling before those of the next begin. Else columns are rows of operands. Either way the sums of a
-    /// pair of groups are scaled and added alike, and pairs are added in the same order.
-    pub fn spreads(&self) -> bool {
-        self.alone && self.codes().is_some() && self.matrix.cell_groups() == 8
+    /// Whether columns of products can be the groups of a cell.
+    pub fn can_spread(m: &Matrix) -> bool {
+        matches!(m.element, Element::Codes(_)) && m.cell_groups() == 8
     }
 
     /// Floats of sums: of each pair of groups, of two rows of weights and two columns.
     pub fn sums(&self) -> u32 {
         match self.codes() {
-            Some(_) if !self.spreads() => 4 * self.matrix.cell_groups().div_ceil(PAIR),
+            Some(_) if !self.spread => 4 * self.matrix.cell_groups().div_ceil(PAIR),
             _ => 4,
         }
     }
@@ -52,7 +52,7 @@ impl Cells<'_> {
     /// Sums of operands that products with minima need: one a scale and column.
     pub fn operand_sums(&self) -> u32 {
         match self.matrix.scales() {
-            Some(scales) if scales.has_min && self.spreads() => scales.count / 4,
+            Some(scales) if scales.has_min && self.spread => scales.count / 4,
             Some(scales) if scales.has_min => 2 * scales.count,
             _ => 1,
         }
@@ -82,7 +82,7 @@ impl Cells<'_> {
         text.line(self.load_planes());
         match self.codes() {
             None => text.line(self.float_products()),
-            Some((format, scales)) if self.spreads() => text.line(self.spread_products(format, scales)),
+            Some((format, scales)) if self.spread => text.line(self.spread_products(format, scales)),
             Some((format, scales)) => text.line(self.code_products(format, scales)),
         }
         text.line("}");
@@ -105,7 +105,7 @@ impl Cells<'_> {
                 .map(|two| format!("({})", two.join(" + ")))
                 .collect();
             text.line(format_args!("    total[{i}] = {};", halves.join(" + ")));
-            if self.spreads() && i % 2 == 0 {
+            if self.spread && i % 2 == 0 {
                 for lanes in [1, 2] {
                     text.line(format_args!(
                         "    total[{i}] += __shfl_xor_sync(0xffffffffu, total[{i}], {lanes});"
@@ -207,7 +207,7 @@ impl Cells<'_> {
         let mut text = Lines::new();
         let row = format!("(lane / 4 + {})", 8 * half);
         let all = scales.row_bytes();
-        let (bytes, first) = match self.spreads() {
+        let (bytes, first) = match self.spread {
             true => (all / 4, format!(" + lane % 4 * {}", all / 4)),
             false => (all, String::new()),
         };
@@ -317,17 +317,16 @@ impl Cells<'_> {
     fn ready(&self) -> String {
         let (words, sums) = (self.operand_words(), self.operand_sums());
         let plain = 4 * self.matrix.cell_groups();
+        let (given, operand) = match self.spread {
+            // A lane has the operands of the group that its column is.
+            true => (4, "(column == i / 4 ? from[i % 4] : 0)"),
+            false => (plain, "from[i]"),
+        };
         let mut text = Lines::new();
         text.line(format_args!(
-            "DEV void ready_{}(const u32 (&from)[{plain}], u32 column, u32 (&b)[{words}], float (&x)[{sums}]) {{",
+            "DEV void ready_{}(const u32 (&from)[{given}], u32 column, u32 (&b)[{words}], float (&x)[{sums}]) {{",
             self.suffix
         ));
-        // Of one row, all lanes have all operands.
-        let operand = match (self.alone, self.spreads()) {
-            (false, _) => "from[i]",
-            (true, false) => "(column == 0 ? from[i] : 0)",
-            (true, true) => "(column == i / 4 ? from[i] : 0)",
-        };
         text.line("#pragma unroll");
         match self.matrix.element {
             Element::Bf16 => text.line(format_args!(
@@ -336,7 +335,7 @@ impl Cells<'_> {
             _ => text.line(format_args!("    for (u32 i = 0; i < {plain}; ++i) b[i] = {operand};")),
         }
         match self.codes() {
-            Some((format, scales)) if scales.has_min && self.spreads() => {
+            Some((format, scales)) if scales.has_min && self.spread => {
                 text.line(sums_of_spread(format.group, self.matrix.cell_groups()));
             }
             Some((format, scales)) if scales.has_min => {

@@ -36,7 +36,7 @@ impl Embed {
         let cells = Cells {
             suffix: "t",
             matrix: m,
-            alone: false,
+            spread: false,
         };
         let (functions, body) = match m.tiled() {
             true => (cells.decode_functions(), names.fill(CELLS)),

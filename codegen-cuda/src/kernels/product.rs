@@ -132,6 +132,11 @@ impl Product {
         self.cut().steps == 1
     }
 
+    /// Whether a row is alone, and its groups are the columns of products.
+    fn spread(&self) -> bool {
+        self.rows == 1 && self.parts.iter().all(|p| Cells::can_spread(&p.matrix))
+    }
+
     /// Consumers, then the warps that copy cells, finish, and copy operands.
     fn warps(&self) -> u32 {
         self.cut().consumers() + if self.resident() { 2 } else { 3 }
@@ -232,6 +237,7 @@ impl Product {
 
     fn names(&self) -> Names {
         let (cut, shared) = (self.cut(), self.shared());
+        let own = if self.spread() { 1 } else { cut.groups };
         Names::new()
             .with("MR", self.rows)
             .with("CONSUMERS", cut.consumers())
@@ -240,7 +246,10 @@ impl Product {
             .with("STEPS", cut.steps)
             .with("TILES", cut.tiles)
             .with("GROUPS", cut.groups)
-            .with("WORDS", 4 * cut.groups)
+            .with("WORDS", 4 * own)
+            .with("OWN", own)
+            .with("OF_COLUMN", if self.spread() { "32 * column" } else { "0" })
+            .with("LOADED", if self.spread() { "0" } else { "column" })
             .with("ELEMENTS", cut.elements())
             .with("STRIDE", operand_stride(self.k()))
             .with("COPIES", shared.copies)
@@ -272,7 +281,7 @@ impl Product {
             let cells = Cells {
                 suffix: &i.to_string(),
                 matrix: &part.matrix,
-                alone: self.rows == 1,
+                spread: self.spread(),
             };
             text.line(cells.product_functions());
         }
@@ -296,7 +305,9 @@ impl Product {
             (None, true) => LOAD_OPERANDS,
             (None, false) => "",
         };
-        text.line(self.names().fill(CONSUMER_START) + &self.names().fill(load));
+        let add_groups = self.names().fill(if self.spread() { ADD_LANES } else { ADD_OWN });
+        let load = self.names().with("ADD_GROUPS", add_groups).fill(load);
+        text.line(self.names().fill(CONSUMER_START) + &load);
         text.line(self.each_part(|i, part| self.consumer(i, part)));
         text.line("}");
         text.finish()
@@ -374,7 +385,7 @@ impl Product {
         let cells = Cells {
             suffix: "",
             matrix: &part.matrix,
-            alone: self.rows == 1,
+            spread: self.spread(),
         };
         let names = || {
             self.part_names(i, part)
@@ -520,8 +531,8 @@ const FINISH_SECOND: &str = "                    float second = 0.0f;
 
 const CONSUMER_START: &str = "    wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < $MR ? all - row0 : $MR);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = $MR == 1 ? 0 : column, of_copy = warp % $PER_COPY;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = $LOADED, of_copy = warp % $PER_COPY;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / $PER_COPY, round = 0;
     const u32 arrives = warp == $CONSUMERS - 1 ? $LAST_ARRIVES : 1;
@@ -536,11 +547,11 @@ const COPY_NORM: &str = "        copy_begin(norm_full, $NORM_BYTES, lane);
 
 /// Each consumer reads its part of the rows; sums of squares meet in shared memory.
 const LOAD_AND_NORM: &str = "    {
-        const u32 first = warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
+        const u32 first = warp % $OF_TILE * $ELEMENTS + $OF_COLUMN + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * $K + first;
-        float own[8 * $GROUPS], sum = 0.0f;
+        float own[8 * $OWN], sums_of[$OWN];
 #pragma unroll
-        for (u32 i = 0; i < 2 * $GROUPS; ++i) {
+        for (u32 i = 0; i < 2 * $OWN; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
@@ -548,7 +559,12 @@ const LOAD_AND_NORM: &str = "    {
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * $GROUPS; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < $OWN; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+$ADD_GROUPS        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + $NORM);
@@ -563,7 +579,7 @@ const LOAD_AND_NORM: &str = "    {
         const float* weights = squares + 8 * $CONSUMERS + first;
         barrier_wait(norm_full, 0);
 #pragma unroll
-        for (u32 i = 0; i < 2 * $GROUPS; ++i) {
+        for (u32 i = 0; i < 2 * $OWN; ++i) {
             const uint4 v = load16(weights + 16 * i);
             const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
             const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
@@ -575,10 +591,22 @@ const LOAD_AND_NORM: &str = "    {
     }
 ";
 
-const LOAD_OPERANDS: &str = "    {
-        const u16* at = x + (u64)(row0 + loads) * $STRIDE + warp % $OF_TILE * $ELEMENTS + lane % 4 * 4;
+/// Sums of groups are added two and two: those of a lane, or those of the lanes that have one each.
+const ADD_OWN: &str = "#pragma unroll
+        for (u32 o = 1; o < $OWN; o *= 2) {
 #pragma unroll
-        for (u32 i = 0; i < $GROUPS; ++i) {
+            for (u32 i = 0; i < $OWN; i += 2 * o) sums_of[i] += sums_of[i + o];
+        }
+";
+
+const ADD_LANES: &str = "#pragma unroll
+        for (u32 o = 4; o < 32; o *= 2) sums_of[0] += __shfl_xor_sync(0xffffffffu, sums_of[0], (int)o);
+";
+
+const LOAD_OPERANDS: &str = "    {
+        const u16* at = x + (u64)(row0 + loads) * $STRIDE + warp % $OF_TILE * $ELEMENTS + $OF_COLUMN + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < $OWN; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
             const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
             from[4 * i] = a.x;
@@ -594,11 +622,12 @@ const READY: &str = "        u32 b[$B];
         ready_$P(from, column, b, x_sums);
 ";
 
-const OPERANDS_OF_STEP: &str = "                    const u8* at = shared + slot * $SLOT + $OPERANDS + loads * $ROW_STRIDE + of_copy * ($ELEMENTS * 2) + lane % 4 * 8;
+const OPERANDS_OF_STEP: &str = "                    const u16* at = (const u16*)(shared + slot * $SLOT + $OPERANDS + loads * $ROW_STRIDE)
+                        + of_copy * $ELEMENTS + $OF_COLUMN + lane % 4 * 4;
 #pragma unroll
-                    for (u32 i = 0; i < $GROUPS; ++i) {
-                        const uint2 a = loads < rows ? load8(at + 64 * i) : make_uint2(0, 0);
-                        const uint2 b = loads < rows ? load8(at + 64 * i + 32) : make_uint2(0, 0);
+                    for (u32 i = 0; i < $OWN; ++i) {
+                        const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+                        const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
                         from[4 * i] = a.x;
                         from[4 * i + 1] = a.y;
                         from[4 * i + 2] = b.x;

@@ -50,7 +50,7 @@ impl Unpack {
         let cells = Cells {
             suffix: "w",
             matrix: m,
-            alone: false,
+            spread: false,
         };
         let names = Names::new()
             .with("THREADS", THREADS)
