@@ -82,6 +82,30 @@ impl HeadPart {
             }),
         }
     }
+
+    /// Statements that put a head where it goes.
+    fn store(&self, i: usize) -> String {
+        let names = Names::new()
+            .with("P", i)
+            .with("D", self.head_dim)
+            .with("N", self.heads * self.head_dim);
+        let Some(head) = self.kv() else {
+            return names.fill(IN_PLACE);
+        };
+        let most = if head.ty == KvType::F16 { MOST_F16 } else { MOST };
+        let names = names
+            .with("SCALES", head.code_bytes())
+            .with("GROUPS", head.groups())
+            .with("MOST", float(most))
+            .with("LEAST", float(LEAST_PEAK));
+        let store = match head.ty {
+            KvType::F32 => names.with("ELEMENT", "float").with("CONVERT", ""),
+            KvType::F16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_half"),
+            KvType::Bf16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_bf16"),
+            KvType::Q8_0 => return names.fill(STORE_CODES),
+        };
+        store.fill(STORE)
+    }
 }
 
 impl Heads {
@@ -169,9 +193,26 @@ impl Heads {
                 .with("P", i)
                 .with("D", part.head_dim)
                 .with("N", part.heads * part.head_dim)
+                .with("EACH", part.head_dim.div_ceil(32))
                 .with("INV_D", float(1.0 / part.head_dim as f32))
         };
+        let turns = |dims: u32| {
+            names()
+                .with("PAIRS", dims / 2)
+                .with("TURNS", (dims / 2).div_ceil(32))
+        };
         let mut text = names().fill(LOAD);
+        if let Some((_, dims)) = part.rope {
+            text += &turns(dims).fill(LOAD_TURNS);
+        }
+        if let Some(head) = part.kv() {
+            text += &names()
+                .with("TABLE", self.blocks_per_seq)
+                .with("HEADS", part.heads)
+                .with("HEAD_BYTES", head.bytes())
+                .fill(PLACE);
+        }
+        text += &names().fill(KEEP);
         if let Some(eps) = part.norm {
             text += &names().with("EPS", float(eps)).fill(NORM);
         }
@@ -180,8 +221,7 @@ impl Heads {
                 RopePairs::Adjacent => ("2 * i".to_owned(), "2 * i + 1".to_owned()),
                 RopePairs::Half => ("i".to_owned(), format!("i + {}", dims / 2)),
             };
-            let names = names().with("PAIRS", dims / 2).with("A", a).with("B", b);
-            text += &names.fill(ROPE);
+            text += &turns(dims).with("A", a).with("B", b).fill(ROPE);
         }
         if !part.steps.is_empty() {
             let steps: Vec<String> = part
@@ -191,33 +231,7 @@ impl Heads {
                 .collect();
             text += &names().with("STEPS", steps.concat()).fill(STEPS);
         }
-        text + &self.store(i, part)
-    }
-
-    fn store(&self, i: usize, part: &HeadPart) -> String {
-        let names = Names::new()
-            .with("P", i)
-            .with("D", part.head_dim)
-            .with("N", part.heads * part.head_dim);
-        let Some(head) = part.kv() else {
-            return names.fill(IN_PLACE);
-        };
-        let most = if head.ty == KvType::F16 { MOST_F16 } else { MOST };
-        let names = names
-            .with("TABLE", self.blocks_per_seq)
-            .with("HEADS", part.heads)
-            .with("HEAD_BYTES", head.bytes())
-            .with("SCALES", head.code_bytes())
-            .with("GROUPS", head.groups())
-            .with("MOST", float(most))
-            .with("LEAST", float(LEAST_PEAK));
-        let store = match head.ty {
-            KvType::F32 => names.with("ELEMENT", "float").with("CONVERT", ""),
-            KvType::F16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_half"),
-            KvType::Bf16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_bf16"),
-            KvType::Q8_0 => return names.fill(PLACE) + &names.fill(STORE_CODES),
-        };
-        store.fill(PLACE) + &store.fill(STORE)
+        text + &part.store(i)
     }
 }
 
@@ -228,8 +242,27 @@ const START: &str = "    __shared__ float heads[$WARPS][$D];
     float* h = heads[warp];
 ";
 
+/// All loads of a head are on their way before the first is needed: a head is short, and what follows it waits for each.
 const LOAD: &str = "        const float* from = x$P + (u64)row * $N + head * $D;
-        for (u32 i = lane; i < $D; i += 32) h[i] = from[i];
+        float own[$EACH];
+#pragma unroll
+        for (u32 e = 0; e < $EACH; ++e) own[e] = 32 * e + lane < $D ? from[32 * e + lane] : 0.0f;
+";
+
+const LOAD_TURNS: &str = "        const float* turn = rope$P + (u64)row * 2 * $PAIRS;
+        float cosines[$TURNS], sines[$TURNS];
+#pragma unroll
+        for (u32 e = 0; e < $TURNS; ++e) {
+            const u32 i = 32 * e + lane < $PAIRS ? 32 * e + lane : 0;
+            cosines[e] = turn[i];
+            sines[e] = turn[$PAIRS + i];
+        }
+";
+
+const KEEP: &str = "#pragma unroll
+        for (u32 e = 0; e < $EACH; ++e) {
+            if (32 * e + lane < $D) h[32 * e + lane] = own[e];
+        }
         __syncwarp();
 ";
 
@@ -242,15 +275,15 @@ const NORM: &str = "        {
         }
 ";
 
-const ROPE: &str = "        {
-            const float* turn = rope$P + (u64)row * 2 * $PAIRS;
-            for (u32 i = lane; i < $PAIRS; i += 32) {
-                const float a = h[$A], b = h[$B], c = turn[i], s = turn[$PAIRS + i];
-                h[$A] = fmaf(a, c, -(b * s));
-                h[$B] = fmaf(a, s, b * c);
-            }
-            __syncwarp();
+const ROPE: &str = "#pragma unroll
+        for (u32 e = 0; e < $TURNS; ++e) {
+            const u32 i = 32 * e + lane;
+            if (i >= $PAIRS) continue;
+            const float a = h[$A], b = h[$B], c = cosines[e], s = sines[e];
+            h[$A] = fmaf(a, c, -(b * s));
+            h[$B] = fmaf(a, s, b * c);
         }
+        __syncwarp();
 ";
 
 const STEPS: &str = "        for (u32 i = lane; i < $D; i += 32) { float v = h[i];$STEPS h[i] = v; }

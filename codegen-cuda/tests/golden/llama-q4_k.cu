@@ -82,8 +82,9 @@ cuda plan "tiny-llama" {
     rope_table_64_1p0(r0, in.positions, b3) grid=tokensx1x1 threads=128
   }
   launch 3 "linear @blk.0.attn_q" over tokens {
-    1..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=192776
-    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=191240
+    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokensx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=173808
+    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=172272
     65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
   }
@@ -99,7 +100,8 @@ cuda plan "tiny-llama" {
     1..8: combine_4x64_t10_op(b6, in.positions, b7) grid=4xtokensx1 threads=128
   }
   launch 7 "linear @blk.0.attn_output" over tokens {
-    1..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=191240
+    1: product_1r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokensx1 threads=576 shared=173320
+    2..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=172272
     65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
   }
@@ -107,13 +109,15 @@ cuda plan "tiny-llama" {
     9..: norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
   }
   launch 9 "linear @blk.0.ffn_gate" over tokens {
-    1..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=194288
-    9..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=192752
+    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokensx1 threads=576 shared=158448
+    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=156352
+    9..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=173784
     65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
   }
   launch 10 "linear @blk.0.ffn_down" over tokens {
-    1..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=191240
+    1: product_1r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokensx1 threads=576 shared=173320
+    2..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=172272
     65..128: wide_wgmma128x6_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma256x4_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
   }
@@ -121,8 +125,9 @@ cuda plan "tiny-llama" {
     9..: norm_op_1em5_256(s16, b11, b12) grid=tokensx1x1 threads=256
   }
   launch 12 "linear @blk.1.attn_q" over tokens {
-    1..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=192776
-    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=191240
+    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokensx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=173808
+    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=172272
     65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
   }
@@ -147,24 +152,28 @@ cuda plan "tiny-llama" {
     operands_256(b18, b20) grid=1xoutputsx1 threads=256
   }
   launch 19 "linear @blk.1.attn_output" over outputs {
-    product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=191240
+    1: product_1r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputsx1 threads=576 shared=173320
+    2..: product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=172272
   }
   launch 20 "rms_norm @blk.1.ffn_norm" over outputs {
     9..: norm_op_1em5_256(s24, b21, b22) grid=outputsx1x1 threads=256
   }
   launch 21 "linear @blk.1.ffn_gate" over outputs {
-    1..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=194288
-    9..: product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=192752
+    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputsx1 threads=576 shared=158448
+    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=156352
+    9..: product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=173784
   }
   launch 22 "linear @blk.1.ffn_down" over outputs {
-    product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=191240
+    1: product_1r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputsx1 threads=576 shared=173320
+    2..: product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=172272
   }
   launch 23 "rms_norm @output_norm" over outputs {
     9..: norm_op_1em5_256(s28, b24, b25) grid=outputsx1x1 threads=256
   }
   launch 24 "linear @token_embd" over outputs {
-    1..8: product_8r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputs/8x1 threads=576 shared=192776
-    9..: product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=191240
+    1: product_1r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputsx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputs/8x1 threads=576 shared=173808
+    9..: product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=172272
   }
 }
 
@@ -451,80 +460,50 @@ extern "C" __global__ void __launch_bounds__(128, 1) rope_table_64_1p0(
 }
 
 
-// product_8r227k_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_8r227k_256_q4_k_256__q4_k_128__q4_k_128 {
+// product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128 {
 
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
 
 }
 
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
     { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
     { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
 
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
     const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
     const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
     {
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
@@ -535,23 +514,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
 
     }
     {
@@ -564,23 +528,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
 
     }
     {
@@ -593,23 +542,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
 
     }
     {
@@ -622,23 +556,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
 
     }
     {
@@ -651,23 +570,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
 
     }
     {
@@ -680,23 +584,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
 
     }
     {
@@ -709,23 +598,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
 
     }
     {
@@ -738,104 +612,90 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+    }
         {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
             sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
+            low[0] = fmaf(min0, x[0], low[0]);
             sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
+            low[2] = fmaf(min1, x[0], low[2]);
         }
 
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
+        }
 
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+
+}
+DEV void total_0(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
 }
 
 
-DEV void ready_1(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+
+DEV void ready_1(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
 
 }
 
-DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
     { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
     { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
 
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
     const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
     const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
     {
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
@@ -846,23 +706,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
 
     }
     {
@@ -875,23 +720,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
 
     }
     {
@@ -904,23 +734,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
 
     }
     {
@@ -933,23 +748,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
 
     }
     {
@@ -962,23 +762,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
 
     }
     {
@@ -991,23 +776,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
 
     }
     {
@@ -1020,23 +790,8 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
 
     }
     {
@@ -1049,104 +804,90 @@ DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+    }
         {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
             sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
+            low[0] = fmaf(min0, x[0], low[0]);
             sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
+            low[2] = fmaf(min1, x[0], low[2]);
         }
 
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
+        }
 
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+
+}
+DEV void total_1(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
 }
 
 
-DEV void ready_2(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+
+DEV void ready_2(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
 
 }
 
-DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
     { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
     { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
 
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
     const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
     const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
     {
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
@@ -1157,23 +898,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
 
     }
     {
@@ -1186,23 +912,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
 
     }
     {
@@ -1215,23 +926,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
 
     }
     {
@@ -1244,23 +940,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
 
     }
     {
@@ -1273,23 +954,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
 
     }
     {
@@ -1302,23 +968,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
 
     }
     {
@@ -1331,23 +982,8 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
 
     }
     {
@@ -1360,430 +996,10 @@ DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
 
     }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
-
-}
-
-extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(
-    const int* count
-    , const u16* x
-    , const u8* w0
-    , float* out0
-    , const u8* w1
-    , float* out1
-    , const u8* w2
-    , float* out2
-) {
-
-    SHARED_BYTES(shared);
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
-    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
-    const shared_t norm_full = taken + 16, squared = norm_full + 8;
-    if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 9; ++i) {
-            barrier_init(full + 8 * i, COPY_ARRIVALS);
-            barrier_init(empty + 8 * i, 8);
-            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
-        }
-        for (u32 i = 0; i < 2; ++i) {
-            barrier_init(done + 8 * i, 16);
-            barrier_init(taken + 8 * i, 1);
-        }
-        barrier_init(norm_full, COPY_ARRIVALS);
-        barrier_init(squared, 16);
-        barriers_ready();
-    }
-    __syncthreads();
-    let_next_begin();
-    const u32 row0 = blockIdx.y * 8;
-
-    const u64 low = 113664ull * blockIdx.x / gridDim.x, high = 113664ull * (blockIdx.x + 1) / gridDim.x;
-    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
-    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
-    const u32 first1 = units_before(low, 37888ull, 37888ull, 1);
-    const u32 end1 = units_before(high, 37888ull, 37888ull, 1);
-    const u32 first2 = units_before(low, 75776ull, 37888ull, 1);
-    const u32 end2 = units_before(high, 75776ull, 37888ull, 1);
-
-    if (warp == 16) {
-        const u64 policy = read_once();
-        u32 copies = 0;
-        for (u32 u = first0; u < end0; ++u) {
-            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
-            for (u32 m = 0; m < 1; ++m) {
-                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
-                for (u32 s = 0; s < 1; ++s) {
-                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
-                    for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
-                        if (copies >= 3) {
-                            const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
-                        }
-                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
-                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
-                        copy_begin(full + 8 * slot, count * 2368, lane);
-                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
-                                   full + 8 * slot, lane, policy);
-                        copy_end(full + 8 * slot, lane);
-                        // A lane that lags would miss the phases that it waits for.
-                        __syncwarp();
-                    }
-                }
-            }
-        }
-        for (u32 u = first1; u < end1; ++u) {
-            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
-            for (u32 m = 0; m < 1; ++m) {
-                const u8* from = (m == 0 ? w1 : w1) + (u64)u * (16 * 1 * 2368);
-                for (u32 s = 0; s < 1; ++s) {
-                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
-                    for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
-                        if (copies >= 3) {
-                            const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
-                        }
-                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
-                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
-                        copy_begin(full + 8 * slot, count * 2368, lane);
-                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
-                                   full + 8 * slot, lane, policy);
-                        copy_end(full + 8 * slot, lane);
-                        // A lane that lags would miss the phases that it waits for.
-                        __syncwarp();
-                    }
-                }
-            }
-        }
-        for (u32 u = first2; u < end2; ++u) {
-            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
-            for (u32 m = 0; m < 1; ++m) {
-                const u8* from = (m == 0 ? w2 : w2) + (u64)u * (16 * 1 * 2368);
-                for (u32 s = 0; s < 1; ++s) {
-                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
-                    for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
-                        if (copies >= 3) {
-                            const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
-                        }
-                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
-                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
-                        copy_begin(full + 8 * slot, count * 2368, lane);
-                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
-                                   full + 8 * slot, lane, policy);
-                        copy_end(full + 8 * slot, lane);
-                        // A lane that lags would miss the phases that it waits for.
-                        __syncwarp();
-                    }
-                }
-            }
-        }
-        return;
-    }
-
-    if (warp == 16 + 1) {
-        wait_for_previous();
-        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-        u32 round = 0;
-        for (u32 u = first0; u < end0; ++u, ++round) {
-            const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
-            barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
-                    float v = 0.0f;
-#pragma unroll
-                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
-                    v *= OPERAND_UNIT;
-                    if (col < 256) {  out0[(u64)row * 256 + col] = v; }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(taken + 8 * set);
-        }
-        for (u32 u = first1; u < end1; ++u, ++round) {
-            const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
-            barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
-                    float v = 0.0f;
-#pragma unroll
-                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
-                    v *= OPERAND_UNIT;
-                    if (col < 128) {  out1[(u64)row * 128 + col] = v; }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(taken + 8 * set);
-        }
-        for (u32 u = first2; u < end2; ++u, ++round) {
-            const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
-            barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
-                    float v = 0.0f;
-#pragma unroll
-                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
-                    v *= OPERAND_UNIT;
-                    if (col < 128) {  out2[(u64)row * 128 + col] = v; }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(taken + 8 * set);
-        }
-        return;
-    }
-
-    wait_for_previous();
-    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
-    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
-    u32 copy = warp / 8, round = 0;
-    const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
-    {
-        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
-#pragma unroll
-        for (u32 i = 0; i < 8; ++i) {
-            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
-            from[4 * i] = a.x;
-            from[4 * i + 1] = a.y;
-            from[4 * i + 2] = b.x;
-            from[4 * i + 3] = b.y;
-        }
-    }
-
-    {
-        u32 b[32];
-        float x_sums[16];
-        ready_0(from, b, x_sums);
-        for (u32 u = first0; u < end0; ++u, ++round) {
-            const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
-            for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
-                for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
-                    barrier_wait(full + 8 * slot, turn & 1);
-                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
-                    const u32 cell = s * 16 + warp;
-                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
-                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
-                    }
-                    __syncwarp();
-                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
-                }
-                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
-                float* to = sums + m * (16 * 8 * 20) + column;
-#pragma unroll
-                for (u32 i = 0; i < 2; ++i) {
-                    const u32 t = 2 * (lane % 4) + i;
-                    if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
-                    }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(done + 8 * set);
-        }
-    }
-    {
-        u32 b[32];
-        float x_sums[16];
-        ready_1(from, b, x_sums);
-        for (u32 u = first1; u < end1; ++u, ++round) {
-            const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
-            for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
-                for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
-                    barrier_wait(full + 8 * slot, turn & 1);
-                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
-                    const u32 cell = s * 16 + warp;
-                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
-                        cell_1(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
-                    }
-                    __syncwarp();
-                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
-                }
-                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
-                float* to = sums + m * (16 * 8 * 20) + column;
-#pragma unroll
-                for (u32 i = 0; i < 2; ++i) {
-                    const u32 t = 2 * (lane % 4) + i;
-                    if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
-                    }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(done + 8 * set);
-        }
-    }
-    {
-        u32 b[32];
-        float x_sums[16];
-        ready_2(from, b, x_sums);
-        for (u32 u = first2; u < end2; ++u, ++round) {
-            const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
-            for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
-                for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
-                    barrier_wait(full + 8 * slot, turn & 1);
-                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
-                    const u32 cell = s * 16 + warp;
-                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
-                        cell_2(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
-                    }
-                    __syncwarp();
-                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
-                }
-                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
-                float* to = sums + m * (16 * 8 * 20) + column;
-#pragma unroll
-                for (u32 i = 0; i < 2; ++i) {
-                    const u32 t = 2 * (lane % 4) + i;
-                    if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
-                    }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(done + 8 * set);
-        }
-    }
-
-}
-}
-
-
-// product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128 {
-
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
-#pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
-
-}
-
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
-    u32 p0[16];
-    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
-    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
-    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
-    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
-
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
-    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
-    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
-    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
-    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
-
-    float sum[4] = {}, low[4] = {};
-    {
-        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
-        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -1791,848 +1007,38 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
             sum[0] = fmaf(by0, d[0], sum[0]);
             low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
             sum[2] = fmaf(by1, d[2], sum[2]);
             low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
         }
 
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
-        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
             const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
         }
 
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
 
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
-        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
-        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
-        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
-        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
-        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
-        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
-
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
-
+}
+DEV void total_2(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
 }
 
 
-DEV void ready_1(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
-#pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
-
-}
-
-DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
-    u32 p0[16];
-    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
-    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
-    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
-    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
-
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
-    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
-    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
-    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
-    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
-
-    float sum[4] = {}, low[4] = {};
-    {
-        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
-        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
-        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
-        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
-        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
-        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
-        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
-        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
-        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
-
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
-
-}
-
-
-DEV void ready_2(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
-#pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
-
-}
-
-DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
-    u32 p0[16];
-    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
-    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
-    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
-    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
-
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
-    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
-    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
-    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
-    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
-
-    float sum[4] = {}, low[4] = {};
-    {
-        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
-        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
-        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
-        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
-        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
-        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
-        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
-        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
-        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
-
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
-
-}
-
-extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(
+extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(
     const int* count
     , const float* x
     , const float* norm
@@ -2646,7 +1052,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 192512), empty = full + 8 * 9;
+    const shared_t full = shared_address(shared + 174592), empty = full + 8 * 9;
     const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
     const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
@@ -2665,7 +1071,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     }
     __syncthreads();
     let_next_begin();
-    const u32 row0 = blockIdx.y * 8;
+    const u32 row0 = blockIdx.y * 1;
 
     const u64 low = 113664ull * blockIdx.x / gridDim.x, high = 113664ull * (blockIdx.x + 1) / gridDim.x;
     const u32 first0 = units_before(low, 0ull, 37888ull, 1);
@@ -2679,7 +1085,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         const u64 policy = read_once();
         u32 copies = 0;
         copy_begin(norm_full, 1024, lane);
-        copy_piece(shared + 190976 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_piece(shared + 173056 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
         copy_end(norm_full, lane);
         for (u32 u = first0; u < end0; ++u) {
             const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
@@ -2758,11 +1164,1405 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     if (warp == 16 + 1) {
         wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 1280);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) {  out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 1280);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out1[(u64)row * 128 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 1280);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out2[(u64)row * 128 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + loads) * 256 + first;
+        float own[8 * 8], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + 173056);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 1; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
+        const float* weights = squares + 8 * 16 + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 1280) + warp * 1 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_1(from, column, b, x_sums);
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 1280) + warp * 1 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_1(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_1(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_2(from, column, b, x_sums);
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 1280) + warp * 1 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_2(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_2(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128 {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+
+DEV void ready_1(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_1(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+
+DEV void ready_2(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_2(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const float* x
+    , const float* norm
+    , const u8* w0
+    , float* out0
+    , const u8* w1
+    , float* out1
+    , const u8* w2
+    , float* out2
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 173568), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 8; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 113664ull * blockIdx.x / gridDim.x, high = 113664ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
+    const u32 first1 = units_before(low, 37888ull, 37888ull, 1);
+    const u32 end1 = units_before(high, 37888ull, 37888ull, 1);
+    const u32 first2 = units_before(low, 75776ull, 37888ull, 1);
+    const u32 end2 = units_before(high, 75776ull, 37888ull, 1);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        copy_begin(norm_full, 1024, lane);
+        copy_piece(shared + 172032 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        for (u32 u = first1; u < end1; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w1 : w1) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        for (u32 u = first2; u < end2; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w2 : w2) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
         const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -2780,7 +2580,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         }
         for (u32 u = first1; u < end1; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -2798,7 +2598,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         }
         for (u32 u = first2; u < end2; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -2819,18 +2619,19 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
         const u32 first = warp % 1 * 256 + lane % 4 * 4;
-        const float* at = x + (u64)(row0 + column) * 256 + first;
+        const float* at = x + (u64)(row0 + loads) * 256 + first;
         float own[8 * 8], sum = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 2 * 8; ++i) {
-            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
             own[4 * i + 2] = __uint_as_float(v.z);
@@ -2840,7 +2641,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        float* squares = (float*)(shared + 190976);
+        float* squares = (float*)(shared + 172032);
         if (lane % 4 == 0) squares[warp * 8 + column] = sum;
         __syncwarp();
         if (lane == 0) barrier_arrive(squared);
@@ -2866,14 +2667,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     {
         u32 b[32];
         float x_sums[16];
-        ready_0(from, b, x_sums);
+        ready_0(from, column, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -2884,13 +2685,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
@@ -2901,14 +2703,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     {
         u32 b[32];
         float x_sums[16];
-        ready_1(from, b, x_sums);
+        ready_1(from, column, b, x_sums);
         for (u32 u = first1; u < end1; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -2919,13 +2721,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_1(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
@@ -2936,14 +2739,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     {
         u32 b[32];
         float x_sums[16];
-        ready_2(from, b, x_sums);
+        ready_2(from, column, b, x_sums);
         for (u32 u = first2; u < end2; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -2954,13 +2757,1378 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_2(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_product_8r227k_256_q4_k_256__q4_k_128__q4_k_128 {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+
+DEV void ready_1(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_1(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_1(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+
+DEV void ready_2(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_2(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_2(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , float* out0
+    , const u8* w1
+    , float* out1
+    , const u8* w2
+    , float* out2
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 172032), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 8; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 113664ull * blockIdx.x / gridDim.x, high = 113664ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
+    const u32 first1 = units_before(low, 37888ull, 37888ull, 1);
+    const u32 end1 = units_before(high, 37888ull, 37888ull, 1);
+    const u32 first2 = units_before(low, 75776ull, 37888ull, 1);
+    const u32 end2 = units_before(high, 75776ull, 37888ull, 1);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        for (u32 u = first1; u < end1; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w1 : w1) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        for (u32 u = first2; u < end2; ++u) {
+            const u32 tiles = u * 16 + 16 < 8 ? 16 : 8 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w2 : w2) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) {  out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out1[(u64)row * 128 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 128) {  out2[(u64)row * 128 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[16] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 8, turn = copy / 8;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_1(from, column, b, x_sums);
+        for (u32 u = first1; u < end1; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[16] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 8, turn = copy / 8;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_1(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_1(acc, total);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_2(from, column, b, x_sums);
+        for (u32 u = first2; u < end2; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[16] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 8, turn = copy / 8;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 8 - u * 16 ? 16 : 8 - u * 16)) {
+                        cell_2(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_2(acc, total);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
@@ -3860,37 +5028,65 @@ extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_hal
     if (unit < 4) {
         const u32 head = unit - 0;
         const float* from = x0 + (u64)row * 256 + head * 64;
-        for (u32 i = lane; i < 64; i += 32) h[i] = from[i];
-        __syncwarp();
-        {
-            const float* turn = rope0 + (u64)row * 2 * 32;
-            for (u32 i = lane; i < 32; i += 32) {
-                const float a = h[i], b = h[i + 32], c = turn[i], s = turn[32 + i];
-                h[i] = fmaf(a, c, -(b * s));
-                h[i + 32] = fmaf(a, s, b * c);
-            }
-            __syncwarp();
+        float own[2];
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) own[e] = 32 * e + lane < 64 ? from[32 * e + lane] : 0.0f;
+        const float* turn = rope0 + (u64)row * 2 * 32;
+        float cosines[1], sines[1];
+#pragma unroll
+        for (u32 e = 0; e < 1; ++e) {
+            const u32 i = 32 * e + lane < 32 ? 32 * e + lane : 0;
+            cosines[e] = turn[i];
+            sines[e] = turn[32 + i];
         }
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) {
+            if (32 * e + lane < 64) h[32 * e + lane] = own[e];
+        }
+        __syncwarp();
+#pragma unroll
+        for (u32 e = 0; e < 1; ++e) {
+            const u32 i = 32 * e + lane;
+            if (i >= 32) continue;
+            const float a = h[i], b = h[i + 32], c = cosines[e], s = sines[e];
+            h[i] = fmaf(a, c, -(b * s));
+            h[i + 32] = fmaf(a, s, b * c);
+        }
+        __syncwarp();
         for (u32 i = lane; i < 64; i += 32) x0[(u64)row * 256 + head * 64 + i] = h[i];
         return;
     }
     if (unit < 6) {
         const u32 head = unit - 4;
         const float* from = x1 + (u64)row * 128 + head * 64;
-        for (u32 i = lane; i < 64; i += 32) h[i] = from[i];
-        __syncwarp();
-        {
-            const float* turn = rope1 + (u64)row * 2 * 32;
-            for (u32 i = lane; i < 32; i += 32) {
-                const float a = h[i], b = h[i + 32], c = turn[i], s = turn[32 + i];
-                h[i] = fmaf(a, c, -(b * s));
-                h[i + 32] = fmaf(a, s, b * c);
-            }
-            __syncwarp();
+        float own[2];
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) own[e] = 32 * e + lane < 64 ? from[32 * e + lane] : 0.0f;
+        const float* turn = rope1 + (u64)row * 2 * 32;
+        float cosines[1], sines[1];
+#pragma unroll
+        for (u32 e = 0; e < 1; ++e) {
+            const u32 i = 32 * e + lane < 32 ? 32 * e + lane : 0;
+            cosines[e] = turn[i];
+            sines[e] = turn[32 + i];
         }
         const u32 position = (u32)positions[row];
         const u32 block = (u32)tables[(u64)seqs[row] * 10 + position / 32];
         u8* to = kv1 + ((u64)block * 2 + head) * 4096;
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) {
+            if (32 * e + lane < 64) h[32 * e + lane] = own[e];
+        }
+        __syncwarp();
+#pragma unroll
+        for (u32 e = 0; e < 1; ++e) {
+            const u32 i = 32 * e + lane;
+            if (i >= 32) continue;
+            const float a = h[i], b = h[i + 32], c = cosines[e], s = sines[e];
+            h[i] = fmaf(a, c, -(b * s));
+            h[i + 32] = fmaf(a, s, b * c);
+        }
+        __syncwarp();
         u16* out = (u16*)to + (position % 32) * 64;
         for (u32 i = lane; i < 64; i += 32) out[i] = (u16)to_half(fminf(fmaxf(h[i], -65504.0f), 65504.0f));
         return;
@@ -3898,11 +5094,17 @@ extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_hal
     if (unit < 8) {
         const u32 head = unit - 6;
         const float* from = x2 + (u64)row * 128 + head * 64;
-        for (u32 i = lane; i < 64; i += 32) h[i] = from[i];
-        __syncwarp();
+        float own[2];
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) own[e] = 32 * e + lane < 64 ? from[32 * e + lane] : 0.0f;
         const u32 position = (u32)positions[row];
         const u32 block = (u32)tables[(u64)seqs[row] * 10 + position / 32];
         u8* to = kv2 + ((u64)block * 2 + head) * 4096;
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) {
+            if (32 * e + lane < 64) h[32 * e + lane] = own[e];
+        }
+        __syncwarp();
         u16* out = (u16*)to + (position % 32) * 64;
         for (u32 i = lane; i < 64; i += 32) out[i] = (u16)to_half(fminf(fmaxf(h[i], -65504.0f), 65504.0f));
         return;
@@ -4424,32 +5626,51 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
     for (u32 m = 0; m < 1; ++m) top[m][0] = top[m][1] = nothing;
     take_registers<224>();
     const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
-    const bool works = group * 64 < tall * 2;
-    u32 it = 0;
-    const auto taken = [&]() {
+    const auto come = [&](u32 i) { barrier_wait(full + 8 * (i % 4), i / 4 & 1); };
+    const auto taken = [&](u32 i) {
         __syncwarp();
-        if (lane == 0) barrier_arrive(empty + 8 * (it % 4));
-        ++it;
+        if (lane == 0) barrier_arrive(empty + 8 * (i % 4));
     };
-    for (; base <= last; base += 128) {
-        if (!works) {
-            for (u32 half = 0; half < 2; ++half) {
-                barrier_wait(full + 8 * (it % 4), it / 4 & 1);
-                taken();
-            }
-            continue;
+    if (group * 64 >= tall * 2) {
+        const u32 halves = 2 * ((last - base) / 128 + 1);
+        for (u32 i = 0; i < halves; ++i) {
+            come(i);
+            taken(i);
         }
-        float s[1][128 / 8][4];
-        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        return;
+    }
+    float s[1][128 / 8][4];
+    const auto score = [&](u32 i) {
+        come(i);
         begin_products();
 #pragma unroll
         for (u32 k = 0; k < 64 / 16; ++k)
-            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + it % 4 * 16384 + k / 4 * (128 * 128),
+            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + i % 4 * 16384 + k / 4 * (128 * 128),
                            k % 4, k > 0);
         commit_products();
-        wait_products<0>();
-        settle(s[0]);
-        taken();
+    };
+    u32 weights[128 / 16][4];
+    const auto weigh = [&]() {
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) {
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i)
+                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
+        }
+    };
+    const auto add_values = [&](u32 i) {
+        come(i);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + i % 4 * 16384, k);
+        commit_products();
+    };
+    u32 it = 0;
+    score(0);
+    wait_products<0>();
+    settle(s[0]);
+    taken(0);
+    {
         const bool partly = base + 128 - 1 > start || false;
         bool higher = false;
         float factor[1][2];
@@ -4493,6 +5714,61 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
                 total[m][h] = fmaf(total[m][h], factor[m][h], sum);
             }
         }
+        weigh();
+    }
+    for (; base + 128 <= last; it += 2) {
+        base += 128;
+        score(it + 2);
+        add_values(it + 1);
+        wait_products<1>();
+        settle(s[0]);
+        taken(it + 2);
+        const bool partly = base + 128 - 1 > start || false;
+        bool higher = false;
+        float factor[1][2];
+#pragma unroll
+        for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
+                float most = top[m][h];
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        
+                        if (partly) {
+                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
+                            x = at <= position ? x : nothing;
+                        }
+                        most = fmaxf(most, x);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+                // A row that has seen nothing yet has no maximum to measure from.
+                const float from = most == nothing ? 0.0f : most;
+                const float low = -1.4426950408889634f * from;
+                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
+                higher |= most != top[m][h];
+                top[m][h] = most;
+                float sum = 0.0f;
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
+                        sum += x;
+                    }
+                }
+                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
+            }
+        }
+        wait_products<0>();
+        settle(sums[0]);
+        taken(it + 1);
         if (warp_any(higher)) {
 #pragma unroll
             for (u32 m = 0; m < 1; ++m) {
@@ -4503,23 +5779,11 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
                 }
             }
         }
-        u32 weights[128 / 16][4];
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) {
-#pragma unroll
-            for (u32 i = 0; i < 4; ++i)
-                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
-        }
-        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
-        settle(sums[0]);
-        begin_products();
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + it % 4 * 16384, k);
-        commit_products();
-        wait_products<0>();
-        settle(sums[0]);
-        taken();
+        weigh();
     }
+    add_values(it + 1);
+    wait_products<0>();
+    settle(sums[0]);
 #pragma unroll
     for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
@@ -4543,10 +5807,356 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
 }
 
 
+// product_1r227k_256_q4_k_256_add
+namespace n_product_1r227k_256_q4_k_256_add {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+    }
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+        }
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
+        }
+
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+
+}
+DEV void total_0(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_256_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 173056), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 9; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 1;
+
+    const u64 low = 37888ull * blockIdx.x / gridDim.x, high = 37888ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 1);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 1);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 16 ? 16 : 16 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 9, turn = copies / 9;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 1280);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) { v += add0[(u64)row * 256 + col]; out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 1280) + warp * 1 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 16 - u * 16 ? 16 : 16 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
 // product_8r227k_256_q4_k_256_add
 namespace n_product_8r227k_256_q4_k_256_add {
 
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
 #pragma unroll
     for (u32 i = 0; i < 32; ++i) b[i] = from[i];
     {
@@ -4600,7 +6210,7 @@ DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
 
 }
 
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
@@ -4616,8 +6226,10 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4627,9 +6239,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -4645,8 +6257,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[1], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4656,9 +6269,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -4674,8 +6287,16 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[3], low[3]);
         }
 
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
     }
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4685,9 +6306,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -4703,8 +6324,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[5], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4714,9 +6336,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -4732,8 +6354,16 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[7], low[3]);
         }
 
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
     }
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4743,9 +6373,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -4761,8 +6391,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[9], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4772,9 +6403,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -4790,8 +6421,16 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[11], low[3]);
         }
 
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
     }
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4801,9 +6440,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -4819,8 +6458,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[13], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -4830,9 +6470,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -4848,13 +6488,21 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[15], low[3]);
         }
 
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
     }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
 
 }
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
 
 extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256_add(
     const int* count
@@ -4866,11 +6514,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
-    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t full = shared_address(shared + 172032), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
     const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 9; ++i) {
+        for (u32 i = 0; i < 8; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -4901,10 +6549,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
+                        const u32 slot = copies % 8, turn = copies / 8;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -4927,7 +6575,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -4948,17 +6596,18 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
-            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
             from[4 * i] = a.x;
             from[4 * i + 1] = a.y;
             from[4 * i + 2] = b.x;
@@ -4969,14 +6618,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
     {
         u32 b[32];
         float x_sums[16];
-        ready_0(from, b, x_sums);
+        ready_0(from, column, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -4987,13 +6636,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
@@ -5308,80 +6958,50 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
 }
 
 
-// product_8r227k_256_q4_k_512_glusilu_op
-namespace n_product_8r227k_256_q4_k_512_glusilu_op {
+// product_1r227k_norm1em5_256_q4_k_512_glusilu_op
+namespace n_product_1r227k_norm1em5_256_q4_k_512_glusilu_op {
 
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
 
 }
 
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
     { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
     { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
 
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
     const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
     const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
     {
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
@@ -5392,23 +7012,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
 
     }
     {
@@ -5421,23 +7026,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
 
     }
     {
@@ -5450,23 +7040,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
 
     }
     {
@@ -5479,23 +7054,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
 
     }
     {
@@ -5508,23 +7068,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
 
     }
     {
@@ -5537,23 +7082,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
 
     }
     {
@@ -5566,23 +7096,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
 
     }
     {
@@ -5595,274 +7110,10 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
 
     }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
-
-}
-
-extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512_glusilu_op(
-    const int* count
-    , const u16* x
-    , const u8* w0
-    , const u8* second0
-    , u16* out0
-) {
-
-    SHARED_BYTES(shared);
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 192512), empty = full + 8 * 8;
-    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
-    const shared_t norm_full = taken + 16, squared = norm_full + 8;
-    if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 8; ++i) {
-            barrier_init(full + 8 * i, COPY_ARRIVALS);
-            barrier_init(empty + 8 * i, 8);
-            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
-        }
-        for (u32 i = 0; i < 2; ++i) {
-            barrier_init(done + 8 * i, 16);
-            barrier_init(taken + 8 * i, 1);
-        }
-        barrier_init(norm_full, COPY_ARRIVALS);
-        barrier_init(squared, 16);
-        barriers_ready();
-    }
-    __syncthreads();
-    let_next_begin();
-    const u32 row0 = blockIdx.y * 8;
-
-    const u64 low = 151552ull * blockIdx.x / gridDim.x, high = 151552ull * (blockIdx.x + 1) / gridDim.x;
-    const u32 first0 = units_before(low, 0ull, 75776ull, 2);
-    const u32 end0 = units_before(high, 0ull, 75776ull, 2);
-
-    if (warp == 16) {
-        const u64 policy = read_once();
-        u32 copies = 0;
-        for (u32 u = first0; u < end0; ++u) {
-            const u32 tiles = u * 16 + 16 < 32 ? 16 : 32 - u * 16;
-            for (u32 m = 0; m < 2; ++m) {
-                const u8* from = (m == 0 ? w0 : second0) + (u64)u * (16 * 1 * 2368);
-                for (u32 s = 0; s < 1; ++s) {
-                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
-                    for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 8, turn = copies / 8;
-                        if (copies >= 3) {
-                            const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
-                        }
-                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
-                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
-                        copy_begin(full + 8 * slot, count * 2368, lane);
-                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
-                                   full + 8 * slot, lane, policy);
-                        copy_end(full + 8 * slot, lane);
-                        // A lane that lags would miss the phases that it waits for.
-                        __syncwarp();
-                    }
-                }
-            }
-        }
-        return;
-    }
-
-    if (warp == 16 + 1) {
-        wait_for_previous();
-        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-        u32 round = 0;
-        for (u32 u = first0; u < end0; ++u, ++round) {
-            const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 151552 + set * 20480);
-            barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
-                    float v = 0.0f;
-#pragma unroll
-                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
-                    v *= OPERAND_UNIT;
-                    float second = 0.0f;
-#pragma unroll
-                    for (u32 w = 0; w < 1; ++w) second += from[(16 + w) * 8 * 20];
-                    second *= OPERAND_UNIT;
-                    if (col < 512) { v = silu(v) * second; } else v = 0.0f;
-if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(taken + 8 * set);
-        }
-        return;
-    }
-
-    wait_for_previous();
-    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
-    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
-    u32 copy = warp / 8, round = 0;
-    const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
-    {
-        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
-#pragma unroll
-        for (u32 i = 0; i < 8; ++i) {
-            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
-            from[4 * i] = a.x;
-            from[4 * i + 1] = a.y;
-            from[4 * i + 2] = b.x;
-            from[4 * i + 3] = b.y;
-        }
-    }
-
-    {
-        u32 b[32];
-        float x_sums[16];
-        ready_0(from, b, x_sums);
-        for (u32 u = first0; u < end0; ++u, ++round) {
-            const u32 set = round % 2;
-            float* sums = (float*)(shared + 151552 + set * 20480) + warp * 8 * 20;
-            for (u32 m = 0; m < 2; ++m) {
-                float acc[4] = {};
-                for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 8, turn = copy / 8;
-                    barrier_wait(full + 8 * slot, turn & 1);
-                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
-                    const u32 cell = s * 16 + warp;
-                    if (cell < 1 * (16 < 32 - u * 16 ? 16 : 32 - u * 16)) {
-                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
-                    }
-                    __syncwarp();
-                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
-                }
-                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
-                float* to = sums + m * (16 * 8 * 20) + column;
-#pragma unroll
-                for (u32 i = 0; i < 2; ++i) {
-                    const u32 t = 2 * (lane % 4) + i;
-                    if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
-                    }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(done + 8 * set);
-        }
-    }
-
-}
-}
-
-
-// product_8r227k_norm1em5_256_q4_k_512_glusilu_op
-namespace n_product_8r227k_norm1em5_256_q4_k_512_glusilu_op {
-
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
-#pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
-
-}
-
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
-    u32 p0[16];
-    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
-    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
-    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
-    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
-
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
-    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
-    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
-    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
-    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
-
-    float sum[4] = {}, low[4] = {};
-    {
-        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
-        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -5870,226 +7121,38 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
             sum[0] = fmaf(by0, d[0], sum[0]);
             low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
             sum[2] = fmaf(by1, d[2], sum[2]);
             low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
         }
 
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
-        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
             const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
         }
 
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
-        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
-        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
-        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
-        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
-        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
-        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
-
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
 
 }
+DEV void total_0(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
+}
 
-extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_512_glusilu_op(
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256_q4_k_512_glusilu_op(
     const int* count
     , const float* x
     , const float* norm
@@ -6100,7 +7163,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 194048), empty = full + 8 * 8;
+    const shared_t full = shared_address(shared + 158208), empty = full + 8 * 8;
     const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
     const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
@@ -6119,7 +7182,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     }
     __syncthreads();
     let_next_begin();
-    const u32 row0 = blockIdx.y * 8;
+    const u32 row0 = blockIdx.y * 1;
 
     const u64 low = 151552ull * blockIdx.x / gridDim.x, high = 151552ull * (blockIdx.x + 1) / gridDim.x;
     const u32 first0 = units_before(low, 0ull, 75776ull, 2);
@@ -6129,7 +7192,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         const u64 policy = read_once();
         u32 copies = 0;
         copy_begin(norm_full, 1024, lane);
-        copy_piece(shared + 192512 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_piece(shared + 156672 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
         copy_end(norm_full, lane);
         for (u32 u = first0; u < end0; ++u) {
             const u32 tiles = u * 16 + 16 < 32 ? 16 : 32 - u * 16;
@@ -6160,11 +7223,549 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     if (warp == 16 + 1) {
         wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 151552 + set * 2560);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    float second = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) second += from[(16 + w) * 1 * 20];
+                    second *= OPERAND_UNIT;
+                    if (col < 512) { v = silu(v) * second; } else v = 0.0f;
+if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + loads) * 256 + first;
+        float own[8 * 8], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + 156672);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 1; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
+        const float* weights = squares + 8 * 16 + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 151552 + set * 2560) + warp * 1 * 20;
+            for (u32 m = 0; m < 2; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 8, turn = copy / 8;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 32 - u * 16 ? 16 : 32 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_norm1em5_256_q4_k_512_glusilu_op
+namespace n_product_8r227k_norm1em5_256_q4_k_512_glusilu_op {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_512_glusilu_op(
+    const int* count
+    , const float* x
+    , const float* norm
+    , const u8* w0
+    , const u8* second0
+    , u16* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 156160), empty = full + 8 * 6;
+    const shared_t operands_full = empty + 8 * 6, done = operands_full + 8 * 6, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 6; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 151552ull * blockIdx.x / gridDim.x, high = 151552ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 75776ull, 2);
+    const u32 end0 = units_before(high, 0ull, 75776ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        copy_begin(norm_full, 1024, lane);
+        copy_piece(shared + 154624 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 32 ? 16 : 32 - u * 16;
+            for (u32 m = 0; m < 2; ++m) {
+                const u8* from = (m == 0 ? w0 : second0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 6, turn = copies / 6;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 6), before / 6 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
         const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 151552 + set * 20480);
+            const float* sums = (const float*)(shared + 113664 + set * 20480);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -6190,18 +7791,19 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
         const u32 first = warp % 1 * 256 + lane % 4 * 4;
-        const float* at = x + (u64)(row0 + column) * 256 + first;
+        const float* at = x + (u64)(row0 + loads) * 256 + first;
         float own[8 * 8], sum = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 2 * 8; ++i) {
-            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
             own[4 * i + 2] = __uint_as_float(v.z);
@@ -6211,7 +7813,7 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
         for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        float* squares = (float*)(shared + 192512);
+        float* squares = (float*)(shared + 154624);
         if (lane % 4 == 0) squares[warp * 8 + column] = sum;
         __syncwarp();
         if (lane == 0) barrier_arrive(squared);
@@ -6237,14 +7839,14 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
     {
         u32 b[32];
         float x_sums[16];
-        ready_0(from, b, x_sums);
+        ready_0(from, column, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 151552 + set * 20480) + warp * 8 * 20;
+            float* sums = (float*)(shared + 113664 + set * 20480) + warp * 8 * 20;
             for (u32 m = 0; m < 2; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 8, turn = copy / 8;
+                    const u32 slot = copy % 6, turn = copy / 6;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -6255,13 +7857,522 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_256_q4_k_512_glusilu_op
+namespace n_product_8r227k_256_q4_k_512_glusilu_op {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_512_glusilu_op(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const u8* second0
+    , u16* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 173568), empty = full + 8 * 7;
+    const shared_t operands_full = empty + 8 * 7, done = operands_full + 8 * 7, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 7; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 151552ull * blockIdx.x / gridDim.x, high = 151552ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 75776ull, 2);
+    const u32 end0 = units_before(high, 0ull, 75776ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 32 ? 16 : 32 - u * 16;
+            for (u32 m = 0; m < 2; ++m) {
+                const u8* from = (m == 0 ? w0 : second0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 7, turn = copies / 7;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 7), before / 7 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 132608 + set * 20480);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 32; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    float second = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) second += from[(16 + w) * 8 * 20];
+                    second *= OPERAND_UNIT;
+                    if (col < 512) { v = silu(v) * second; } else v = 0.0f;
+if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 132608 + set * 20480) + warp * 8 * 20;
+            for (u32 m = 0; m < 2; ++m) {
+                float acc[16] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 7, turn = copy / 7;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 32 - u * 16 ? 16 : 32 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
@@ -6778,10 +8889,356 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_51
 }
 
 
+// product_1r227k_512_q4_k_256_add
+namespace n_product_1r227k_512_q4_k_256_add {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
+    {
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+    }
+    {
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+    }
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+        }
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
+        }
+
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+
+}
+DEV void total_0(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_512_q4_k_256_add(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const float* add0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 173056), empty = full + 8 * 9;
+    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 9; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 1;
+
+    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 8 + 8 < 16 ? 8 : 16 - u * 8;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (8 * 2 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 2 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 9, turn = copies / 9;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 1280);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 8 && u * 8 + q < 16; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 8 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 2 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 2; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 256) { v += add0[(u64)row * 256 + col]; out0[(u64)row * 256 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + loads) * 512 + warp % 2 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 1280) + warp * 1 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 2 * (8 < 16 - u * 8 ? 8 : 16 - u * 8)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
 // product_8r227k_512_q4_k_256_add
 namespace n_product_8r227k_512_q4_k_256_add {
 
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
 #pragma unroll
     for (u32 i = 0; i < 32; ++i) b[i] = from[i];
     {
@@ -6835,7 +9292,7 @@ DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
 
 }
 
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
@@ -6851,8 +9308,10 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -6862,9 +9321,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -6880,8 +9339,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[1], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -6891,9 +9351,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -6909,8 +9369,16 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[3], low[3]);
         }
 
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
     }
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -6920,9 +9388,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -6938,8 +9406,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[5], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -6949,9 +9418,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -6967,8 +9436,16 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[7], low[3]);
         }
 
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
     }
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -6978,9 +9455,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -6996,8 +9473,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[9], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -7007,9 +9485,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -7025,8 +9503,16 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[11], low[3]);
         }
 
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
     }
     {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -7036,9 +9522,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -7054,8 +9540,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[13], low[3]);
         }
 
-    }
-    {
+        }
+        {
+        float d[4] = {}, e[4] = {};
         const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
         const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
@@ -7065,9 +9552,9 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
@@ -7083,13 +9570,21 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             low[3] = fmaf(min1, x[15], low[3]);
         }
 
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
     }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
 
 }
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
 
 extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256_add(
     const int* count
@@ -7101,11 +9596,11 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
-    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
+    const shared_t full = shared_address(shared + 172032), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
     const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 9; ++i) {
+        for (u32 i = 0; i < 8; ++i) {
             barrier_init(full + 8 * i, COPY_ARRIVALS);
             barrier_init(empty + 8 * i, 8);
             barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
@@ -7136,10 +9631,10 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
                 for (u32 s = 0; s < 1; ++s) {
                     const u32 left = tiles * 2 - s * 16, cells = left < 16 ? left : 16;
                     for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
+                        const u32 slot = copies % 8, turn = copies / 8;
                         if (copies >= 3) {
                             const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
                         }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
@@ -7162,7 +9657,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 8 && u * 8 + q < 16; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -7183,17 +9678,18 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + column) * 512 + warp % 2 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 512 + warp % 2 * 256 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
-            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
             from[4 * i] = a.x;
             from[4 * i + 1] = a.y;
             from[4 * i + 2] = b.x;
@@ -7204,14 +9700,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
     {
         u32 b[32];
         float x_sums[16];
-        ready_0(from, b, x_sums);
+        ready_0(from, column, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -7222,13 +9718,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
@@ -8100,32 +10597,51 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_4x2x6
     for (u32 m = 0; m < 1; ++m) top[m][0] = top[m][1] = nothing;
     take_registers<224>();
     const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
-    const bool works = group * 64 < tall * 2;
-    u32 it = 0;
-    const auto taken = [&]() {
+    const auto come = [&](u32 i) { barrier_wait(full + 8 * (i % 4), i / 4 & 1); };
+    const auto taken = [&](u32 i) {
         __syncwarp();
-        if (lane == 0) barrier_arrive(empty + 8 * (it % 4));
-        ++it;
+        if (lane == 0) barrier_arrive(empty + 8 * (i % 4));
     };
-    for (; base <= last; base += 128) {
-        if (!works) {
-            for (u32 half = 0; half < 2; ++half) {
-                barrier_wait(full + 8 * (it % 4), it / 4 & 1);
-                taken();
-            }
-            continue;
+    if (group * 64 >= tall * 2) {
+        const u32 halves = 2 * ((last - base) / 128 + 1);
+        for (u32 i = 0; i < halves; ++i) {
+            come(i);
+            taken(i);
         }
-        float s[1][128 / 8][4];
-        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        return;
+    }
+    float s[1][128 / 8][4];
+    const auto score = [&](u32 i) {
+        come(i);
         begin_products();
 #pragma unroll
         for (u32 k = 0; k < 64 / 16; ++k)
-            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + it % 4 * 16384 + k / 4 * (128 * 128),
+            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + i % 4 * 16384 + k / 4 * (128 * 128),
                            k % 4, k > 0);
         commit_products();
-        wait_products<0>();
-        settle(s[0]);
-        taken();
+    };
+    u32 weights[128 / 16][4];
+    const auto weigh = [&]() {
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) {
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i)
+                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
+        }
+    };
+    const auto add_values = [&](u32 i) {
+        come(i);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + i % 4 * 16384, k);
+        commit_products();
+    };
+    u32 it = 0;
+    score(0);
+    wait_products<0>();
+    settle(s[0]);
+    taken(0);
+    {
         const bool partly = base + 128 - 1 > start || false;
         bool higher = false;
         float factor[1][2];
@@ -8169,6 +10685,61 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_4x2x6
                 total[m][h] = fmaf(total[m][h], factor[m][h], sum);
             }
         }
+        weigh();
+    }
+    for (; base + 128 <= last; it += 2) {
+        base += 128;
+        score(it + 2);
+        add_values(it + 1);
+        wait_products<1>();
+        settle(s[0]);
+        taken(it + 2);
+        const bool partly = base + 128 - 1 > start || false;
+        bool higher = false;
+        float factor[1][2];
+#pragma unroll
+        for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
+                float most = top[m][h];
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        
+                        if (partly) {
+                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
+                            x = at <= position ? x : nothing;
+                        }
+                        most = fmaxf(most, x);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+                // A row that has seen nothing yet has no maximum to measure from.
+                const float from = most == nothing ? 0.0f : most;
+                const float low = -1.4426950408889634f * from;
+                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
+                higher |= most != top[m][h];
+                top[m][h] = most;
+                float sum = 0.0f;
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
+                        sum += x;
+                    }
+                }
+                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
+            }
+        }
+        wait_products<0>();
+        settle(sums[0]);
+        taken(it + 1);
         if (warp_any(higher)) {
 #pragma unroll
             for (u32 m = 0; m < 1; ++m) {
@@ -8179,23 +10750,11 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_4x2x6
                 }
             }
         }
-        u32 weights[128 / 16][4];
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) {
-#pragma unroll
-            for (u32 i = 0; i < 4; ++i)
-                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
-        }
-        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
-        settle(sums[0]);
-        begin_products();
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + it % 4 * 16384, k);
-        commit_products();
-        wait_products<0>();
-        settle(sums[0]);
-        taken();
+        weigh();
     }
+    add_values(it + 1);
+    wait_products<0>();
+    settle(sums[0]);
 #pragma unroll
     for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
@@ -8256,80 +10815,50 @@ extern "C" __global__ void __launch_bounds__(256, 1) operands_256(
 }
 
 
-// product_8r227k_256_q4_k_320
-namespace n_product_8r227k_256_q4_k_320 {
+// product_1r227k_norm1em5_256_q4_k_320
+namespace n_product_1r227k_norm1em5_256_q4_k_320 {
 
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    float d[4] = {}, e[4] = {};
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+    mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+    x[0] = d[0]; x[1] = d[1];
 
 }
 
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[2], float (&acc)[4]) {
     u32 p0[16];
     { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
     { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
     { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
     { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
 
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    u32 s0[1];
+    s0[0] = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4 + 0);
     const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
     const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    u32 s1[1];
+    s1[0] = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4 + 0);
     const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
     const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
 
-    float sum[4] = {}, low[4] = {};
+    float d[4] = {}, e[4] = {}, sum[4] = {}, low[4] = {};
     {
         const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
@@ -8340,23 +10869,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
         mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
-        }
 
     }
     {
@@ -8369,23 +10883,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
         mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
-        }
 
     }
     {
@@ -8398,23 +10897,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
         mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
 
     }
     {
@@ -8427,23 +10911,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
         mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
 
     }
     {
@@ -8456,23 +10925,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
         mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
 
     }
     {
@@ -8485,23 +10939,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
         mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
 
     }
     {
@@ -8514,23 +10953,8 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
         mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
 
     }
     {
@@ -8543,268 +10967,10 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
         const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
         const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
 
-        float d[4] = {};
         mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
         mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
 
     }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
-
-}
-
-extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320(
-    const int* count
-    , const u16* x
-    , const u8* w0
-    , float* out0
-) {
-
-    SHARED_BYTES(shared);
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 190976), empty = full + 8 * 9;
-    const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
-    const shared_t norm_full = taken + 16, squared = norm_full + 8;
-    if (threadIdx.x == 0) {
-        for (u32 i = 0; i < 9; ++i) {
-            barrier_init(full + 8 * i, COPY_ARRIVALS);
-            barrier_init(empty + 8 * i, 8);
-            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
-        }
-        for (u32 i = 0; i < 2; ++i) {
-            barrier_init(done + 8 * i, 16);
-            barrier_init(taken + 8 * i, 1);
-        }
-        barrier_init(norm_full, COPY_ARRIVALS);
-        barrier_init(squared, 16);
-        barriers_ready();
-    }
-    __syncthreads();
-    let_next_begin();
-    const u32 row0 = blockIdx.y * 8;
-
-    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
-    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
-    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
-
-    if (warp == 16) {
-        const u64 policy = read_once();
-        u32 copies = 0;
-        for (u32 u = first0; u < end0; ++u) {
-            const u32 tiles = u * 16 + 16 < 20 ? 16 : 20 - u * 16;
-            for (u32 m = 0; m < 1; ++m) {
-                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
-                for (u32 s = 0; s < 1; ++s) {
-                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
-                    for (u32 at = 0; at < 16; at += 8, ++copies) {
-                        const u32 slot = copies % 9, turn = copies / 9;
-                        if (copies >= 3) {
-                            const u32 before = copies - 3;
-                            barrier_wait(full + 8 * (before % 9), before / 9 & 1);
-                        }
-                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
-                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
-                        copy_begin(full + 8 * slot, count * 2368, lane);
-                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
-                                   full + 8 * slot, lane, policy);
-                        copy_end(full + 8 * slot, lane);
-                        // A lane that lags would miss the phases that it waits for.
-                        __syncwarp();
-                    }
-                }
-            }
-        }
-        return;
-    }
-
-    if (warp == 16 + 1) {
-        wait_for_previous();
-        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-        u32 round = 0;
-        for (u32 u = first0; u < end0; ++u, ++round) {
-            const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
-            barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
-                    float v = 0.0f;
-#pragma unroll
-                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
-                    v *= OPERAND_UNIT;
-                    if (col < 320) {  out0[(u64)row * 320 + col] = v; }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(taken + 8 * set);
-        }
-        return;
-    }
-
-    wait_for_previous();
-    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
-    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
-    u32 copy = warp / 8, round = 0;
-    const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
-    {
-        const u16* at = x + (u64)(row0 + column) * 256 + warp % 1 * 256 + lane % 4 * 4;
-#pragma unroll
-        for (u32 i = 0; i < 8; ++i) {
-            const uint2 a = column < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-            const uint2 b = column < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
-            from[4 * i] = a.x;
-            from[4 * i + 1] = a.y;
-            from[4 * i + 2] = b.x;
-            from[4 * i + 3] = b.y;
-        }
-    }
-
-    {
-        u32 b[32];
-        float x_sums[16];
-        ready_0(from, b, x_sums);
-        for (u32 u = first0; u < end0; ++u, ++round) {
-            const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
-            for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
-                for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
-                    barrier_wait(full + 8 * slot, turn & 1);
-                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
-                    const u32 cell = s * 16 + warp;
-                    if (cell < 1 * (16 < 20 - u * 16 ? 16 : 20 - u * 16)) {
-                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
-                    }
-                    __syncwarp();
-                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
-                }
-                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
-                float* to = sums + m * (16 * 8 * 20) + column;
-#pragma unroll
-                for (u32 i = 0; i < 2; ++i) {
-                    const u32 t = 2 * (lane % 4) + i;
-                    if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
-                    }
-                }
-            }
-            __syncwarp();
-            if (lane == 0) barrier_arrive(done + 8 * set);
-        }
-    }
-
-}
-}
-
-
-// product_8r227k_norm1em5_256_q4_k_320
-namespace n_product_8r227k_norm1em5_256_q4_k_320 {
-
-DEV void ready_0(const u32 (&from)[32], u32 (&b)[32], float (&x)[16]) {
-#pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
-        x[0] = d[0]; x[1] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
-        x[2] = d[0]; x[3] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
-        x[4] = d[0]; x[5] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
-        x[6] = d[0]; x[7] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
-        x[8] = d[0]; x[9] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
-        x[10] = d[0]; x[11] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
-        x[12] = d[0]; x[13] = d[1];
-    }
-    {
-        float d[4] = {};
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
-        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
-        x[14] = d[0]; x[15] = d[1];
-    }
-
-}
-
-DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[4]) {
-    u32 p0[16];
-    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
-    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
-    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
-    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
-
-    u32 s0[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
-    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
-    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
-    u32 s1[4];
-    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
-    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
-    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
-
-    float sum[4] = {}, low[4] = {};
-    {
-        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
-        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
@@ -8812,226 +10978,38 @@ DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[1
             const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
             sum[0] = fmaf(by0, d[0], sum[0]);
             low[0] = fmaf(min0, x[0], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[1], low[1]);
             sum[2] = fmaf(by1, d[2], sum[2]);
             low[2] = fmaf(min1, x[0], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[1], low[3]);
         }
 
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
-        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
         {
             const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
             const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
             const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[2], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[3], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[2], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[3], low[3]);
+            sum[0] = fmaf(by0, d[1], sum[0]);
+            low[0] = fmaf(min0, x[1], low[0]);
+            sum[2] = fmaf(by1, d[3], sum[2]);
+            low[2] = fmaf(min1, x[1], low[2]);
         }
 
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
-        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[4], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[5], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[4], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[5], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
-        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[6], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[7], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[6], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[7], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
-        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[8], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[9], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[8], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[9], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
-        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[10], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[11], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[10], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[11], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
-        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[12], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[13], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[12], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[13], low[3]);
-        }
-
-    }
-    {
-        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
-        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
-
-        float d[4] = {};
-        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
-        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
-        {
-            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
-            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
-            sum[0] = fmaf(by0, d[0], sum[0]);
-            low[0] = fmaf(min0, x[14], low[0]);
-            sum[1] = fmaf(by0, d[1], sum[1]);
-            low[1] = fmaf(min0, x[15], low[1]);
-            sum[2] = fmaf(by1, d[2], sum[2]);
-            low[2] = fmaf(min1, x[14], low[2]);
-            sum[3] = fmaf(by1, d[3], sum[3]);
-            low[3] = fmaf(min1, x[15], low[3]);
-        }
-
-    }
-    acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
-    acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
-    acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
-    acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
 
 }
+DEV void total_0(const float (&acc)[4], float (&total)[4]) {
+    total[0] = (acc[0]);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 1);
+    total[0] += __shfl_xor_sync(0xffffffffu, total[0], 2);
+    total[1] = (acc[1]);
+    total[2] = (acc[2]);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 1);
+    total[2] += __shfl_xor_sync(0xffffffffu, total[2], 2);
+    total[3] = (acc[3]);
+}
 
-extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_320(
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256_q4_k_320(
     const int* count
     , const float* x
     , const float* norm
@@ -9041,7 +11019,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     SHARED_BYTES(shared);
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const shared_t full = shared_address(shared + 192512), empty = full + 8 * 9;
+    const shared_t full = shared_address(shared + 174592), empty = full + 8 * 9;
     const shared_t operands_full = empty + 8 * 9, done = operands_full + 8 * 9, taken = done + 16;
     const shared_t norm_full = taken + 16, squared = norm_full + 8;
     if (threadIdx.x == 0) {
@@ -9060,7 +11038,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     }
     __syncthreads();
     let_next_begin();
-    const u32 row0 = blockIdx.y * 8;
+    const u32 row0 = blockIdx.y * 1;
 
     const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
     const u32 first0 = units_before(low, 0ull, 37888ull, 2);
@@ -9070,7 +11048,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         const u64 policy = read_once();
         u32 copies = 0;
         copy_begin(norm_full, 1024, lane);
-        copy_piece(shared + 190976 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_piece(shared + 173056 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
         copy_end(norm_full, lane);
         for (u32 u = first0; u < end0; ++u) {
             const u32 tiles = u * 16 + 16 < 20 ? 16 : 20 - u * 16;
@@ -9101,11 +11079,543 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     if (warp == 16 + 1) {
         wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 170496 + set * 1280);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 320) {  out0[(u64)row * 320 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const float* at = x + (u64)(row0 + loads) * 256 + first;
+        float own[8 * 8], sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            own[4 * i] = __uint_as_float(v.x);
+            own[4 * i + 1] = __uint_as_float(v.y);
+            own[4 * i + 2] = __uint_as_float(v.z);
+            own[4 * i + 3] = __uint_as_float(v.w);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float* squares = (float*)(shared + 173056);
+        if (lane % 4 == 0) squares[warp * 8 + column] = sum;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(squared);
+        barrier_wait(squared, 0);
+        sum = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 1; ++i) sum += squares[i * 8 + column];
+        const float by = __fdiv_rn(1.0f, sqrtf(fmaf(sum, 0.00390625f, 1e-5f)));
+        const float* weights = squares + 8 * 16 + first;
+        barrier_wait(norm_full, 0);
+#pragma unroll
+        for (u32 i = 0; i < 2 * 8; ++i) {
+            const uint4 v = load16(weights + 16 * i);
+            const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
+            const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
+            const u32 c = to_operand(own[4 * i + 2] * by * __uint_as_float(v.z));
+            const u32 d = to_operand(own[4 * i + 3] * by * __uint_as_float(v.w));
+            from[2 * i] = a | b << 16;
+            from[2 * i + 1] = c | d << 16;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[2];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 170496 + set * 1280) + warp * 1 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[4] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 9, turn = copy / 9;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 20 - u * 16 ? 16 : 20 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 1 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_norm1em5_256_q4_k_320
+namespace n_product_8r227k_norm1em5_256_q4_k_320 {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256_q4_k_320(
+    const int* count
+    , const float* x
+    , const float* norm
+    , const u8* w0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 173568), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 8; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        copy_begin(norm_full, 1024, lane);
+        copy_piece(shared + 172032 + 32 * 16, (const u8*)norm, 1024, norm_full, lane, policy);
+        copy_end(norm_full, lane);
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 20 ? 16 : 20 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
         const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
         u32 round = 0;
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            const float* sums = (const float*)(shared + 170496 + set * 10240);
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
             barrier_wait(done + 8 * set, round / 2 & 1);
             for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
                 for (u32 i = lane; i < 16 * rows; i += 32) {
@@ -9126,18 +11636,19 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    const u32 column = lane / 4, of_copy = warp % 8;
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
         const u32 first = warp % 1 * 256 + lane % 4 * 4;
-        const float* at = x + (u64)(row0 + column) * 256 + first;
+        const float* at = x + (u64)(row0 + loads) * 256 + first;
         float own[8 * 8], sum = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 2 * 8; ++i) {
-            const uint4 v = column < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
+            const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
             own[4 * i + 2] = __uint_as_float(v.z);
@@ -9147,7 +11658,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
         for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        float* squares = (float*)(shared + 190976);
+        float* squares = (float*)(shared + 172032);
         if (lane % 4 == 0) squares[warp * 8 + column] = sum;
         __syncwarp();
         if (lane == 0) barrier_arrive(squared);
@@ -9173,14 +11684,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
     {
         u32 b[32];
         float x_sums[16];
-        ready_0(from, b, x_sums);
+        ready_0(from, column, b, x_sums);
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
-            float* sums = (float*)(shared + 170496 + set * 10240) + warp * 8 * 20;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
             for (u32 m = 0; m < 1; ++m) {
-                float acc[4] = {};
+                float acc[16] = {}, total[4];
                 for (u32 s = 0; s < 1; ++s, copy += 2) {
-                    const u32 slot = copy % 9, turn = copy / 9;
+                    const u32 slot = copy % 8, turn = copy / 8;
                     barrier_wait(full + 8 * slot, turn & 1);
                     // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
                     const u32 cell = s * 16 + warp;
@@ -9191,13 +11702,516 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
                     if (lane < arrives) barrier_arrive(empty + 8 * slot);
                 }
                 if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
                 float* to = sums + m * (16 * 8 * 20) + column;
 #pragma unroll
                 for (u32 i = 0; i < 2; ++i) {
                     const u32 t = 2 * (lane % 4) + i;
                     if (t < rows) {
-                        to[t * 20] = acc[i];
-                        to[t * 20 + 8] = acc[2 + i];
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(done + 8 * set);
+        }
+    }
+
+}
+}
+
+
+// product_8r227k_256_q4_k_320
+namespace n_product_8r227k_256_q4_k_320 {
+
+DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[16]) {
+#pragma unroll
+    for (u32 i = 0; i < 32; ++i) b[i] = from[i];
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
+        x[0] = d[0]; x[1] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[4], b[5]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[6], b[7]);
+        x[2] = d[0]; x[3] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[8], b[9]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[10], b[11]);
+        x[4] = d[0]; x[5] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[12], b[13]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[14], b[15]);
+        x[6] = d[0]; x[7] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[16], b[17]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[18], b[19]);
+        x[8] = d[0]; x[9] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[20], b[21]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[22], b[23]);
+        x[10] = d[0]; x[11] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[24], b[25]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[26], b[27]);
+        x[12] = d[0]; x[13] = d[1];
+    }
+    {
+        float d[4] = {};
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[28], b[29]);
+        mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[30], b[31]);
+        x[14] = d[0]; x[15] = d[1];
+    }
+
+}
+
+DEV void cell_0(const u8* cell, u32 lane, const u32 (&b)[32], const float (&x)[16], float (&acc)[16]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[0], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[1], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[0], b[1]);
+        mma_f16(d, a02, a12, a03, a13, b[2], b[3]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[0], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[1], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[0], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[1], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[2], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[3], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[4], b[5]);
+        mma_f16(d, a02, a12, a03, a13, b[6], b[7]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[0], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[2], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[3], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[2], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[3], low[3]);
+        }
+
+        }
+        acc[0] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[0]));
+        acc[1] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[1]));
+        acc[2] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[2]));
+        acc[3] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[3]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[4], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[5], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[8], b[9]);
+        mma_f16(d, a02, a12, a03, a13, b[10], b[11]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[4], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[5], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[4], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[5], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[6], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[7], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[12], b[13]);
+        mma_f16(d, a02, a12, a03, a13, b[14], b[15]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[1], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[6], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[7], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[6], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[7], low[3]);
+        }
+
+        }
+        acc[4] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[4]));
+        acc[5] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[5]));
+        acc[6] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[6]));
+        acc[7] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[7]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[8], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[9], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[16], b[17]);
+        mma_f16(d, a02, a12, a03, a13, b[18], b[19]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[8], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[9], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[8], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[9], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[10], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[11], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[20], b[21]);
+        mma_f16(d, a02, a12, a03, a13, b[22], b[23]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[2], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[10], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[11], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[10], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[11], low[3]);
+        }
+
+        }
+        acc[8] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[8]));
+        acc[9] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[9]));
+        acc[10] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[10]));
+        acc[11] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[11]));
+    }
+    {
+        float sum[4] = {}, low[4] = {};
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[12], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[13], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[24], b[25]);
+        mma_f16(d, a02, a12, a03, a13, b[26], b[27]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7440u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7441u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[12], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[13], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[12], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[13], low[3]);
+        }
+
+        }
+        {
+        float d[4] = {}, e[4] = {};
+        const u32 a00 = half2_sub(and_or(p0[14], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a02 = half2_sub(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a10 = half2_sub(and_or(p0[15], 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+        const u32 a12 = half2_sub(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), 0x64006400u);
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd400d400u);
+
+        mma_f16(d, a00, a10, a01, a11, b[28], b[29]);
+        mma_f16(d, a02, a12, a03, a13, b[30], b[31]);
+
+        {
+            const float by0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min0 = (__uint_as_float(__byte_perm(s0[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            const float by1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7442u)) - 8388736.0f);
+            const float min1 = (__uint_as_float(__byte_perm(s1[3], 0x4b000000u, 0x7443u)) - 8388608.0f);
+            sum[0] = fmaf(by0, d[0], sum[0]);
+            low[0] = fmaf(min0, x[14], low[0]);
+            sum[1] = fmaf(by0, d[1], sum[1]);
+            low[1] = fmaf(min0, x[15], low[1]);
+            sum[2] = fmaf(by1, d[2], sum[2]);
+            low[2] = fmaf(min1, x[14], low[2]);
+            sum[3] = fmaf(by1, d[3], sum[3]);
+            low[3] = fmaf(min1, x[15], low[3]);
+        }
+
+        }
+        acc[12] = fmaf(-e0, low[0], fmaf(d0, sum[0], acc[12]));
+        acc[13] = fmaf(-e0, low[1], fmaf(d0, sum[1], acc[13]));
+        acc[14] = fmaf(-e1, low[2], fmaf(d1, sum[2], acc[14]));
+        acc[15] = fmaf(-e1, low[3], fmaf(d1, sum[3], acc[15]));
+    }
+
+}
+DEV void total_0(const float (&acc)[16], float (&total)[4]) {
+    total[0] = (acc[0] + acc[4]) + (acc[8] + acc[12]);
+    total[1] = (acc[1] + acc[5]) + (acc[9] + acc[13]);
+    total[2] = (acc[2] + acc[6]) + (acc[10] + acc[14]);
+    total[3] = (acc[3] + acc[7]) + (acc[11] + acc[15]);
+}
+
+
+extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , float* out0
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 172032), empty = full + 8 * 8;
+    const shared_t operands_full = empty + 8 * 8, done = operands_full + 8 * 8, taken = done + 16;
+    const shared_t norm_full = taken + 16, squared = norm_full + 8;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 8; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+        }
+        for (u32 i = 0; i < 2; ++i) {
+            barrier_init(done + 8 * i, 16);
+            barrier_init(taken + 8 * i, 1);
+        }
+        barrier_init(norm_full, COPY_ARRIVALS);
+        barrier_init(squared, 16);
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 8;
+
+    const u64 low = 75776ull * blockIdx.x / gridDim.x, high = 75776ull * (blockIdx.x + 1) / gridDim.x;
+    const u32 first0 = units_before(low, 0ull, 37888ull, 2);
+    const u32 end0 = units_before(high, 0ull, 37888ull, 2);
+
+    if (warp == 16) {
+        const u64 policy = read_once();
+        u32 copies = 0;
+        for (u32 u = first0; u < end0; ++u) {
+            const u32 tiles = u * 16 + 16 < 20 ? 16 : 20 - u * 16;
+            for (u32 m = 0; m < 1; ++m) {
+                const u8* from = (m == 0 ? w0 : w0) + (u64)u * (16 * 1 * 2368);
+                for (u32 s = 0; s < 1; ++s) {
+                    const u32 left = tiles * 1 - s * 16, cells = left < 16 ? left : 16;
+                    for (u32 at = 0; at < 16; at += 8, ++copies) {
+                        const u32 slot = copies % 8, turn = copies / 8;
+                        if (copies >= 3) {
+                            const u32 before = copies - 3;
+                            barrier_wait(full + 8 * (before % 8), before / 8 & 1);
+                        }
+                        barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+                        const u32 count = at < cells ? (cells - at < 8 ? cells - at : 8) : 0;
+                        copy_begin(full + 8 * slot, count * 2368, lane);
+                        copy_piece(shared + slot * 18944, from + (s * 16 + at) * 2368, count * 2368,
+                                   full + 8 * slot, lane, policy);
+                        copy_end(full + 8 * slot, lane);
+                        // A lane that lags would miss the phases that it waits for.
+                        __syncwarp();
+                    }
+                }
+            }
+        }
+        return;
+    }
+
+    if (warp == 16 + 1) {
+        wait_for_previous();
+        const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+        u32 round = 0;
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + 151552 + set * 10240);
+            barrier_wait(done + 8 * set, round / 2 & 1);
+            for (u32 q = 0; q < 16 && u * 16 + q < 20; ++q) {
+                for (u32 i = lane; i < 16 * rows; i += 32) {
+                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
+                    const float* from = sums + (q * 1 * 8 + t) * 20 + i % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < 1; ++w) v += from[w * 8 * 20];
+                    v *= OPERAND_UNIT;
+                    if (col < 320) {  out0[(u64)row * 320 + col] = v; }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
+    // Of one row, all lanes load the operands.
+    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
+    u32 copy = warp / 8, round = 0;
+    const u32 arrives = warp == 16 - 1 ? 1 : 1;
+    u32 from[32];
+    {
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
+            const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
+            from[4 * i] = a.x;
+            from[4 * i + 1] = a.y;
+            from[4 * i + 2] = b.x;
+            from[4 * i + 3] = b.y;
+        }
+    }
+
+    {
+        u32 b[32];
+        float x_sums[16];
+        ready_0(from, column, b, x_sums);
+        for (u32 u = first0; u < end0; ++u, ++round) {
+            const u32 set = round % 2;
+            float* sums = (float*)(shared + 151552 + set * 10240) + warp * 8 * 20;
+            for (u32 m = 0; m < 1; ++m) {
+                float acc[16] = {}, total[4];
+                for (u32 s = 0; s < 1; ++s, copy += 2) {
+                    const u32 slot = copy % 8, turn = copy / 8;
+                    barrier_wait(full + 8 * slot, turn & 1);
+                    // In the last step of a tile, and in the last unit of a part, there may be fewer cells.
+                    const u32 cell = s * 16 + warp;
+                    if (cell < 1 * (16 < 20 - u * 16 ? 16 : 20 - u * 16)) {
+                        cell_0(shared + slot * 18944 + of_copy * 2368, lane, b, x_sums, acc);
+                    }
+                    __syncwarp();
+                    if (lane < arrives) barrier_arrive(empty + 8 * slot);
+                }
+                if (m == 0) barrier_wait(taken + 8 * set, (round / 2 & 1) ^ 1);
+                total_0(acc, total);
+                float* to = sums + m * (16 * 8 * 20) + column;
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) {
+                    const u32 t = 2 * (lane % 4) + i;
+                    if (t < rows) {
+                        to[t * 20] = total[i];
+                        to[t * 20 + 8] = total[2 + i];
                     }
                 }
             }
