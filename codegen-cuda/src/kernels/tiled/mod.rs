@@ -178,7 +178,6 @@ impl TiledAttention {
                     mma::WALK,
                     mma::SCORES,
                     SOFTMAX,
-                    RESCALE,
                     mma::VALUES,
                     STORE,
                 ];
@@ -192,10 +191,6 @@ impl TiledAttention {
                     STATE,
                     wgmma::SCORES,
                     SOFTMAX,
-                    wgmma::WALK,
-                    SOFTMAX,
-                    wgmma::FINISH,
-                    RESCALE,
                     wgmma::VALUES,
                     STORE,
                 ];
@@ -271,10 +266,7 @@ const SOFTMAX: &str = "        const bool partly = base + $KEYS - 1 > start || $
                 total[m][h] = fmaf(total[m][h], factor[m][h], sum);
             }
         }
-";
-
-/// Of what was summed before a row had a greater score.
-const RESCALE: &str = "        if (warp_any(higher)) {
+        if (warp_any(higher)) {
 #pragma unroll
             for (u32 m = 0; m < $MT; ++m) {
 #pragma unroll

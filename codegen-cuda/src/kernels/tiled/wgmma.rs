@@ -125,75 +125,51 @@ pub const COPY: &str = "    if (threadIdx.x < 128) {
 /// A group none of whose rows are there lets the ring go by.
 pub const SCORES: &str = "    take_registers<224>();
     const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
-    const auto come = [&](u32 i) { barrier_wait(full + 8 * (i % $SLOTS), i / $SLOTS & 1); };
-    const auto taken = [&](u32 i) {
+    const bool works = group * 64 < tall * $GC;
+    u32 it = 0;
+    const auto taken = [&]() {
         __syncwarp();
-        if (lane == 0) barrier_arrive(empty + 8 * (i % $SLOTS));
+        if (lane == 0) barrier_arrive(empty + 8 * (it % $SLOTS));
+        ++it;
     };
-    if (group * 64 >= tall * $GC) {
-        const u32 halves = 2 * ((last - base) / $KEYS + 1);
-        for (u32 i = 0; i < halves; ++i) {
-            come(i);
-            taken(i);
+    for (; base <= last; base += $KEYS) {
+        if (!works) {
+            for (u32 half = 0; half < 2; ++half) {
+                barrier_wait(full + 8 * (it % $SLOTS), it / $SLOTS & 1);
+                taken();
+            }
+            continue;
         }
-        return;
-    }
-    float s[1][$KEYS / 8][4];
-    const auto score = [&](u32 i) {
-        come(i);
+        float s[1][$KEYS / 8][4];
+        barrier_wait(full + 8 * (it % $SLOTS), it / $SLOTS & 1);
         begin_products();
 #pragma unroll
         for (u32 k = 0; k < $D / 16; ++k)
-            multiply_tiles(s[0], queries + k / 4 * ($M * 128) + group * 8192, ring + i % $SLOTS * $SLOT + k / 4 * ($KEYS * 128),
+            multiply_tiles(s[0], queries + k / 4 * ($M * 128) + group * 8192, ring + it % $SLOTS * $SLOT + k / 4 * ($KEYS * 128),
                            k % 4, k > 0);
         commit_products();
-    };
-    u32 weights[$KEYS / 16][4];
-    const auto weigh = [&]() {
+        wait_products<0>();
+        settle(s[0]);
+        taken();
+";
+
+pub const VALUES: &str = "        u32 weights[$KEYS / 16][4];
 #pragma unroll
         for (u32 k = 0; k < $KEYS / 16; ++k) {
 #pragma unroll
             for (u32 i = 0; i < 4; ++i)
                 weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
         }
-    };
-    const auto add_values = [&](u32 i) {
-        come(i);
+        barrier_wait(full + 8 * (it % $SLOTS), it / $SLOTS & 1);
+        settle(sums[0]);
         begin_products();
 #pragma unroll
-        for (u32 k = 0; k < $KEYS / 16; ++k) multiply_values(sums[0], weights[k], ring + i % $SLOTS * $SLOT, k);
+        for (u32 k = 0; k < $KEYS / 16; ++k) multiply_values(sums[0], weights[k], ring + it % $SLOTS * $SLOT, k);
         commit_products();
-    };
-    u32 it = 0;
-    score(0);
-    wait_products<0>();
-    settle(s[0]);
-    taken(0);
-    {
-";
-
-/// While the values of a step are weighted, the scores of the next go through their softmax.
-pub const WALK: &str = "        weigh();
-    }
-    for (; base + $KEYS <= last; it += 2) {
-        base += $KEYS;
-        score(it + 2);
-        add_values(it + 1);
-        wait_products<1>();
-        settle(s[0]);
-        taken(it + 2);
-";
-
-pub const FINISH: &str = "        wait_products<0>();
+        wait_products<0>();
         settle(sums[0]);
-        taken(it + 1);
-";
-
-pub const VALUES: &str = "        weigh();
+        taken();
     }
-    add_values(it + 1);
-    wait_products<0>();
-    settle(sums[0]);
 ";
 
 /// `multiply_values`: adds the products of 64 rows, 16 of each warp, with 16 rows of values.
