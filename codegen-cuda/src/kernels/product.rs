@@ -24,7 +24,7 @@ const MOST_CONSUMERS: u32 = 16;
 const COPY: u32 = 20 << 10;
 /// Copies on their way at most: more make all other accesses slower.
 const IN_FLIGHT: u32 = 3;
-/// Shared memory left to the kernels that run beside: those between two products are small.
+/// Shared memory left to the kernels that run beside, where there is enough: those between two products are small.
 const BESIDE: u32 = 56 << 10;
 /// Most copies that the ring holds.
 const MOST_SLOTS: u32 = 16;
@@ -172,8 +172,9 @@ impl Product {
         };
         let left = self
             .shared_bytes
-            .saturating_sub(BESIDE + 2 * sums_bytes + norm_bytes + barriers(MOST_SLOTS));
-        let slots = (left / slot).min(MOST_SLOTS);
+            .saturating_sub(2 * sums_bytes + norm_bytes + barriers(MOST_SLOTS));
+        let roomy = left.saturating_sub(BESIDE) / slot;
+        let slots = roomy.max((left / slot).min(2)).min(MOST_SLOTS);
         let sums = slots * slot;
         let norm = sums + 2 * sums_bytes;
         let at = norm + norm_bytes;

@@ -463,9 +463,9 @@ extern "C" __global__ void __launch_bounds__(128, 1) rope_table_64_1p0(
 // product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128
 namespace n_product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128 {
 
-DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_0(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -655,9 +655,9 @@ DEV void total_0(const float (&acc)[4], float (&total)[4]) {
 
 
 
-DEV void ready_1(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_1(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -847,9 +847,9 @@ DEV void total_1(const float (&acc)[4], float (&total)[4]) {
 
 
 
-DEV void ready_2(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_2(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -1225,18 +1225,18 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = 0, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
+    u32 from[4];
     {
-        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const u32 first = warp % 1 * 256 + 32 * column + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * 256 + first;
-        float own[8 * 8], sum = 0.0f;
+        float own[8 * 1], sums_of[1];
 #pragma unroll
-        for (u32 i = 0; i < 2 * 8; ++i) {
+        for (u32 i = 0; i < 2 * 1; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
@@ -1244,7 +1244,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < 1; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+#pragma unroll
+        for (u32 o = 4; o < 32; o *= 2) sums_of[0] += __shfl_xor_sync(0xffffffffu, sums_of[0], (int)o);
+        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + 173056);
@@ -1259,7 +1266,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
         const float* weights = squares + 8 * 16 + first;
         barrier_wait(norm_full, 0);
 #pragma unroll
-        for (u32 i = 0; i < 2 * 8; ++i) {
+        for (u32 i = 0; i < 2 * 1; ++i) {
             const uint4 v = load16(weights + 16 * i);
             const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
             const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
@@ -2619,16 +2626,16 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const u32 first = warp % 1 * 256 + 0 + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * 256 + first;
-        float own[8 * 8], sum = 0.0f;
+        float own[8 * 8], sums_of[8];
 #pragma unroll
         for (u32 i = 0; i < 2 * 8; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
@@ -2638,7 +2645,17 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < 8; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+#pragma unroll
+        for (u32 o = 1; o < 8; o *= 2) {
+#pragma unroll
+            for (u32 i = 0; i < 8; i += 2 * o) sums_of[i] += sums_of[i + o];
+        }
+        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + 172032);
@@ -4009,14 +4026,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + 0 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
@@ -5626,149 +5643,75 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
     for (u32 m = 0; m < 1; ++m) top[m][0] = top[m][1] = nothing;
     take_registers<224>();
     const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
-    const auto come = [&](u32 i) { barrier_wait(full + 8 * (i % 4), i / 4 & 1); };
-    const auto taken = [&](u32 i) {
+    const bool works = group * 64 < tall * 2;
+    u32 it = 0;
+    const auto taken = [&]() {
         __syncwarp();
-        if (lane == 0) barrier_arrive(empty + 8 * (i % 4));
+        if (lane == 0) barrier_arrive(empty + 8 * (it % 4));
+        ++it;
     };
-    if (group * 64 >= tall * 2) {
-        const u32 halves = 2 * ((last - base) / 128 + 1);
-        for (u32 i = 0; i < halves; ++i) {
-            come(i);
-            taken(i);
+    for (; base <= last; base += 128) {
+        if (!works) {
+            for (u32 half = 0; half < 2; ++half) {
+                barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+                taken();
+            }
+            continue;
         }
-        return;
-    }
-    float s[1][128 / 8][4];
-    const auto score = [&](u32 i) {
-        come(i);
+        float s[1][128 / 8][4];
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
         begin_products();
 #pragma unroll
         for (u32 k = 0; k < 64 / 16; ++k)
-            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + i % 4 * 16384 + k / 4 * (128 * 128),
+            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + it % 4 * 16384 + k / 4 * (128 * 128),
                            k % 4, k > 0);
         commit_products();
-    };
-    u32 weights[128 / 16][4];
-    const auto weigh = [&]() {
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) {
-#pragma unroll
-            for (u32 i = 0; i < 4; ++i)
-                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
-        }
-    };
-    const auto add_values = [&](u32 i) {
-        come(i);
-        begin_products();
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + i % 4 * 16384, k);
-        commit_products();
-    };
-    u32 it = 0;
-    score(0);
-    wait_products<0>();
-    settle(s[0]);
-    taken(0);
-    {
-        const bool partly = base + 128 - 1 > start || false;
-        bool higher = false;
-        float factor[1][2];
-#pragma unroll
-        for (u32 m = 0; m < 1; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
-                float most = top[m][h];
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        
-                        if (partly) {
-                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
-                            x = at <= position ? x : nothing;
-                        }
-                        most = fmaxf(most, x);
-                    }
-                }
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-                // A row that has seen nothing yet has no maximum to measure from.
-                const float from = most == nothing ? 0.0f : most;
-                const float low = -1.4426950408889634f * from;
-                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
-                higher |= most != top[m][h];
-                top[m][h] = most;
-                float sum = 0.0f;
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
-                        sum += x;
-                    }
-                }
-                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
-            }
-        }
-        weigh();
-    }
-    for (; base + 128 <= last; it += 2) {
-        base += 128;
-        score(it + 2);
-        add_values(it + 1);
-        wait_products<1>();
-        settle(s[0]);
-        taken(it + 2);
-        const bool partly = base + 128 - 1 > start || false;
-        bool higher = false;
-        float factor[1][2];
-#pragma unroll
-        for (u32 m = 0; m < 1; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
-                float most = top[m][h];
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        
-                        if (partly) {
-                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
-                            x = at <= position ? x : nothing;
-                        }
-                        most = fmaxf(most, x);
-                    }
-                }
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-                // A row that has seen nothing yet has no maximum to measure from.
-                const float from = most == nothing ? 0.0f : most;
-                const float low = -1.4426950408889634f * from;
-                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
-                higher |= most != top[m][h];
-                top[m][h] = most;
-                float sum = 0.0f;
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
-                        sum += x;
-                    }
-                }
-                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
-            }
-        }
         wait_products<0>();
-        settle(sums[0]);
-        taken(it + 1);
+        settle(s[0]);
+        taken();
+        const bool partly = base + 128 - 1 > start || false;
+        bool higher = false;
+        float factor[1][2];
+#pragma unroll
+        for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
+                float most = top[m][h];
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        
+                        if (partly) {
+                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
+                            x = at <= position ? x : nothing;
+                        }
+                        most = fmaxf(most, x);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+                // A row that has seen nothing yet has no maximum to measure from.
+                const float from = most == nothing ? 0.0f : most;
+                const float low = -1.4426950408889634f * from;
+                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
+                higher |= most != top[m][h];
+                top[m][h] = most;
+                float sum = 0.0f;
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
+                        sum += x;
+                    }
+                }
+                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
+            }
+        }
         if (warp_any(higher)) {
 #pragma unroll
             for (u32 m = 0; m < 1; ++m) {
@@ -5779,11 +5722,23 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
                 }
             }
         }
-        weigh();
+        u32 weights[128 / 16][4];
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) {
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i)
+                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
+        }
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        settle(sums[0]);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + it % 4 * 16384, k);
+        commit_products();
+        wait_products<0>();
+        settle(sums[0]);
+        taken();
     }
-    add_values(it + 1);
-    wait_products<0>();
-    settle(sums[0]);
 #pragma unroll
     for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
@@ -5810,9 +5765,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
 // product_1r227k_256_q4_k_256_add
 namespace n_product_1r227k_256_q4_k_256_add {
 
-DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_0(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -6093,16 +6048,16 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_256_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = 0, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
+    u32 from[4];
     {
-        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + 32 * column + lane % 4 * 4;
 #pragma unroll
-        for (u32 i = 0; i < 8; ++i) {
+        for (u32 i = 0; i < 1; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
             const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
             from[4 * i] = a.x;
@@ -6596,14 +6551,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + 0 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
@@ -6961,9 +6916,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
 // product_1r227k_norm1em5_256_q4_k_512_glusilu_op
 namespace n_product_1r227k_norm1em5_256_q4_k_512_glusilu_op {
 
-DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_0(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -7253,18 +7208,18 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = 0, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
+    u32 from[4];
     {
-        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const u32 first = warp % 1 * 256 + 32 * column + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * 256 + first;
-        float own[8 * 8], sum = 0.0f;
+        float own[8 * 1], sums_of[1];
 #pragma unroll
-        for (u32 i = 0; i < 2 * 8; ++i) {
+        for (u32 i = 0; i < 2 * 1; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
@@ -7272,7 +7227,14 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < 1; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+#pragma unroll
+        for (u32 o = 4; o < 32; o *= 2) sums_of[0] += __shfl_xor_sync(0xffffffffu, sums_of[0], (int)o);
+        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + 156672);
@@ -7287,7 +7249,7 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
         const float* weights = squares + 8 * 16 + first;
         barrier_wait(norm_full, 0);
 #pragma unroll
-        for (u32 i = 0; i < 2 * 8; ++i) {
+        for (u32 i = 0; i < 2 * 1; ++i) {
             const uint4 v = load16(weights + 16 * i);
             const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
             const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
@@ -7791,16 +7753,16 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const u32 first = warp % 1 * 256 + 0 + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * 256 + first;
-        float own[8 * 8], sum = 0.0f;
+        float own[8 * 8], sums_of[8];
 #pragma unroll
         for (u32 i = 0; i < 2 * 8; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
@@ -7810,7 +7772,17 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < 8; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+#pragma unroll
+        for (u32 o = 1; o < 8; o *= 2) {
+#pragma unroll
+            for (u32 i = 0; i < 8; i += 2 * o) sums_of[i] += sums_of[i + o];
+        }
+        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + 154624);
@@ -8325,14 +8297,14 @@ if (col < 512) out0[(u64)row * 512 + col] = (u16)to_operand(v);
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + 0 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
@@ -8892,9 +8864,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_51
 // product_1r227k_512_q4_k_256_add
 namespace n_product_1r227k_512_q4_k_256_add {
 
-DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_0(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -9175,16 +9147,16 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_512_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = 0, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
+    u32 from[4];
     {
-        const u16* at = x + (u64)(row0 + loads) * 512 + warp % 2 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 512 + warp % 2 * 256 + 32 * column + lane % 4 * 4;
 #pragma unroll
-        for (u32 i = 0; i < 8; ++i) {
+        for (u32 i = 0; i < 1; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
             const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
             from[4 * i] = a.x;
@@ -9678,14 +9650,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_512_q4_k_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + loads) * 512 + warp % 2 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 512 + warp % 2 * 256 + 0 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
@@ -10597,149 +10569,75 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_4x2x6
     for (u32 m = 0; m < 1; ++m) top[m][0] = top[m][1] = nothing;
     take_registers<224>();
     const u32 group = threadIdx.x / 128 - 1, bottom = 16 * (threadIdx.x / 32 - 4);
-    const auto come = [&](u32 i) { barrier_wait(full + 8 * (i % 4), i / 4 & 1); };
-    const auto taken = [&](u32 i) {
+    const bool works = group * 64 < tall * 2;
+    u32 it = 0;
+    const auto taken = [&]() {
         __syncwarp();
-        if (lane == 0) barrier_arrive(empty + 8 * (i % 4));
+        if (lane == 0) barrier_arrive(empty + 8 * (it % 4));
+        ++it;
     };
-    if (group * 64 >= tall * 2) {
-        const u32 halves = 2 * ((last - base) / 128 + 1);
-        for (u32 i = 0; i < halves; ++i) {
-            come(i);
-            taken(i);
+    for (; base <= last; base += 128) {
+        if (!works) {
+            for (u32 half = 0; half < 2; ++half) {
+                barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+                taken();
+            }
+            continue;
         }
-        return;
-    }
-    float s[1][128 / 8][4];
-    const auto score = [&](u32 i) {
-        come(i);
+        float s[1][128 / 8][4];
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
         begin_products();
 #pragma unroll
         for (u32 k = 0; k < 64 / 16; ++k)
-            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + i % 4 * 16384 + k / 4 * (128 * 128),
+            multiply_tiles(s[0], queries + k / 4 * (128 * 128) + group * 8192, ring + it % 4 * 16384 + k / 4 * (128 * 128),
                            k % 4, k > 0);
         commit_products();
-    };
-    u32 weights[128 / 16][4];
-    const auto weigh = [&]() {
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) {
-#pragma unroll
-            for (u32 i = 0; i < 4; ++i)
-                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
-        }
-    };
-    const auto add_values = [&](u32 i) {
-        come(i);
-        begin_products();
-#pragma unroll
-        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + i % 4 * 16384, k);
-        commit_products();
-    };
-    u32 it = 0;
-    score(0);
-    wait_products<0>();
-    settle(s[0]);
-    taken(0);
-    {
-        const bool partly = base + 128 - 1 > start || false;
-        bool higher = false;
-        float factor[1][2];
-#pragma unroll
-        for (u32 m = 0; m < 1; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
-                float most = top[m][h];
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        
-                        if (partly) {
-                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
-                            x = at <= position ? x : nothing;
-                        }
-                        most = fmaxf(most, x);
-                    }
-                }
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-                // A row that has seen nothing yet has no maximum to measure from.
-                const float from = most == nothing ? 0.0f : most;
-                const float low = -1.4426950408889634f * from;
-                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
-                higher |= most != top[m][h];
-                top[m][h] = most;
-                float sum = 0.0f;
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
-                        sum += x;
-                    }
-                }
-                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
-            }
-        }
-        weigh();
-    }
-    for (; base + 128 <= last; it += 2) {
-        base += 128;
-        score(it + 2);
-        add_values(it + 1);
-        wait_products<1>();
-        settle(s[0]);
-        taken(it + 2);
-        const bool partly = base + 128 - 1 > start || false;
-        bool higher = false;
-        float factor[1][2];
-#pragma unroll
-        for (u32 m = 0; m < 1; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
-                float most = top[m][h];
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        
-                        if (partly) {
-                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
-                            x = at <= position ? x : nothing;
-                        }
-                        most = fmaxf(most, x);
-                    }
-                }
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-                // A row that has seen nothing yet has no maximum to measure from.
-                const float from = most == nothing ? 0.0f : most;
-                const float low = -1.4426950408889634f * from;
-                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
-                higher |= most != top[m][h];
-                top[m][h] = most;
-                float sum = 0.0f;
-#pragma unroll
-                for (u32 n = 0; n < 128 / 8; ++n) {
-#pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        float& x = s[m][n][2 * h + i];
-                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
-                        sum += x;
-                    }
-                }
-                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
-            }
-        }
         wait_products<0>();
-        settle(sums[0]);
-        taken(it + 1);
+        settle(s[0]);
+        taken();
+        const bool partly = base + 128 - 1 > start || false;
+        bool higher = false;
+        float factor[1][2];
+#pragma unroll
+        for (u32 m = 0; m < 1; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 position = start + (bottom + 16 * m + 8 * h + lane / 4) / 2;
+                float most = top[m][h];
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        
+                        if (partly) {
+                            const u32 at = base + 8 * n + lane % 4 * 2 + i;
+                            x = at <= position ? x : nothing;
+                        }
+                        most = fmaxf(most, x);
+                    }
+                }
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+                // A row that has seen nothing yet has no maximum to measure from.
+                const float from = most == nothing ? 0.0f : most;
+                const float low = -1.4426950408889634f * from;
+                factor[m][h] = power_of_two(1.4426950408889634f * (top[m][h] - from));
+                higher |= most != top[m][h];
+                top[m][h] = most;
+                float sum = 0.0f;
+#pragma unroll
+                for (u32 n = 0; n < 128 / 8; ++n) {
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) {
+                        float& x = s[m][n][2 * h + i];
+                        x = power_of_two(fmaf(x, 1.4426950408889634f, low));
+                        sum += x;
+                    }
+                }
+                total[m][h] = fmaf(total[m][h], factor[m][h], sum);
+            }
+        }
         if (warp_any(higher)) {
 #pragma unroll
             for (u32 m = 0; m < 1; ++m) {
@@ -10750,11 +10648,23 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_4x2x6
                 }
             }
         }
-        weigh();
+        u32 weights[128 / 16][4];
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) {
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i)
+                weights[k][i] = half_pair(s[0][2 * k + i / 2][i % 2 * 2], s[0][2 * k + i / 2][i % 2 * 2 + 1]);
+        }
+        barrier_wait(full + 8 * (it % 4), it / 4 & 1);
+        settle(sums[0]);
+        begin_products();
+#pragma unroll
+        for (u32 k = 0; k < 128 / 16; ++k) multiply_values(sums[0], weights[k], ring + it % 4 * 16384, k);
+        commit_products();
+        wait_products<0>();
+        settle(sums[0]);
+        taken();
     }
-    add_values(it + 1);
-    wait_products<0>();
-    settle(sums[0]);
 #pragma unroll
     for (u32 m = 0; m < 1; ++m) {
 #pragma unroll
@@ -10818,9 +10728,9 @@ extern "C" __global__ void __launch_bounds__(256, 1) operands_256(
 // product_1r227k_norm1em5_256_q4_k_320
 namespace n_product_1r227k_norm1em5_256_q4_k_320 {
 
-DEV void ready_0(const u32 (&from)[32], u32 column, u32 (&b)[32], float (&x)[2]) {
+DEV void ready_0(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
-    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i] : 0);
+    for (u32 i = 0; i < 32; ++i) b[i] = (column == i / 4 ? from[i % 4] : 0);
     float d[4] = {}, e[4] = {};
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[0], b[1]);
     mma_f16(d, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u, b[2], b[3]);
@@ -11104,18 +11014,18 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 1 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = 0, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
-    u32 from[32];
+    u32 from[4];
     {
-        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const u32 first = warp % 1 * 256 + 32 * column + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * 256 + first;
-        float own[8 * 8], sum = 0.0f;
+        float own[8 * 1], sums_of[1];
 #pragma unroll
-        for (u32 i = 0; i < 2 * 8; ++i) {
+        for (u32 i = 0; i < 2 * 1; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
             own[4 * i] = __uint_as_float(v.x);
             own[4 * i + 1] = __uint_as_float(v.y);
@@ -11123,7 +11033,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < 1; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+#pragma unroll
+        for (u32 o = 4; o < 32; o *= 2) sums_of[0] += __shfl_xor_sync(0xffffffffu, sums_of[0], (int)o);
+        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + 173056);
@@ -11138,7 +11055,7 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
         const float* weights = squares + 8 * 16 + first;
         barrier_wait(norm_full, 0);
 #pragma unroll
-        for (u32 i = 0; i < 2 * 8; ++i) {
+        for (u32 i = 0; i < 2 * 1; ++i) {
             const uint4 v = load16(weights + 16 * i);
             const u32 a = to_operand(own[4 * i] * by * __uint_as_float(v.x));
             const u32 b = to_operand(own[4 * i + 1] * by * __uint_as_float(v.y));
@@ -11636,16 +11553,16 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u32 first = warp % 1 * 256 + lane % 4 * 4;
+        const u32 first = warp % 1 * 256 + 0 + lane % 4 * 4;
         const float* at = x + (u64)(row0 + loads) * 256 + first;
-        float own[8 * 8], sum = 0.0f;
+        float own[8 * 8], sums_of[8];
 #pragma unroll
         for (u32 i = 0; i < 2 * 8; ++i) {
             const uint4 v = loads < rows ? load16(at + 16 * i) : make_uint4(0, 0, 0, 0);
@@ -11655,7 +11572,17 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_norm1em5_256
             own[4 * i + 3] = __uint_as_float(v.w);
         }
 #pragma unroll
-        for (u32 i = 0; i < 8 * 8; ++i) sum = fmaf(own[i], own[i], sum);
+        for (u32 i = 0; i < 8; ++i) {
+            sums_of[i] = 0.0f;
+#pragma unroll
+            for (u32 j = 0; j < 8; ++j) sums_of[i] = fmaf(own[8 * i + j], own[8 * i + j], sums_of[i]);
+        }
+#pragma unroll
+        for (u32 o = 1; o < 8; o *= 2) {
+#pragma unroll
+            for (u32 i = 0; i < 8; i += 2 * o) sums_of[i] += sums_of[i + o];
+        }
+        float sum = sums_of[0];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         float* squares = (float*)(shared + 172032);
@@ -12164,14 +12091,14 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_8r227k_256_q4_k_320
 
     wait_for_previous();
     const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 8 ? all - row0 : 8);
-    // Of one row, all lanes load the operands.
-    const u32 column = lane / 4, loads = 8 == 1 ? 0 : column, of_copy = warp % 8;
+    // A column is a row of operands, or a group of the only row.
+    const u32 column = lane / 4, loads = column, of_copy = warp % 8;
     // Copies come step by step; where the last of a step is for fewer consumers, the last of them counts for the others.
     u32 copy = warp / 8, round = 0;
     const u32 arrives = warp == 16 - 1 ? 1 : 1;
     u32 from[32];
     {
-        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + lane % 4 * 4;
+        const u16* at = x + (u64)(row0 + loads) * 256 + warp % 1 * 256 + 0 + lane % 4 * 4;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
