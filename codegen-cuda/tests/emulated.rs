@@ -5,7 +5,7 @@ mod support;
 use lathe_codegen_cuda::device::Target;
 use lathe_ir::graph::interp::MemoryWeights;
 use support::emulator::{Emulator, available};
-use support::{Case, PLAIN_TARGET, TARGET, cases, invariant, run};
+use support::{Case, PLAIN_TARGET, SMALL_TARGET, TARGET, cases, invariant, run};
 
 fn check(cases: Vec<Case>) {
     check_on(cases, TARGET);
@@ -29,6 +29,11 @@ fn check_on(cases: Vec<Case>, target: Target) {
 #[test]
 fn products_of_every_type() {
     check(cases::products());
+}
+
+#[test]
+fn products_in_little_shared_memory() {
+    check_on(cases::coded(), SMALL_TARGET);
 }
 
 #[test]

@@ -24,7 +24,14 @@ fn tiny() -> CudaPlan {
 fn texts_are_as_they_were() {
     let plan = tiny();
     let mut text = lathe_codegen_cuda::plan::print::print(&plan) + "\n";
+    // One kernel of each family: the plan names them all.
+    let mut families = Vec::new();
     for kernel in plan.kernels.values() {
+        let family = std::mem::discriminant(kernel);
+        if families.contains(&family) {
+            continue;
+        }
+        families.push(family);
         let _ = writeln!(text, "\n// {}\n{}", kernel.name(), kernel.source());
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama-q4_k.cu");

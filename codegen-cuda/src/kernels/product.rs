@@ -114,6 +114,20 @@ struct Shared {
     bytes: u32,
 }
 
+impl Shared {
+    /// Whether the ring is long enough. Consumers tell turns of a slot by their parity, so that an earlier turn must have
+    /// ended when one is waited for, though its copy is for others: when a consumer has done a copy, those are there that
+    /// are `in_flight` before it, and its next is a step later.
+    fn fits(&self) -> bool {
+        self.slots > self.copies
+    }
+
+    /// Copies on their way at most.
+    fn in_flight(&self) -> u32 {
+        IN_FLIGHT.min(self.slots.saturating_sub(self.copies))
+    }
+}
+
 impl Product {
     fn matrix(&self) -> &Matrix {
         &self.parts[0].matrix
@@ -146,16 +160,22 @@ impl Product {
         32 * self.warps()
     }
 
+    /// The largest copies of which the ring holds enough.
     fn shared(&self) -> Shared {
+        let cells = self.parts.iter().map(|p| p.matrix.cell_bytes());
+        let cell = cells.max().unwrap_or(1);
+        let mut per_copy = (COPY / cell).clamp(1, self.cut().consumers());
+        let mut shared = self.shared_for(cell, per_copy);
+        while !shared.fits() && per_copy > 1 {
+            per_copy -= 1;
+            shared = self.shared_for(cell, per_copy);
+        }
+        shared
+    }
+
+    /// Shared memory where a copy is for so many consumers.
+    fn shared_for(&self, cell: u32, per_copy: u32) -> Shared {
         let cut = self.cut();
-        let cell = self
-            .parts
-            .iter()
-            .map(|p| p.matrix.cell_bytes())
-            .max()
-            .unwrap_or(0);
-        let per_copy = (COPY / cell).clamp(1, cut.consumers());
-        let copies = cut.consumers().div_ceil(per_copy);
         let cells = per_copy * cell;
         // Rows begin in banks of their own.
         let operand_stride = match self.resident() {
@@ -170,11 +190,11 @@ impl Product {
             Some(_) => 4 * (cut.consumers() * ROWS + self.k()),
             None => 0,
         };
-        let left = self
-            .shared_bytes
-            .saturating_sub(2 * sums_bytes + norm_bytes + barriers(MOST_SLOTS));
+        let others = 2 * sums_bytes + norm_bytes + barriers(MOST_SLOTS);
+        let left = self.shared_bytes.saturating_sub(others);
+        let copies = cut.consumers().div_ceil(per_copy);
         let roomy = left.saturating_sub(BESIDE) / slot;
-        let slots = roomy.max((left / slot).min(2)).min(MOST_SLOTS);
+        let slots = roomy.max((left / slot).min(copies + IN_FLIGHT)).min(MOST_SLOTS);
         let sums = slots * slot;
         let norm = sums + 2 * sums_bytes;
         let at = norm + norm_bytes;
@@ -199,9 +219,9 @@ impl Product {
             && matches!(Matrix::of(DType::F16, 1, k.into()), Some(m) if Cut::new(&m).steps == 1)
     }
 
-    /// Whether the shared memory holds two copies, and what follows them.
+    /// Whether the shared memory holds enough copies, and what follows them.
     pub fn fits(&self) -> bool {
-        self.shared().slots >= 2
+        self.shared().fits()
     }
 
     /// Bytes of shared memory.
@@ -272,7 +292,7 @@ impl Product {
             .with("INV_K", float(1.0 / self.k() as f32))
             .with("EPS", float(self.norm.unwrap_or(0.0)))
             .with("BARRIERS", shared.barriers)
-            .with("IN_FLIGHT", IN_FLIGHT.min(shared.slots))
+            .with("IN_FLIGHT", shared.in_flight())
             .with("DONE", cut.consumers())
     }
 
@@ -483,6 +503,10 @@ const COPY_OPERANDS: &str = "        for (u32 u = first$P; u < end$P; ++u) {
                         const u32 count = at < cells ? (cells - at < $PER_COPY ? cells - at : $PER_COPY) : 0;
                         const u32 bytes = count * ($ELEMENTS * 2);
                         const shared_t bar = operands_full + 8 * slot;
+                        if (copies >= $IN_FLIGHT) {
+                            const u32 before = copies - $IN_FLIGHT;
+                            barrier_wait(operands_full + 8 * (before % $SLOTS), before / $SLOTS & 1);
+                        }
                         barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
                         copy_begin(bar, rows * bytes, lane);
                         for (u32 t = 0; t < rows; ++t)

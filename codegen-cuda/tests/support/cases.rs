@@ -76,6 +76,30 @@ pub fn products() -> Vec<Case> {
         .collect()
 }
 
+/// Products with weights of few bits alone, as fit little shared memory: of few cells, and of many.
+pub fn coded() -> Vec<Case> {
+    let cases = [512, 4864].map(|k| {
+        let weights =
+            format!("weight @e : [50, {k}]f32\nweight @a : [41, {k}]q4_k\nweight @b : [70, {k}]q6_k");
+        let body = format!(
+            "%0 = embed @e, %tok : [tokens, {k}]f32
+            %1, %2 = linear %0 [@a -> f32, @b -> f32] : [tokens, 41]f32, [tokens, 70]f32
+            %3 = gather_rows %2, %outputs : [outputs, 70]f32
+            %4 = gather_rows %1, %outputs : [outputs, 41]f32
+            %5 = linear %3 [@c -> f32] : [outputs, 41]f32
+            %6 = add %4, %5 : [outputs, 41]f32
+            return %6"
+        );
+        let weights = format!("{weights}\nweight @c : [41, 70]f32");
+        case(
+            &format!("coded products of {k}"),
+            graph(&weights, &body),
+            OPERANDS,
+        )
+    });
+    cases.into()
+}
+
 /// Every step of an epilogue, and outputs of every kind.
 pub fn epilogues() -> Vec<Case> {
     let weights = "weight @e : [50, 64]f32\nweight @a : [32, 64]q4_0\nweight @bias : [32]f32\nweight @gate : [96, 64]q5_0\n\

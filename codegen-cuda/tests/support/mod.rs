@@ -35,6 +35,12 @@ pub const PLAIN_TARGET: Target = Target {
     ..TARGET
 };
 
+/// As little shared memory as a device of these architectures has.
+pub const SMALL_TARGET: Target = Target {
+    shared_bytes: 99 << 10,
+    ..PLAIN_TARGET
+};
+
 /// One step: rows of each sequence that go on, and how many of the last rows have logits.
 pub struct StepSpec {
     pub rows: &'static [(u32, u32)],
