@@ -16,6 +16,7 @@ use lathe_ir::plan::{Arg, Call, Input, KV_BLOCK, Limits, Plan, SectionForm};
 use lathe_ir::quant::quantize;
 use lathe_ir::types::Sym;
 use lathe_passes::lower::{LowerOptions, lower};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 const LIMITS: Limits = Limits {
@@ -319,6 +320,49 @@ fn aarch64_products_use_the_dot_instruction() {
     }
 }
 
+/// Runs each kernel whose name ends in `suffix`, of a model of this type, with these numbers of rows.
+fn check_rows(dtype: DType, options: &LowerOptions, suffix: &str, rows: &[u64], levels: &[CpuFeatures]) {
+    let mut rng = Rng::new(11);
+    let plan = lowered(Family::Llama, dtype, options);
+    let calls = plan.steps.iter().flat_map(|s| &s.calls).filter(|call| {
+        let name = &plan.kernels[call.kernel].name;
+        name.starts_with("linear.") && name.ends_with(suffix)
+    });
+    let calls: BTreeMap<_, _> = calls.map(|call| (call.kernel, call)).collect();
+    assert!(!calls.is_empty(), "{dtype}: no product");
+    let all = calls
+        .values()
+        .flat_map(|&call| rows.iter().map(move |&r| (call, r)));
+    let examples: Vec<Example> = all
+        .map(|(call, r)| Example::new(&plan, call, r, &mut rng))
+        .collect();
+    let kernels: Vec<&Kernel> = plan.kernels.values().collect();
+    for features in levels {
+        let compiled = CompiledKernels::compile(&kernels, features, OptLevel::default(), 2).unwrap();
+        examples
+            .iter()
+            .for_each(|example| check(example, &compiled, features));
+    }
+}
+
+/// Limits of steps that take tiles of every size.
+const MANY: Limits = Limits {
+    tokens: 35,
+    outputs: 35,
+    ..LIMITS
+};
+
+/// Every number of rows takes tiles of its own, up to where those of many rows begin.
+#[test]
+fn products_of_every_few_rows_equal_the_interpreter() {
+    let wide: Vec<CpuFeatures> = levels().into_iter().filter(|f| f.vector_lanes() == 16).collect();
+    let rows: Vec<u64> = (1..=17).chain([35]).collect();
+    let options = LowerOptions::for_width(MANY, 16);
+    for dtype in [DType::Q4K, DType::Q5_0, DType::Q6K, DType::Q8_0] {
+        check_rows(dtype, &options, "", &rows, &wide);
+    }
+}
+
 /// Tiles of sixteen rows: by the matrix unit where this processor has one, else by its vectors.
 #[test]
 fn products_for_a_matrix_unit_equal_the_interpreter() {
@@ -327,29 +371,15 @@ fn products_for_a_matrix_unit_equal_the_interpreter() {
     if host.vector_lanes() != 16 || !host.has_dot4() {
         return eprintln!("skipped: no AVX-512 with VNNI here");
     }
-    let limits = Limits {
-        tokens: 35,
-        outputs: 35,
-        ..LIMITS
-    };
-    let options = LowerOptions::for_width(limits, 16).with_matrix_unit(true);
-    let mut rng = Rng::new(11);
+    let options = LowerOptions::for_width(MANY, 16).with_matrix_unit(true);
     for dtype in [DType::Q4_1, DType::Q8_0, DType::Q5_0, DType::Q6K] {
-        let plan = lowered(Family::Llama, dtype, &options);
-        let kernels: Vec<&Kernel> = plan.kernels.values().collect();
-        let compiled = CompiledKernels::compile(&kernels, &host, OptLevel::default(), 2).unwrap();
-        let products = plan.steps.iter().flat_map(|s| &s.calls);
-        let products = products.filter(|c| plan.kernels[c.kernel].name.ends_with(".matrix"));
-        let mut seen = Vec::new();
-        for call in products {
-            if !seen.contains(&call.kernel) {
-                seen.push(call.kernel);
-                for rows in [15, 16, 35] {
-                    check(&Example::new(&plan, call, rows, &mut rng), &compiled, &host);
-                }
-            }
-        }
-        assert!(!seen.is_empty(), "{dtype}: no product for the matrix unit");
+        check_rows(
+            dtype,
+            &options,
+            ".matrix",
+            &[15, 16, 35],
+            std::slice::from_ref(&host),
+        );
     }
 }
 

@@ -215,7 +215,8 @@ impl Emitter<'_> {
             }
             MOp::Branch(cond, label) => self.branch(cond, label, inst),
             MOp::Return => self.epilogue(),
-            MOp::Prefetch => self.one(Code::Prefetcht0_m8, inst),
+            // Into the second level: hints for the first would take the buffers that loads wait in.
+            MOp::Prefetch => self.one(Code::Prefetcht1_m8, inst),
             MOp::TileConfig => self.one(Code::VEX_Ldtilecfg_m512, inst),
             MOp::TileRelease => {
                 self.push(Instruction::with(Code::VEX_Tilerelease));

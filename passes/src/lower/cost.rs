@@ -7,7 +7,7 @@
 //! figures are rough; what matters is the order of shapes.
 
 use super::dot::Codes;
-use super::linear::{PanelGeometry, PanelKind, Size, Tile, sizes};
+use super::linear::{PanelGeometry, PanelKind, Size, Sizes, Tile};
 use super::matrix::MATRIX_ROWS;
 use super::tuning::{Shape, registers};
 use lathe_ir::layout::{BLOCK, PANEL_ROWS};
@@ -418,22 +418,18 @@ impl Unit<'_> {
     fn cycles(&self, rows: u32) -> f64 {
         let codes = self.product.codes();
         let matrix = self.product.matrix && codes.is_some();
-        let most = if matrix { MATRIX_ROWS } else { self.tile.rows };
+        let sizes = Sizes::new(&self.tile, self.product.lanes, codes.is_some(), matrix);
         let wants = self.tile.expand || matrix;
-        let expands = wants && most > 1 && codes.is_some_and(Codes::needs_unpacking);
-        let (mut left, mut cycles, mut first) = (rows, 0.0, None);
-        for size in sizes(&self.tile, self.product.lanes, codes.is_some(), matrix) {
-            let tiles = size.tiles(left);
-            left -= tiles * size.rows;
-            if tiles > 0 {
-                let expanded = expands && size.rows == most;
-                if expanded {
-                    cycles += self.expanding();
-                }
-                let tile = self.tile_cycles(size, matrix && size.rows == MATRIX_ROWS, expanded);
-                first.get_or_insert(tile);
-                cycles += f64::from(tiles) * tile;
+        let expands = wants && codes.is_some_and(Codes::needs_unpacking);
+        let (mut cycles, mut first) = (0.0, None);
+        for (size, tiles) in sizes.tiles(rows) {
+            let expanded = expands && sizes.large.first() == Some(&size);
+            if expanded {
+                cycles += self.expanding();
             }
+            let tile = self.tile_cycles(size, matrix && size.rows == MATRIX_ROWS, expanded);
+            first.get_or_insert(tile);
+            cycles += f64::from(tiles) * tile;
         }
         // The first tile waits for the weights to come from memory.
         let waits = self.bytes / self.machine.memory_rate - first.unwrap_or(0.0);

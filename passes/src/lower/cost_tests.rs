@@ -2,7 +2,7 @@
 
 use super::cost::*;
 use super::dot::Codes;
-use super::linear::{PanelGeometry, PanelKind, Tile};
+use super::linear::{PanelGeometry, PanelKind, Sizes, Tile};
 use super::tuning::Shape;
 use lathe_ir::kernel::Mem;
 
@@ -135,4 +135,32 @@ fn threads_that_share_units_unevenly_cost_more() {
     };
     assert_eq!(cycles(1), cycles(2));
     assert!((cycles(8) / cycles(2) - 40.0 / 36.0).abs() < 1e-9);
+}
+
+#[test]
+fn tiles_take_each_row_once_and_few_rows_are_one_tile() {
+    for (lanes, codes, matrix) in [
+        (4, true, false),
+        (16, false, false),
+        (16, true, false),
+        (16, true, true),
+    ] {
+        for main in 1..=8 {
+            let tile = Tile {
+                rows: main,
+                ..SMALL.tile
+            };
+            let sizes = Sizes::new(&tile, lanes, codes, matrix);
+            for rows in 0..70 {
+                let tiles = sizes.tiles(rows);
+                let taken: u32 = tiles.iter().map(|(size, count)| size.rows * count).sum();
+                assert_eq!(taken, rows, "{sizes:?}");
+                let single = lanes == 16 && codes && main > 1 && (1..=8).contains(&rows);
+                assert!(
+                    !single || tiles.len() == 1 && tiles[0].1 == 1,
+                    "{rows} rows, {sizes:?}"
+                );
+            }
+        }
+    }
 }

@@ -67,12 +67,16 @@ pub struct Tile {
     pub prefetch: u32,
 }
 
-/// Rows that are left to tiles for few rows.
-const FEW: u32 = 16;
+/// Rows that are left to tiles of few rows.
+const LEFT: u32 = 16;
 
-/// Bytes ahead that tiles of a few rows prefetch weights, which come from memory then; hardware does not prefetch across
-/// pages.
-const AHEAD: u32 = 2048;
+/// Rows of the largest tile of few rows.
+const FEW: u32 = 8;
+
+/// Rows from which on tiles of few rows prefetch weights, and how far ahead. Fewer rows read them as fast as hardware
+/// prefetches, which hints only disturb; more take so long for a block that it falls behind.
+const PREFETCH_FROM: u32 = 3;
+const AHEAD: u32 = 8192;
 
 /// One size of tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,62 +85,88 @@ pub(super) struct Size {
     pub rows: u32,
     /// Weight vectors held at once.
     pub groups: u32,
-    /// Rows that this size leaves over at least, where there are as many.
-    pub leaves: u32,
     /// Bytes ahead that weights are prefetched.
     pub prefetch: u32,
 }
 
-impl Size {
-    /// Tiles of this size for the last `rows` rows.
-    pub(super) fn tiles(&self, rows: u32) -> u32 {
-        match self.leaves {
-            0 => rows / self.rows,
-            leaves => rows.saturating_sub(leaves).div_ceil(self.rows),
-        }
-    }
+/// The sizes of a product's tiles.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Sizes {
+    /// Tiles of a fixed number of rows in their order: what one leaves over goes to the next.
+    pub large: Vec<Size>,
+    /// Rows that the first of them leaves over at least, where there are as many.
+    pub left: u32,
+    /// Tiles of 1, 2, … rows for what is left then, in chunks of as many rows as the largest has.
+    pub few: Vec<Size>,
 }
 
-/// Sizes of tiles in their order: what one leaves over goes to the next. A product of codes that are unpacked on the way
-/// with 512-bit vectors has tiles of its own for few rows, as in decoding of several sequences: they unpack a vector of
-/// codes for eight rows, where larger tiles hold more vectors for fewer.
-pub(super) fn sizes(tile: &Tile, lanes: u8, codes: bool, matrix: bool) -> Vec<Size> {
-    let size = |rows, groups, prefetch| Size {
-        rows,
-        groups,
-        leaves: 0,
-        prefetch,
-    };
-    let (main, one) = (
-        size(tile.rows, tile.groups, 0),
-        size(1, tile.groups, tile.prefetch),
-    );
-    let mut sizes = Vec::new();
-    if lanes == 16 && codes && !matrix && !tile.expand && tile.rows > 1 {
-        sizes.push(Size { leaves: FEW, ..main });
-        sizes.extend([
-            size(8, 1, AHEAD),
-            size(4, 2, AHEAD),
-            size(2, tile.groups, AHEAD),
-            one,
-        ]);
-        return sizes;
+impl Sizes {
+    /// The sizes of a product. With 512-bit vectors, codes have tiles of their own for few rows, as in decoding of several
+    /// sequences and in checking drafts: one tile for all rows, which reads each panel once and in one stream.
+    pub(super) fn new(tile: &Tile, lanes: u8, codes: bool, matrix: bool) -> Sizes {
+        let size = |rows, groups, prefetch| Size {
+            rows,
+            groups,
+            prefetch,
+        };
+        let main = size(tile.rows, tile.groups, 0);
+        let few = match lanes == 16 && codes && tile.rows > 1 {
+            true => FEW,
+            false => 1,
+        };
+        let mut large: Vec<Size> = matrix.then_some(size(MATRIX_ROWS, 0, 0)).into_iter().collect();
+        if few == 1 {
+            let smaller = [main, size(2, tile.groups, 0)];
+            large.extend(smaller.into_iter().filter(|s| s.rows > 1 && s.rows <= tile.rows));
+            large.dedup();
+        } else if !matrix {
+            large.push(main);
+        }
+        let few = (1..=few).map(|rows| match rows {
+            1 => size(1, tile.groups, tile.prefetch),
+            PREFETCH_FROM.. => size(rows, 1, AHEAD),
+            _ => size(rows, 1, 0),
+        });
+        let few: Vec<Size> = few.collect();
+        let left = if few.len() > 1 && !matrix { LEFT } else { 0 };
+        Sizes { large, left, few }
     }
-    sizes.extend(matrix.then_some(size(MATRIX_ROWS, 0, 0)));
-    sizes.push(if tile.rows == 1 { one } else { main });
-    let smaller = [size(2, tile.groups, 0), one].into_iter();
-    sizes.extend(smaller.filter(|s| s.rows < tile.rows));
-    sizes
+
+    /// Rows of the largest tile.
+    fn most(&self) -> u32 {
+        let all = self.large.iter().chain(&self.few);
+        all.map(|size| size.rows).max().unwrap_or(1)
+    }
+
+    /// Rows that tile number `number` of the large ones leaves over at least.
+    fn left_by(&self, number: usize) -> u32 {
+        if number == 0 { self.left } else { 0 }
+    }
+
+    /// The tiles of `rows` rows in their order: sizes, and how many of each.
+    pub(super) fn tiles(&self, rows: u32) -> Vec<(Size, u32)> {
+        let (mut left, mut tiles) = (rows, Vec::new());
+        for (number, &size) in self.large.iter().enumerate() {
+            let count = match self.left_by(number) {
+                0 => left / size.rows,
+                leaves => left.saturating_sub(leaves).div_ceil(size.rows),
+            };
+            left -= count * size.rows;
+            tiles.push((size, count));
+        }
+        let most = self.few.len() as u32;
+        tiles.push((self.few[most as usize - 1], left / most));
+        let rest = (left % most) as usize;
+        tiles.extend(rest.checked_sub(1).map(|rest| (self.few[rest], 1)));
+        tiles.retain(|&(_, count)| count > 0);
+        tiles
+    }
 }
 
 impl LinearKernel {
-    fn sizes(&self) -> Vec<Size> {
+    fn sizes(&self) -> Sizes {
         let codes = matches!(self.kind, PanelKind::Codes(_));
-        sizes(&self.tile, self.lanes, codes, self.matrix)
-    }
-
-    fn most_rows(&self) -> u32 {
-        self.sizes().iter().map(|size| size.rows).max().unwrap_or(1)
+        Sizes::new(&self.tile, self.lanes, codes, self.matrix)
     }
 
     /// Panels of each weight in a unit.
@@ -178,7 +208,7 @@ impl LinearKernel {
 
     /// Scratch holds the sums of a tile, then what the matrix unit leaves, then codes that were spread to bytes.
     fn matrix_start(&self) -> u32 {
-        (self.most_rows() * self.sums_bytes()).next_multiple_of(64)
+        (self.sizes().most() * self.sums_bytes()).next_multiple_of(64)
     }
 
     fn expanded_start(&self) -> u32 {
@@ -193,61 +223,79 @@ impl LinearKernel {
     pub fn emit(&self, b: &mut KernelBuilder, rows: Val, scratch: Buf) {
         let unit = b.unit();
         let first = b.mul_const(unit, i64::from(self.panels() * self.panel.stride));
+        let sizes = self.sizes();
         let mut done = b.index(0);
-        for size in self.sizes() {
-            let whole = match size.rows {
-                1 => rows,
-                n => {
-                    let mut left = b.sub(rows, done);
-                    if size.leaves > 0 {
-                        // Rounded up: no more are left than that.
-                        let most = b.add_const(left, i64::from(n - 1) - i64::from(size.leaves));
-                        let none = b.index(0);
-                        left = b.max(most, none);
-                    }
-                    let tiles = b.div_const(left, i64::from(n));
-                    let whole = b.mul_const(tiles, i64::from(n));
-                    b.add(done, whole)
-                }
-            };
-            if self.expands() && size.rows == self.most_rows() && size.rows > 1 {
-                let from = done;
-                b.if_else(
-                    Cmp::Lt,
-                    from,
-                    whole,
-                    |b| {
-                        self.expand(b, first, scratch);
-                        self.row_loop(b, (from, whole), size, first, scratch, true);
-                    },
-                    |_| {},
-                );
-            } else {
-                self.row_loop(b, (done, whole), size, first, scratch, false);
+        for (number, &size) in sizes.large.iter().enumerate() {
+            let mut left = b.sub(rows, done);
+            let leaves = sizes.left_by(number);
+            if leaves > 0 {
+                // Rounded up: no more are left than that.
+                let most = b.add_const(left, i64::from(size.rows - 1) - i64::from(leaves));
+                let none = b.index(0);
+                left = b.max(most, none);
             }
-            done = whole;
-        }
-    }
-
-    fn row_loop(
-        &self,
-        b: &mut KernelBuilder,
-        (lo, hi): (Val, Val),
-        size: Size,
-        first: Val,
-        scratch: Buf,
-        expanded: bool,
-    ) {
-        b.for_loop(lo, hi, i64::from(size.rows), &[], |b, row, _| {
-            self.tile(b, row, size, first, scratch, expanded);
-            let rows = b.index(i64::from(size.rows));
-            let (zero, unit) = (b.index(0), b.unit());
-            b.for_loop(zero, rows, 1, &[], |b, m, _| {
-                let sums = b.mul_const(m, i64::from(self.sums_bytes()));
-                let row = b.add(row, m);
-                self.epilogue.emit(b, at(scratch, sums), row, unit);
+            let tiles = b.div_const(left, i64::from(size.rows));
+            let whole = b.mul_const(tiles, i64::from(size.rows));
+            let (from, to) = (done, b.add(done, whole));
+            let expanded = self.expands() && number == 0;
+            if expanded {
+                let skip = |_: &mut KernelBuilder| {};
+                let expand = |b: &mut KernelBuilder| self.expand(b, first, scratch);
+                b.if_else(Cmp::Lt, from, to, expand, skip);
+            }
+            b.for_loop(from, to, i64::from(size.rows), &[], |b, row, _| {
+                self.tile(b, row, size, first, scratch, expanded);
+                let count = b.index(i64::from(size.rows));
+                self.finish(b, row, count, scratch);
                 Vec::new()
             });
+            done = to;
+        }
+        self.few_rows(b, (done, rows), &sizes.few, first, scratch);
+    }
+
+    /// The rows from `done` on, in chunks that take the tile of as many rows as they have.
+    fn few_rows(
+        &self,
+        b: &mut KernelBuilder,
+        (done, rows): (Val, Val),
+        few: &[Size],
+        first: Val,
+        scratch: Buf,
+    ) {
+        b.for_loop(done, rows, few.len() as i64, &[], |b, row, _| {
+            let left = b.sub(rows, row);
+            let most = b.index(few.len() as i64);
+            let count = b.min(left, most);
+            self.tile_of(b, count, row, few, first, scratch);
+            self.finish(b, row, count, scratch);
+            Vec::new()
+        });
+    }
+
+    /// The tile of `count` rows among `few`, by halving them.
+    fn tile_of(&self, b: &mut KernelBuilder, count: Val, row: Val, few: &[Size], first: Val, scratch: Buf) {
+        let (lower, upper) = few.split_at(few.len() / 2);
+        if lower.is_empty() {
+            return self.tile(b, row, few[0], first, scratch, false);
+        }
+        let bound = b.index(i64::from(upper[0].rows));
+        b.if_else(
+            Cmp::Lt,
+            count,
+            bound,
+            |b| self.tile_of(b, count, row, lower, first, scratch),
+            |b| self.tile_of(b, count, row, upper, first, scratch),
+        );
+    }
+
+    /// The epilogue of `count` rows from `row` on, whose sums are in scratch memory.
+    fn finish(&self, b: &mut KernelBuilder, row: Val, count: Val, scratch: Buf) {
+        let (zero, unit) = (b.index(0), b.unit());
+        b.for_loop(zero, count, 1, &[], |b, m, _| {
+            let sums = b.mul_const(m, i64::from(self.sums_bytes()));
+            let row = b.add(row, m);
+            self.epilogue.emit(b, at(scratch, sums), row, unit);
             Vec::new()
         });
     }
