@@ -418,7 +418,8 @@ impl Unit<'_> {
     fn cycles(&self, rows: u32) -> f64 {
         let codes = self.product.codes();
         let matrix = self.product.matrix && codes.is_some();
-        let sizes = Sizes::new(&self.tile, self.product.lanes, codes.is_some(), matrix);
+        let record = codes.map(|_| self.product.panel.record);
+        let sizes = Sizes::new(&self.tile, self.product.lanes, record, matrix);
         let wants = self.tile.expand || matrix;
         let expands = wants && codes.is_some_and(Codes::needs_unpacking);
         let (mut cycles, mut first) = (0.0, None);

@@ -150,12 +150,12 @@ fn tiles_take_each_row_once_and_few_rows_are_one_tile() {
                 rows: main,
                 ..SMALL.tile
             };
-            let sizes = Sizes::new(&tile, lanes, codes, matrix);
+            let sizes = Sizes::new(&tile, lanes, record, matrix);
             for rows in 0..70 {
                 let tiles = sizes.tiles(rows);
                 let taken: u32 = tiles.iter().map(|(size, count)| size.rows * count).sum();
                 assert_eq!(taken, rows, "{sizes:?}");
-                let single = lanes == 16 && codes && main > 1 && (1..=8).contains(&rows);
+                let single = lanes == 16 && record.is_some() && main > 1 && (1..=8).contains(&rows);
                 assert!(
                     !single || tiles.len() == 1 && tiles[0].1 == 1,
                     "{rows} rows, {sizes:?}"

@@ -73,10 +73,11 @@ const LEFT: u32 = 16;
 /// Rows of the largest tile of few rows.
 const FEW: u32 = 8;
 
-/// Rows from which on tiles of few rows prefetch weights, and how far ahead. Fewer rows read them as fast as hardware
-/// prefetches, which hints only disturb; more take so long for a block that it falls behind.
-const PREFETCH_FROM: u32 = 3;
+/// How far ahead tiles of few rows prefetch weights, and the bytes of a block for each row from which on they don't: hints
+/// bring at most two thirds of what hardware does where rows are so few that it keeps up, and it falls behind where they
+/// take longer for a block.
 const AHEAD: u32 = 8192;
+const HARDWARE_KEEPS_UP: u32 = 128;
 
 /// One size of tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,14 +104,16 @@ pub(super) struct Sizes {
 impl Sizes {
     /// The sizes of a product. With 512-bit vectors, codes have tiles of their own for few rows, as in decoding of several
     /// sequences and in checking drafts: one tile for all rows, which reads each panel once and in one stream.
-    pub(super) fn new(tile: &Tile, lanes: u8, codes: bool, matrix: bool) -> Sizes {
+    ///
+    /// `record` is the bytes of a block of a panel of codes; `None` for floats.
+    pub(super) fn new(tile: &Tile, lanes: u8, record: Option<u32>, matrix: bool) -> Sizes {
         let size = |rows, groups, prefetch| Size {
             rows,
             groups,
             prefetch,
         };
         let main = size(tile.rows, tile.groups, 0);
-        let few = match lanes == 16 && codes && tile.rows > 1 {
+        let few = match lanes == 16 && record.is_some() && tile.rows > 1 {
             true => FEW,
             false => 1,
         };
@@ -124,8 +127,8 @@ impl Sizes {
         }
         let few = (1..=few).map(|rows| match rows {
             1 => size(1, tile.groups, tile.prefetch),
-            PREFETCH_FROM.. => size(rows, 1, AHEAD),
-            _ => size(rows, 1, 0),
+            _ if record.is_some_and(|bytes| bytes > HARDWARE_KEEPS_UP * rows) => size(rows, 1, 0),
+            _ => size(rows, 1, AHEAD),
         });
         let few: Vec<Size> = few.collect();
         let left = if few.len() > 1 && !matrix { LEFT } else { 0 };
@@ -165,8 +168,8 @@ impl Sizes {
 
 impl LinearKernel {
     fn sizes(&self) -> Sizes {
-        let codes = matches!(self.kind, PanelKind::Codes(_));
-        Sizes::new(&self.tile, self.lanes, codes, self.matrix)
+        let record = matches!(self.kind, PanelKind::Codes(_)).then_some(self.panel.record);
+        Sizes::new(&self.tile, self.lanes, record, self.matrix)
     }
 
     /// Panels of each weight in a unit.
