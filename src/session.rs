@@ -5,6 +5,7 @@ use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
 use lathe_runtime::Vocabulary;
 use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars};
+use lathe_runtime::sampling::tokens_with;
 use lathe_runtime::tools::{Format, Reasoning};
 use lathe_server::{ChatPrompt, Conversation, Prompter};
 use serde_json::{Value, json};
@@ -148,30 +149,31 @@ pub struct ModelPrompter {
     model: TextModel,
     stop: Vec<u32>,
     context: usize,
-    grammars: Option<Grammars>,
+    vocabulary: ModelVocabulary,
+    grammars: Grammars,
 }
 
 impl ModelPrompter {
     /// Of a model whose engine has `context` positions.
-    pub fn new(model: TextModel, context: usize) -> ModelPrompter {
-        ModelPrompter {
+    ///
+    /// # Errors
+    /// Where it has no tokenizer that works.
+    pub fn new(model: TextModel, context: usize) -> Result<ModelPrompter, String> {
+        Ok(ModelPrompter {
             stop: stop_tokens(&model),
-            grammars: tokenizer(&model)
-                .ok()
-                .map(|tokenizer| Grammars::new(tokenizer.clone())),
+            grammars: Grammars::new(tokenizer(&model)?.clone()),
+            vocabulary: ModelVocabulary::new(&model)?,
             model,
             context,
-        }
+        })
     }
 }
 
 impl ModelPrompter {
     /// Reads the vocabulary as constraints need it, which takes a fraction of a second.
     pub fn prepare_constraints(&self) {
-        if let Some(grammars) = &self.grammars {
-            // Where it can't be had, a request with a constraint is told.
-            let _ = grammars.compile(&Constraint::JsonObject);
-        }
+        // Where it can't be had, a request with a constraint is told.
+        let _ = self.grammars.compile(&Constraint::JsonObject);
     }
 }
 
@@ -181,7 +183,7 @@ impl Prompter for ModelPrompter {
     }
 
     fn control_token(&self, name: &str) -> Option<u32> {
-        control_token(tokenizer(&self.model).ok()?, name)
+        control_token(&self.vocabulary.tokenizer, name)
     }
 
     fn text(&self, text: &str) -> Result<Vec<u32>, String> {
@@ -189,10 +191,15 @@ impl Prompter for ModelPrompter {
     }
 
     fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
-        match &self.grammars {
-            Some(grammars) => grammars.compile(constraint),
-            None => Err(ConstraintError::new("the model has no tokenizer that works")),
-        }
+        self.grammars.compile(constraint)
+    }
+
+    fn vocabulary(&self) -> &dyn Vocabulary {
+        &self.vocabulary
+    }
+
+    fn tokens_with(&self, strings: &[String]) -> Vec<u32> {
+        tokens_with(&self.vocabulary, self.vocabulary.tokenizer.vocab_size(), strings)
     }
 
     fn stop_tokens(&self) -> &[u32] {

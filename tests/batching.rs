@@ -498,7 +498,7 @@ fn third_letters(engine: &mut Engine, grammar: &Grammar, first: u64, draws: u64,
                     let text = texts.remove(&id).unwrap();
                     counts[usize::from(text.as_bytes()[2] - b'a')] += 1.0;
                 }
-                Event::Embedding { .. } => {}
+                Event::Token { .. } | Event::Embedding { .. } => {}
             }
             true
         });

@@ -55,6 +55,16 @@ for chunk in client.completions.create(**once, n=3, stream=True):
         parts[c.index] += c.text
 assert parts == [c.text for c in choices], parts
 
+# Log-probabilities, streamed and whole, as the client reads them.
+told = client.chat.completions.create(**ask, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+assert bytes(b for t in told for b in t.bytes).decode() == text, told
+assert all(t.top_logprobs[0].token == t.token and len(t.top_logprobs) == 2 for t in told), told
+pieces = client.chat.completions.create(**ask, logprobs=True, top_logprobs=2, stream=True)
+pieces = [t for c in pieces if c.choices[0].logprobs for t in c.choices[0].logprobs.content]
+assert [t.logprob for t in pieces] == [t.logprob for t in told], pieces
+best = client.completions.create(**once, n=1, best_of=3, logprobs=1).choices[0]
+assert best.text in [c.text for c in choices] and len(best.logprobs.tokens) == len(best.logprobs.text_offset), best
+
 # Many at once get what each gets alone; the prompt that they share is computed once.
 def colour(number):
     story = "Once upon a time there was a fox who lived in a forest. " * 6

@@ -13,9 +13,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use error::ApiError;
-use lathe_runtime::Pooling;
 use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar};
 use lathe_runtime::tools::{Format, Reasoning};
+use lathe_runtime::{Pooling, Vocabulary};
 use queue::Queue;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -71,6 +71,12 @@ pub trait Prompter: Send + Sync {
     /// # Errors
     /// What can't be honoured, and where.
     fn grammar(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError>;
+
+    /// What tokens stand for.
+    fn vocabulary(&self) -> &dyn Vocabulary;
+
+    /// The tokens whose text contains one of these; it looks at the whole vocabulary.
+    fn tokens_with(&self, strings: &[String]) -> Vec<u32>;
 
     /// Tokens that end an answer.
     fn stop_tokens(&self) -> &[u32];

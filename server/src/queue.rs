@@ -3,6 +3,7 @@
 //! A client that goes away is a cancel: its channel closes, and the engine stops at the next token.
 
 use crate::error::ApiError;
+use lathe_runtime::sampling::Logprobs;
 use lathe_runtime::{Completion, Embedding, EmbeddingRequest, Engine, Request, RequestId, engine};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -15,6 +16,8 @@ const QUEUE: usize = 256;
 /// What a client's channel carries.
 #[derive(Debug)]
 pub enum Event {
+    /// A token of a choice, before its text, where log-probabilities are asked for.
+    Token(u32, Logprobs),
     /// More text of a choice.
     Text(u32, String),
     /// The end of a choice.
@@ -158,6 +161,7 @@ impl Worker {
 /// Tells a client what happened; returns whether it wants more.
 fn tell(clients: &mut HashMap<RequestId, Client>, id: RequestId, event: engine::Event) -> bool {
     let event = match event {
+        engine::Event::Token { choice, logprobs } => Event::Token(choice, logprobs.clone()),
         engine::Event::Text { choice, text } => Event::Text(choice, text.to_owned()),
         engine::Event::Done { choice, result } => Event::Done(choice, result.map_err(ApiError::from)),
         engine::Event::Embedding { result } => {

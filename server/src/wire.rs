@@ -3,12 +3,13 @@
 //! Fields that would change the answer and are not supported are refused unless they hold their neutral value; unknown
 //! fields are ignored, as OpenAI's servers do.
 
+mod format;
+mod sampling;
+
 use crate::error::ApiError;
-use lathe_runtime::SamplingParams;
-use lathe_runtime::constrain::Constraint;
+pub use sampling::Sampling;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// Fields that chat and text completions share.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -24,38 +25,17 @@ pub struct Common {
     pub max_tokens: Option<i64>,
     /// Its newer name.
     pub max_completion_tokens: Option<i64>,
-    /// Sampling temperature; 1 where absent, as in OpenAI's API.
-    pub temperature: Option<f32>,
-    /// Nucleus.
-    pub top_p: Option<f32>,
-    /// Most likely tokens kept (an extension).
-    pub top_k: Option<u32>,
-    /// Least probability relative to the best (an extension).
-    pub min_p: Option<f32>,
-    /// Repetition penalty (an extension).
-    pub repeat_penalty: Option<f32>,
-    /// Frequency penalty.
-    pub frequency_penalty: Option<f32>,
-    /// Presence penalty.
-    pub presence_penalty: Option<f32>,
-    /// Random seed.
-    pub seed: Option<i64>,
+    /// How to pick tokens.
+    #[serde(flatten)]
+    pub sampling: Sampling,
     /// Stop strings.
     pub stop: Option<OneOrMany>,
     /// Number of answers.
     pub n: Option<i64>,
-    /// Log-probabilities: bool in chat, a number in completions.
+    /// Whether to tell log-probabilities: a bool in chat, in completions the number of the most likely tokens to tell of.
     pub logprobs: Option<Value>,
-    /// Added to the logits of tokens: an object of token ids and numbers between -100 and 100.
-    pub logit_bias: Option<BTreeMap<String, f32>>,
-    /// Locally typical sampling (an extension).
-    pub typical_p: Option<f32>,
-    /// Truncation by standard deviations of logits (an extension).
-    pub top_n_sigma: Option<f32>,
-    /// How often top choices are excluded (an extension).
-    pub xtc_probability: Option<f32>,
-    /// What makes a top choice (an extension).
-    pub xtc_threshold: Option<f32>,
+    /// In chat, that number.
+    pub top_logprobs: Option<i64>,
     /// Tokens to make before the answer may end (an extension).
     pub min_tokens: Option<u32>,
     /// Whether the model may never end the answer (an extension).
@@ -81,7 +61,7 @@ pub struct Common {
     pub suffix: Option<Value>,
     /// Whether to repeat the prompt.
     pub echo: Option<bool>,
-    /// Best of several.
+    /// How many completions to make, of which the `n` most likely are told.
     pub best_of: Option<i64>,
 }
 
@@ -92,6 +72,27 @@ pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
     pub include_usage: Option<bool>,
 }
+
+/// The two kinds of completion, which differ in what they take and in the shape of their choices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+}
+
+/// How many answers are told, and of how many they are the best.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choices {
+    /// Told.
+    pub told: u32,
+    /// Made.
+    pub made: u32,
+}
+
+/// Most tokens whose log-probabilities are told in the place of one, as at OpenAI.
+const MOST_LOGPROBS: i64 = 20;
 
 /// A string or several.
 #[derive(Clone, Debug, Deserialize)]
@@ -175,8 +176,6 @@ impl Common {
             })
         };
         let checks = [
-            ("best_of", self.best_of.is_some_and(|n| n != 1), "best of several"),
-            ("logprobs", present(&self.logprobs), "returning log-probabilities"),
             ("functions", present(&self.functions), "calling functions"),
             ("suffix", present(&self.suffix), "filling in before a suffix"),
             ("echo", self.echo == Some(true), "repeating the prompt"),
@@ -185,83 +184,6 @@ impl Common {
             .iter()
             .find(|c| c.1)
             .map_or(Ok(()), |c| Err(ApiError::unsupported(c.0, c.2)))
-    }
-
-    /// What the output must be, and the field that says so.
-    pub fn constraint(&self) -> Result<Option<(&'static str, Constraint)>, ApiError> {
-        let present = |value: &Option<Value>| value.clone().filter(|v| !v.is_null());
-        let said = [
-            (
-                "response_format",
-                present(&self.response_format)
-                    .map(|v| response_format(&v))
-                    .transpose()?
-                    .flatten(),
-            ),
-            (
-                "structured_outputs",
-                present(&self.structured_outputs)
-                    .map(|v| structured(&v))
-                    .transpose()?,
-            ),
-            ("grammar", self.grammar.clone().map(Constraint::grammar)),
-        ];
-        let mut said = said
-            .into_iter()
-            .filter_map(|(field, constraint)| Some((field, constraint?)));
-        match (said.next(), said.next()) {
-            (Some((one, _)), Some((other, _))) => {
-                let message = format!("`{one}` and `{other}` both say what the output must be");
-                Err(ApiError::invalid(other, message))
-            }
-            (first, _) => Ok(first),
-        }
-    }
-
-    /// Sampling parameters; a seed is made up where none is given.
-    pub fn sampling(&self) -> Result<SamplingParams, ApiError> {
-        let range = |name, value: Option<f32>, lo: f32, hi: f32| match value {
-            Some(v) if !(lo..=hi).contains(&v) => Err(ApiError::invalid(
-                name,
-                format!("`{name}` is {v}, but must be between {lo} and {hi}"),
-            )),
-            v => Ok(v),
-        };
-        let neutral = SamplingParams::default();
-        let params = SamplingParams {
-            temperature: range("temperature", self.temperature, 0.0, 2.0)?.unwrap_or(1.0),
-            top_p: self.top_p.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0),
-            min_p: self.min_p.unwrap_or(0.0),
-            typical_p: self.typical_p.unwrap_or(neutral.typical_p),
-            top_n_sigma: self.top_n_sigma.unwrap_or(neutral.top_n_sigma),
-            xtc_probability: self.xtc_probability.unwrap_or(neutral.xtc_probability),
-            xtc_threshold: self.xtc_threshold.unwrap_or(neutral.xtc_threshold),
-            logit_bias: self.biases()?,
-            repeat_penalty: self.repeat_penalty.unwrap_or(1.0),
-            frequency_penalty: range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
-            presence_penalty: range("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
-            seed: self.seed.map_or_else(random_seed, |s| s as u64),
-            ..neutral
-        };
-        params.validate()?;
-        Ok(params)
-    }
-
-    fn biases(&self) -> Result<Vec<(u32, f32)>, ApiError> {
-        let invalid = |what: String| ApiError::invalid("logit_bias", format!("`logit_bias` {what}"));
-        let biases = self.logit_bias.iter().flatten().map(|(token, &bias)| {
-            let token = token
-                .parse()
-                .map_err(|_| invalid(format!("has the key `{token}`, which is no token id")))?;
-            match (-100.0..=100.0).contains(&bias) {
-                true => Ok((token, bias)),
-                false => Err(invalid(format!(
-                    "of {token} is {bias}, but must be between -100 and 100"
-                ))),
-            }
-        });
-        biases.collect()
     }
 
     /// The bound on new tokens.
@@ -276,15 +198,59 @@ impl Common {
         }
     }
 
-    /// The number of answers, at most 128.
-    pub fn choices(&self) -> Result<u32, ApiError> {
-        match self.n {
-            None => Ok(1),
-            Some(n @ 1..=128) => Ok(n as u32),
-            Some(n) => Err(ApiError::invalid(
-                "n",
-                format!("`n` is {n}, but must be between 1 and 128"),
+    /// The number of answers, at most 128, and of those they are the best of.
+    pub fn choices(&self, kind: Kind) -> Result<Choices, ApiError> {
+        let number = |name, value: Option<i64>, least: i64| match value {
+            None => Ok(least as u32),
+            Some(v) if (least..=128).contains(&v) => Ok(v as u32),
+            Some(v) => Err(ApiError::invalid(
+                name,
+                format!("`{name}` is {v}, but must be between {least} and 128"),
             )),
+        };
+        let told = number("n", self.n, 1)?;
+        if kind == Kind::Chat && self.best_of.is_some_and(|best| best != 1) {
+            return Err(ApiError::unsupported(
+                "best_of",
+                "the best of several answers of a chat",
+            ));
+        }
+        let made = match kind {
+            Kind::Chat => told,
+            Kind::Text => number("best_of", self.best_of, told.into())?,
+        };
+        if made > told && self.stream == Some(true) {
+            let message =
+                "`best_of` of more than `n` can't be streamed: which are the best is known at the end";
+            return Err(ApiError::invalid("best_of", message));
+        }
+        Ok(Choices { told, made })
+    }
+
+    /// How many of the most likely tokens are told in the place of each, where log-probabilities are asked for.
+    pub fn logprobs(&self, kind: Kind) -> Result<Option<usize>, ApiError> {
+        let said = self.logprobs.as_ref().filter(|said| !said.is_null());
+        let number = |name, n: Option<i64>| match n {
+            Some(n @ 0..=MOST_LOGPROBS) => Ok(Some(n as usize)),
+            _ => Err(ApiError::invalid(
+                name,
+                format!("`{name}` must be a number between 0 and {MOST_LOGPROBS}"),
+            )),
+        };
+        match (kind, said, self.top_logprobs) {
+            (Kind::Chat, Some(Value::Bool(true)), top) => number("top_logprobs", top.or(Some(0))),
+            (Kind::Chat, None | Some(Value::Bool(false)), None) => Ok(None),
+            (Kind::Chat, None | Some(Value::Bool(false)), Some(_)) => Err(ApiError::invalid(
+                "top_logprobs",
+                "`top_logprobs` needs `logprobs` to be true",
+            )),
+            (Kind::Chat, Some(_), _) => Err(ApiError::invalid(
+                "logprobs",
+                "`logprobs` of a chat is true or false; `top_logprobs` is the number",
+            )),
+            (Kind::Text, _, Some(_)) => Err(ApiError::unsupported("top_logprobs", "a field of chats")),
+            (Kind::Text, None | Some(Value::Bool(false)), None) => Ok(None),
+            (Kind::Text, Some(said), None) => number("logprobs", said.as_i64()),
         }
     }
 
@@ -303,76 +269,6 @@ impl Common {
         }
         Ok(stops)
     }
-}
-
-/// OpenAI's `response_format`; nothing for plain text.
-fn response_format(value: &Value) -> Result<Option<Constraint>, ApiError> {
-    let invalid = |message: &str| ApiError::invalid("response_format", format!("`response_format`{message}"));
-    match value["type"].as_str() {
-        Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(Constraint::JsonObject)),
-        // The schema lies one deeper at OpenAI, and here in llama.cpp's server.
-        Some("json_schema") => match value
-            .pointer("/json_schema/schema")
-            .or_else(|| value.get("schema"))
-        {
-            Some(schema) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-            None => Err(invalid(" has no `json_schema.schema`")),
-        },
-        Some(_) => Err(invalid(".type must be `text`, `json_object` or `json_schema`")),
-        None => Err(invalid(" has no `type`")),
-    }
-}
-
-/// vLLM's `structured_outputs`.
-fn structured(value: &Value) -> Result<Constraint, ApiError> {
-    let invalid =
-        |message: &str| ApiError::invalid("structured_outputs", format!("`structured_outputs` {message}"));
-    let said = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !value.is_null());
-    let said: Vec<(&String, &Value)> = said.collect();
-    let [(key, value)] = said[..] else {
-        return Err(invalid(
-            "must have one of `json`, `json_object`, `regex`, `choice` and `grammar`",
-        ));
-    };
-    let text = || {
-        value
-            .as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| invalid(&format!("must have text in `{key}`")))
-    };
-    match key.as_str() {
-        "json" => match value.as_str() {
-            Some(text) => serde_json::from_str(text)
-                .map(Constraint::JsonSchema)
-                .map_err(|e| invalid(&format!("has no JSON in `json`: {e}"))),
-            None => Ok(Constraint::JsonSchema(value.clone())),
-        },
-        "json_object" if value == &Value::Bool(true) => Ok(Constraint::JsonObject),
-        "regex" => Ok(Constraint::Regex(text()?)),
-        "grammar" => Ok(Constraint::grammar(text()?)),
-        "choice" => {
-            let strings = value
-                .as_array()
-                .map(|list| list.iter().map(|s| s.as_str().map(str::to_owned)).collect());
-            let strings: Option<Vec<String>> = strings.flatten();
-            strings
-                .map(Constraint::Choice)
-                .ok_or_else(|| invalid("must have a list of strings in `choice`"))
-        }
-        _ => Err(invalid(&format!("does not know `{key}`"))),
-    }
-}
-
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
 }
 
 /// Turns content given as a list of text parts into a string, as chat templates expect it.
@@ -441,28 +337,12 @@ mod tests {
             "response_format": {"type": "text"}, "user": "x"}),
         );
         assert_eq!(body.common.refuse_unsupported(), Ok(()));
-        for (field, value) in [("best_of", json!(2)), ("logprobs", json!(true))] {
-            let mut request = json!({"messages": []});
-            request[field] = value;
-            assert_eq!(
-                chat(request).common.refuse_unsupported().unwrap_err().param,
-                Some(field)
-            );
-        }
-    }
-
-    #[test]
-    fn sampling_is_checked() {
-        let params = chat(json!({"messages": [], "temperature": 0, "seed": 5}))
-            .common
-            .sampling()
-            .unwrap();
-        assert_eq!((params.temperature, params.seed), (0.0, 5));
-        let error = chat(json!({"messages": [], "temperature": 3}))
-            .common
-            .sampling()
-            .unwrap_err();
-        assert_eq!(error.message, "`temperature` is 3, but must be between 0 and 2");
+        let mut request = json!({"messages": []});
+        request["suffix"] = json!("x");
+        assert_eq!(
+            chat(request).common.refuse_unsupported().unwrap_err().param,
+            Some("suffix")
+        );
         assert!(
             chat(json!({"messages": [], "max_tokens": 0}))
                 .common
@@ -472,91 +352,77 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_read() {
-        let read = |body: Value| {
-            let mut whole = json!({"messages": []});
-            whole
-                .as_object_mut()
-                .unwrap()
-                .extend(body.as_object().unwrap().clone());
-            chat(whole)
-                .common
-                .constraint()
-                .map(|found| found.map(|(_, constraint)| constraint))
+    fn numbers_of_answers_are_checked() {
+        let choices = |kind, body: Value| {
+            let common: Common = serde_json::from_value(body).unwrap();
+            common.choices(kind).map(|c| (c.told, c.made))
         };
-        let schema = json!({"type": "null"});
-        for (body, want) in [
-            (json!({}), None),
-            (json!({"response_format": null}), None),
-            (json!({"response_format": {"type": "text"}}), None),
-            (
-                json!({"response_format": {"type": "json_object"}}),
-                Some(Constraint::JsonObject),
-            ),
-            (
-                json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}),
-                Some(Constraint::JsonSchema(schema.clone())),
-            ),
-            (
-                json!({"structured_outputs": {"json": schema, "regex": null}}),
-                Some(Constraint::JsonSchema(schema.clone())),
-            ),
-            (
-                json!({"structured_outputs": {"json": schema.to_string()}}),
-                Some(Constraint::JsonSchema(schema.clone())),
-            ),
-            (
-                json!({"structured_outputs": {"regex": "a+"}}),
-                Some(Constraint::Regex("a+".into())),
-            ),
-            (
-                json!({"structured_outputs": {"choice": ["a", "b"]}}),
-                Some(Constraint::Choice(vec!["a".into(), "b".into()])),
-            ),
-            (
-                json!({"grammar": "root ::= \"a\""}),
-                Some(Constraint::Gbnf("root ::= \"a\"".into())),
-            ),
+        assert_eq!(choices(Kind::Text, json!({})), Ok((1, 1)));
+        assert_eq!(choices(Kind::Text, json!({"n": 3})), Ok((3, 3)));
+        assert_eq!(choices(Kind::Text, json!({"n": 3, "best_of": 5})), Ok((3, 5)));
+        assert_eq!(
+            choices(Kind::Text, json!({"n": 3, "best_of": 3, "stream": true})),
+            Ok((3, 3))
+        );
+        assert_eq!(choices(Kind::Chat, json!({"n": 2, "best_of": 1})), Ok((2, 2)));
+        for (kind, body, param) in [
+            (Kind::Text, json!({"n": 0}), "n"),
+            (Kind::Text, json!({"n": 129}), "n"),
+            (Kind::Text, json!({"n": 3, "best_of": 2}), "best_of"),
+            (Kind::Text, json!({"best_of": 129}), "best_of"),
+            (Kind::Text, json!({"best_of": 2, "stream": true}), "best_of"),
+            (Kind::Chat, json!({"best_of": 2}), "best_of"),
         ] {
-            assert_eq!(read(body.clone()), Ok(want), "{body}");
-        }
-        for (body, param) in [
-            (json!({"response_format": {"type": "xml"}}), "response_format"),
-            (
-                json!({"response_format": {"type": "json_schema"}}),
-                "response_format",
-            ),
-            (json!({"response_format": "json"}), "response_format"),
-            (json!({"structured_outputs": {}}), "structured_outputs"),
-            (
-                json!({"structured_outputs": {"regex": "a", "choice": []}}),
-                "structured_outputs",
-            ),
-            (
-                json!({"structured_outputs": {"choice": [1]}}),
-                "structured_outputs",
-            ),
-            (json!({"structured_outputs": {"xml": 1}}), "structured_outputs"),
-            (
-                json!({"grammar": "start: x", "response_format": {"type": "json_object"}}),
-                "grammar",
-            ),
-        ] {
-            assert_eq!(read(body.clone()).unwrap_err().param, Some(param), "{body}");
+            assert_eq!(
+                choices(kind, body.clone()).unwrap_err().param,
+                Some(param),
+                "{body}"
+            );
         }
     }
 
     #[test]
-    fn biases_are_checked() {
-        let biases = |value: Value| {
-            chat(json!({"messages": [], "logit_bias": value}))
-                .common
-                .sampling()
+    fn log_probabilities_are_asked_for() {
+        let logprobs = |kind, body: Value| {
+            let common: Common = serde_json::from_value(body).unwrap();
+            common.logprobs(kind)
         };
-        let found = biases(json!({"42": -1.5, "7": 100})).unwrap().logit_bias;
-        assert_eq!(found, [(42, -1.5), (7, 100.0)]);
-        for bad in [json!({"x": 1}), json!({"1": 101}), json!({"-1": 1})] {
-            assert_eq!(biases(bad).unwrap_err().param, Some("logit_bias"));
+        for (kind, body, want) in [
+            (Kind::Chat, json!({}), None),
+            (Kind::Chat, json!({"logprobs": false}), None),
+            (Kind::Chat, json!({"logprobs": true}), Some(0)),
+            (
+                Kind::Chat,
+                json!({"logprobs": true, "top_logprobs": 20}),
+                Some(20),
+            ),
+            (Kind::Text, json!({"logprobs": null}), None),
+            (Kind::Text, json!({"logprobs": 0}), Some(0)),
+            (Kind::Text, json!({"logprobs": 5}), Some(5)),
+        ] {
+            assert_eq!(logprobs(kind, body.clone()), Ok(want), "{body}");
+        }
+        for (kind, body, param) in [
+            (Kind::Chat, json!({"logprobs": 3}), "logprobs"),
+            (Kind::Chat, json!({"top_logprobs": 3}), "top_logprobs"),
+            (
+                Kind::Chat,
+                json!({"logprobs": true, "top_logprobs": 21}),
+                "top_logprobs",
+            ),
+            (Kind::Text, json!({"logprobs": true}), "logprobs"),
+            (Kind::Text, json!({"logprobs": -1}), "logprobs"),
+            (
+                Kind::Text,
+                json!({"logprobs": 1, "top_logprobs": 1}),
+                "top_logprobs",
+            ),
+        ] {
+            assert_eq!(
+                logprobs(kind, body.clone()).unwrap_err().param,
+                Some(param),
+                "{body}"
+            );
         }
     }
 

@@ -100,10 +100,9 @@ impl SamplingArgs {
 
     /// As the engine wants them, for a vocabulary of `tokens` tokens.
     pub fn params(&self, vocabulary: &dyn Vocabulary, tokens: u32) -> SamplingParams {
-        let usual = ["\n", ":", "\"", "*"].map(str::to_owned);
         let breakers = match (self.dry_multiplier, &self.dry_breaker[..]) {
             (0.0, _) => Vec::new(),
-            (_, []) => tokens_with(vocabulary, tokens, &usual),
+            (_, []) => tokens_with(vocabulary, tokens, &Dry::BREAKERS.map(str::to_owned)),
             (_, given) => tokens_with(vocabulary, tokens, given),
         };
         self.with_breakers(breakers)

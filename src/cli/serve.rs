@@ -70,7 +70,8 @@ impl Serve {
         let engine = Engine::new(built.executable, Arc::new(vocabulary));
         let own = tokenizer(&built.text).map_err(CliError::input)?.clone();
         let engine = self.draft.equip(engine, &own, &self.run, &self.options()?)?;
-        let prompter = Arc::new(ModelPrompter::new(built.text, engine.context()));
+        let prompter = ModelPrompter::new(built.text, engine.context()).map_err(CliError::input)?;
+        let prompter = Arc::new(prompter);
         if pooling.is_none() {
             // The first constraint should not wait for the vocabulary.
             let ahead = prompter.clone();

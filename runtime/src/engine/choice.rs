@@ -2,7 +2,7 @@
 
 use super::drafter::Wanted;
 use super::lookup::Lookup;
-use super::request::{Completion, Finish, Request, Vocabulary};
+use super::request::{Completion, Event, Finish, Request, Vocabulary};
 use crate::constrain::{Guide, Masks};
 use crate::error::Error;
 use crate::sampling::{Candidates, Logprobs, Restriction, Sampler, logprobs};
@@ -39,8 +39,10 @@ pub(super) struct Means<'a> {
     pub request: &'a Request,
     pub vocabulary: &'a dyn Vocabulary,
     pub candidates: &'a mut Candidates,
-    /// Where text goes; returns whether more is wanted.
-    pub show: &'a mut dyn FnMut(&str) -> bool,
+    /// The choice's number.
+    pub choice: u32,
+    /// Where tokens and text go; returns whether more is wanted.
+    pub show: &'a mut dyn FnMut(Event) -> bool,
 }
 
 impl Choice {
@@ -119,7 +121,12 @@ impl Choice {
             None => self.pick(logits, means)?,
         };
         if let Some(top) = means.request.logprobs {
-            self.logprobs.push(logprobs(logits, token, top));
+            let (choice, logprobs) = (means.choice, logprobs(logits, token, top));
+            (means.show)(Event::Token {
+                choice,
+                logprobs: &logprobs,
+            });
+            self.logprobs.push(logprobs);
         }
         self.add(token, means)?;
         self.force(means)
@@ -168,7 +175,10 @@ impl Choice {
             true => means.vocabulary.spelled_bytes(token),
             false => means.vocabulary.token_bytes(token),
         };
-        self.text.push(bytes, &mut |text| wanted &= (means.show)(text));
+        let choice = means.choice;
+        self.text.push(bytes, &mut |text| {
+            wanted &= (means.show)(Event::Text { choice, text })
+        });
         if self.text.stopped() {
             self.finish = Some(Ok(Finish::Stop));
         } else if !wanted {

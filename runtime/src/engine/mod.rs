@@ -341,7 +341,8 @@ impl Engine {
                     request,
                     vocabulary: self.vocabulary.as_ref(),
                     candidates: &mut self.candidates,
-                    show: &mut |text| show(id.request, Event::Text { choice, text }),
+                    choice,
+                    show: &mut |event| show(id.request, event),
                 };
                 let choice = choices[choice as usize].as_mut().ok_or(Error::Lost)?;
                 let (made, before) = (choice.made().len(), choice.right());

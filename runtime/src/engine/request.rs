@@ -115,6 +115,13 @@ pub struct Completion {
 /// Something that happened to a request.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// A token of a choice that asks for log-probabilities, before its text. The answer counts for nothing.
+    Token {
+        /// Which choice.
+        choice: u32,
+        /// What the model thought of it.
+        logprobs: &'a Logprobs,
+    },
     /// More text of a choice.
     Text {
         /// Which choice.

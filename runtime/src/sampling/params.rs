@@ -94,6 +94,11 @@ impl Default for SamplingParams {
     }
 }
 
+impl Dry {
+    /// The texts whose tokens are breakers where nobody says otherwise, as in llama.cpp.
+    pub const BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+}
+
 impl Default for Dry {
     fn default() -> Self {
         Dry {

@@ -1,10 +1,10 @@
 //! `POST /v1/chat/completions`.
 
 use super::message::Reader;
-use super::reply::{Kind, Prompt, answer, blocking};
+use super::reply::{Prompt, answer, blocking};
 use crate::error::ApiError;
 use crate::tools::ToolUse;
-use crate::wire::{ChatBody, normalize_messages};
+use crate::wire::{ChatBody, Kind, normalize_messages};
 use crate::{Conversation, Served};
 use axum::body::Bytes;
 use axum::extract::State;

@@ -1,9 +1,9 @@
 //! `POST /v1/completions`.
 
-use super::reply::{self, Kind, answer, blocking};
+use super::reply::{self, answer, blocking};
 use crate::Served;
 use crate::error::ApiError;
-use crate::wire::{CompletionBody, Prompt};
+use crate::wire::{CompletionBody, Kind, Prompt};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;

@@ -1,29 +1,21 @@
 //! Answers: the engine's events as one JSON object, or as server-sent events.
 
-use super::message::{Answer, Reader};
+use super::logprobs::Logprobs;
+use super::message::{Answer, Delta, Reader};
 use crate::Served;
 use crate::error::ApiError;
 use crate::queue::Event;
-use crate::wire::Common;
+use crate::wire::{Choices, Common, Kind};
 use axum::Json;
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
-use lathe_runtime::Request;
 use lathe_runtime::constrain::Grammar;
+use lathe_runtime::{Request, SamplingParams};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::UnboundedReceiver;
-
-/// The two kinds of completion, which differ in the shape of their choices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// `/v1/chat/completions`.
-    Chat,
-    /// `/v1/completions`.
-    Text,
-}
 
 /// What every object of one answer repeats.
 #[derive(Clone)]
@@ -63,38 +55,51 @@ impl Header {
     }
 
     /// A chunk of a choice: what was said, and why it ended if it did.
-    fn chunk(&self, index: u32, delta: &Value, finish: Option<&str>) -> Value {
+    fn chunk(&self, index: u32, Delta { said, logprobs }: Delta, finish: Option<&str>) -> Value {
         let choice = match self.kind {
-            Kind::Chat => json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish}),
+            Kind::Chat => {
+                json!({"index": index, "delta": said, "logprobs": logprobs, "finish_reason": finish})
+            }
             Kind::Text => {
-                let text = delta["content"].as_str().unwrap_or_default();
-                json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
+                let text = said["content"].as_str().unwrap_or_default();
+                json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
             }
         };
         self.object(true, json!([choice]), Value::Null)
     }
 
-    fn whole(&self, answers: &[Answer]) -> Value {
+    /// The `told` best of the answers, in order of choice where they are all.
+    fn whole(&self, mut answers: Vec<Answer>, told: u32) -> Value {
+        let usage = usage(&answers);
+        if answers.len() > told as usize {
+            answers.sort_by(|a, b| b.mean_logprob().total_cmp(&a.mean_logprob()));
+            answers.truncate(told as usize);
+        }
         let choices = answers.iter().enumerate();
         let choices = choices.map(|(index, answer)| answer.whole(self.kind, index));
-        self.object(false, choices.collect(), usage(answers))
+        self.object(false, choices.collect(), usage)
     }
 
-    fn answers(&self, count: u32, reader: Option<&Reader>) -> Vec<Answer> {
+    fn answers(&self, count: u32, reader: Option<&Reader>, logprobs: Option<&Logprobs>) -> Vec<Answer> {
         let id = |index: u32| format!("{}_{index}", self.id);
-        (0..count).map(|index| Answer::new(reader, id(index))).collect()
+        let answer = |index| Answer::new(reader, id(index), logprobs.cloned());
+        (0..count).map(answer).collect()
     }
 }
 
-/// The prompt counts once, whatever the number of choices.
+/// The prompt counts once, whatever the number of choices; tokens of choices that are not told count too. Predictions are
+/// tokens guessed ahead.
 fn usage(answers: &[Answer]) -> Value {
     let done = || answers.iter().filter_map(|a| a.completion.as_ref());
     let made: usize = done().map(|c| c.tokens.len()).sum();
+    let guessed: usize = done().map(|c| c.drafts.0).sum();
+    let right: usize = done().map(|c| c.drafts.1).sum();
     let (prompt, cached) = done()
         .next()
         .map_or((0, 0), |c| (c.prompt_tokens, c.cached_tokens));
     json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made,
-        "prompt_tokens_details": {"cached_tokens": cached}})
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"accepted_prediction_tokens": right, "rejected_prediction_tokens": guessed - right}})
 }
 
 /// What is to be continued, and how the answer is read.
@@ -137,13 +142,17 @@ pub async fn answer(
         }
         .into());
     }
+    let Choices { told, made } = common.choices(kind)?;
+    let logprobs = common.logprobs(kind)?;
     let request = Request {
         prompt,
-        sampling: common.sampling()?,
+        sampling: sampling(served, common).await?,
         max_tokens: common.limit()?,
         min_tokens: common.min_tokens.unwrap_or(0) as usize,
         ignore_stop_tokens: common.ignore_eos.unwrap_or(false),
-        choices: common.choices()?,
+        choices: made,
+        // The best of several are known by theirs.
+        logprobs: logprobs.or((made > told).then_some(0)),
         stop: common.stops()?,
         stop_tokens: served.prompter.stop_tokens().to_vec(),
         spelled,
@@ -157,7 +166,8 @@ pub async fn answer(
         ..Request::default()
     };
     let header = Header::new(kind, &served.model);
-    let answers = header.answers(request.choices, reader.as_ref());
+    let logprobs = logprobs.map(|_| Logprobs::new(kind, served.prompter.clone()));
+    let answers = header.answers(made, reader.as_ref(), logprobs.as_ref());
     let events = served.queue.submit(request)?;
     if common.stream == Some(true) {
         let with_usage = common
@@ -165,8 +175,19 @@ pub async fn answer(
             .is_some_and(|o| o.include_usage == Some(true));
         stream(events, header, answers, with_usage).await
     } else {
-        whole(events, &header, answers).await
+        whole(events, &header, answers, told).await
     }
+}
+
+/// How tokens are picked, with the tokens that break repetitions where they are looked for.
+async fn sampling(served: &Arc<Served>, common: &Common) -> Result<SamplingParams, ApiError> {
+    let mut params = common.sampling.params()?;
+    let breakers = common.sampling.breakers()?;
+    if params.dry.multiplier > 0.0 {
+        let prompter = served.prompter.clone();
+        params.dry.breakers = blocking(move || prompter.tokens_with(&breakers)).await?;
+    }
+    Ok(params)
 }
 
 /// What the answer must be, compiled.
@@ -193,14 +214,16 @@ async fn whole(
     mut events: UnboundedReceiver<Event>,
     header: &Header,
     mut answers: Vec<Answer>,
+    told: u32,
 ) -> Result<Response, ApiError> {
     while let Some(event) = events.recv().await {
         match event {
+            Event::Token(choice, logprobs) => answers[choice as usize].note(logprobs),
             Event::Text(choice, piece) => answers[choice as usize].push(&piece, &mut |_| {}),
             Event::Done(choice, done) => {
                 answers[choice as usize].finish(done?, &mut |_| {});
                 if answers.iter().all(|a| a.completion.is_some()) {
-                    return Ok(Json(header.whole(&answers)).into_response());
+                    return Ok(Json(header.whole(answers, told)).into_response());
                 }
             }
         }
@@ -267,8 +290,8 @@ impl StreamState {
                 self.started = true;
                 if self.header.kind == Kind::Chat {
                     let openings = (0..self.answers.len() as u32).rev();
-                    let opening = json!({"role": "assistant", "content": ""});
-                    let openings = openings.map(|i| self.header.chunk(i, &opening, None).to_string());
+                    let opening = || Delta::of(json!({"role": "assistant", "content": ""}));
+                    let openings = openings.map(|i| self.header.chunk(i, opening(), None).to_string());
                     self.queue.extend(openings);
                     continue;
                 }
@@ -282,24 +305,26 @@ impl StreamState {
     }
 
     /// The chunks of what a choice says, in order.
-    fn told(&mut self, choice: u32, say: impl FnOnce(&mut Answer, &mut dyn FnMut(Value))) -> Vec<String> {
+    fn told(&mut self, choice: u32, say: impl FnOnce(&mut Answer, &mut dyn FnMut(Delta))) -> Vec<String> {
         let (header, mut chunks) = (&self.header, Vec::new());
         say(&mut self.answers[choice as usize], &mut |delta| {
-            chunks.push(header.chunk(choice, &delta, None).to_string());
+            chunks.push(header.chunk(choice, delta, None).to_string());
         });
         chunks
     }
 
     fn take(&mut self, event: Option<Event>) {
         match event {
+            Some(Event::Token(choice, logprobs)) => self.answers[choice as usize].note(logprobs),
             Some(Event::Text(choice, text)) => {
                 let told = self.told(choice, |answer, tell| answer.push(&text, tell));
                 self.queue.extend(told.into_iter().rev());
             }
             Some(Event::Done(choice, Ok(completion))) => {
                 let mut told = self.told(choice, |answer, tell| answer.finish(completion, tell));
-                let finish = self.answers[choice as usize].finish_reason();
-                told.push(self.header.chunk(choice, &json!({}), finish).to_string());
+                let answer = &mut self.answers[choice as usize];
+                let (finish, rest) = (answer.finish_reason(), answer.rest());
+                told.push(self.header.chunk(choice, rest, finish).to_string());
                 self.ended = self.answers.iter().all(|a| a.completion.is_some());
                 if self.ended && self.with_usage {
                     let usage = usage(&self.answers);

@@ -1,6 +1,9 @@
-//! The server, driven by OpenAI's own Python client, and its embeddings over plain HTTP.
+//! The server, driven by OpenAI's own Python client, and its embeddings over plain HTTP. `text` has the fields of requests
+//! for text over plain HTTP.
 
+#[path = "../support/mod.rs"]
 mod support;
+mod text;
 
 use lathe_frontend::testing::Family;
 use lathe_ir::DType;
@@ -46,6 +49,33 @@ impl Server {
             .send_json(body)
             .unwrap();
         (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
+    }
+
+    /// The answer to a POST that must succeed.
+    fn answer(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.post(path, body);
+        assert_eq!(status, 200, "{body}: {answer}");
+        answer
+    }
+
+    /// The chunks of a streamed answer.
+    fn chunks(&self, path: &str, body: &Value) -> Vec<Value> {
+        let mut body = body.clone();
+        body["stream"] = true.into();
+        let mut answer = ureq::post(format!("{}/{path}", self.base_url))
+            .send_json(&body)
+            .unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        let data: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .collect();
+        let (last, chunks) = data.split_last().unwrap();
+        assert_eq!(*last, "[DONE]");
+        chunks
+            .iter()
+            .map(|chunk| serde_json::from_str(chunk).unwrap())
+            .collect()
     }
 
     /// The message of a refusal with status 400, and the field at fault.
