@@ -7,6 +7,7 @@ mod cache;
 use lathe_codegen_cpu::{Arch, CompiledKernels, CpuFeatures, OptLevel};
 use lathe_frontend::testing::Rng;
 use lathe_ir::DType;
+use lathe_ir::graph::Graph;
 use lathe_ir::kernel::{Kernel, interp};
 use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::plan::{Arg, Call, Input, Limits, Plan};
@@ -71,8 +72,17 @@ const SHAPES: [Heads; 5] = [
 ];
 
 impl Heads {
-    /// The plan of a graph that attends with embeddings.
+    /// The plan of the graph.
     fn plan(&self, lanes: u8, kv_types: KvTypes) -> Plan {
+        lower(
+            &self.graph(),
+            &LowerOptions::for_width(LIMITS, lanes).with_kv_types(kv_types),
+        )
+        .unwrap()
+    }
+
+    /// A graph that attends with embeddings.
+    fn graph(&self) -> Graph {
         let Heads {
             heads,
             kv_heads,
@@ -92,12 +102,7 @@ impl Heads {
                return %3
              }}"
         );
-        let graph = lathe_ir::graph::parse::parse(&text).unwrap();
-        lower(
-            &graph,
-            &LowerOptions::for_width(LIMITS, lanes).with_kv_types(kv_types),
-        )
-        .unwrap()
+        lathe_ir::graph::parse::parse(&text).unwrap()
     }
 }
 
@@ -230,6 +235,37 @@ fn machine_code_of_attention_equals_the_interpreter() {
                 attention.check(&all[range], &mut rng);
             }
         }
+    }
+}
+
+/// Heads that can't be cut in two, and GPUs, which have no kernels for 4-bit codes, are refused while a plan is made.
+#[test]
+fn types_that_can_not_be_cached_are_refused() {
+    let q4_0 = KvTypes::both(KvType::Q4_0);
+    let odd = Heads {
+        head_dim: 35,
+        ..SHAPES[2]
+    };
+    let options = LowerOptions::for_width(LIMITS, 8);
+    let error = lower(&odd.graph(), &options.with_kv_types(q4_0))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("q4_0 keys or values with heads of 35 elements"),
+        "{error}"
+    );
+    let of_gpu = |kv_types| lathe_codegen_cuda::lower::LowerOptions {
+        limits: LIMITS,
+        kv_types,
+    };
+    let values = KvTypes {
+        k: KvType::F16,
+        v: KvType::Q4_0,
+    };
+    for kv_types in [q4_0, values] {
+        let refused = lathe_codegen_cuda::lower::lower(&SHAPES[0].graph(), of_gpu(kv_types));
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("q4_0 keys or values"), "{error}");
     }
 }
 

@@ -50,8 +50,8 @@ pub struct RunArgs {
     /// Leave shapes that `lathe compile --tune` found aside
     #[arg(long, env = "LATHE_NO_TUNING", value_parser = BoolishValueParser::new())]
     pub no_tuning: bool,
-    /// How keys and values are cached: f32, f16, bf16 or q8_0 (nearly half the memory of f16); two types, as in f16,q8_0,
-    /// for keys and for values [default: f16]
+    /// How keys and values are cached: f32, f16, bf16, q8_0 (nearly half the memory of f16) or q4_0 (a third; not on GPUs);
+    /// two types, as in f16,q4_0, for keys and for values [default: f16]
     #[arg(long = "kv-type", env = "LATHE_KV_TYPE", value_name = "TYPE")]
     pub kv_types: Option<KvTypes>,
     /// Verify the IR after every pass

@@ -13,7 +13,7 @@ pub fn random(layout: KvLayout, blocks: u32, rng: &mut Rng) -> Vec<u8> {
         KvType::F32 => quantize(DType::F32, &floats(bytes / 4)).unwrap(),
         KvType::F16 => quantize(DType::F16, &floats(bytes / 2)).unwrap(),
         KvType::Bf16 => quantize(DType::Bf16, &floats(bytes / 2)).unwrap(),
-        KvType::Q8_0 => {
+        KvType::Q8_0 | KvType::Q4_0 => {
             let (head, codes) = (layout.head_bytes() as usize, layout.code_bytes() as usize);
             let mut heads = Vec::with_capacity(bytes);
             while heads.len() < bytes {

@@ -125,6 +125,7 @@ impl Reader {
             KvType::F16 => load_floats(&Element::F16, v, "p", "f"),
             KvType::Bf16 => load_floats(&Element::Bf16, v, "p", "f"),
             KvType::Q8_0 => names.fill(READ_CODES),
+            KvType::Q4_0 => unreachable!("refused by the lowering"),
         };
         format!("{start}{load}}}\n")
     }

@@ -103,6 +103,7 @@ impl HeadPart {
             KvType::F16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_half"),
             KvType::Bf16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_bf16"),
             KvType::Q8_0 => return names.fill(STORE_CODES),
+            KvType::Q4_0 => unreachable!("refused by the lowering"),
         };
         store.fill(STORE)
     }

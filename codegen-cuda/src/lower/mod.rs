@@ -16,7 +16,7 @@ use crate::layout::{Matrix, operand_stride};
 use crate::plan::{Arg, Call, CudaPlan, Extent, Form, Launch, SectionDecl};
 use lathe_ir::graph::{Epilogue, Graph, KvPart, Node, NodeData, Op, RowOrder, Value, Weight};
 use lathe_ir::id::Id;
-use lathe_ir::layout::KvTypes;
+use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::plan::memory::{self, Lifetime};
 use lathe_ir::plan::{Buffer, BufferDecl, Input, KernelId, KvLayer, Limits, RopeDecl};
 use lathe_ir::types::{Dim, Sym, TensorType};
@@ -433,6 +433,10 @@ impl<'g> Lowering<'g> {
             head_dim,
             types: self.options.kv_types,
         };
+        if [kv.types.k, kv.types.v].contains(&KvType::Q4_0) {
+            let what = "q4_0 keys or values: f32, f16, bf16 and q8_0 run on GPUs".to_owned();
+            return Err(self.unsupported(id, what));
+        }
         let layers = &mut self.plan.kv_layers;
         match layers.get(layer as usize) {
             None if layers.len() == layer as usize => layers.push(kv),

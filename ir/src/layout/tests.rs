@@ -396,15 +396,48 @@ fn kv_codes_and_scales_are_addressed_without_overlap() {
     assert_eq!(kv.scale_offset(1, 7, 31), kv.scale_offset(1, 7, 0));
 }
 
+/// Two elements share a byte, and each half of a head has groups of its own.
+#[test]
+fn kv_codes_of_four_bits_are_addressed_in_pairs() {
+    let kv = KvLayout {
+        kv_heads: 2,
+        head_dim: 70,
+        ty: KvType::Q4_0,
+    };
+    // 35 · 32 bytes of codes, padded to 64, and two groups of scales for each half.
+    assert_eq!((kv.code_bytes(), kv.head_bytes()), (1152, 1152 + 4 * 128));
+    for offset in [KvLayout::key_offset, KvLayout::value_offset] {
+        let mut shared = std::collections::BTreeMap::<u64, Vec<u64>>::new();
+        let mut scales = std::collections::BTreeSet::new();
+        for (head, position, d) in
+            (0..2).flat_map(|h| (0..32).flat_map(move |p| (0..70).map(move |d| (h, p, d))))
+        {
+            shared.entry(offset(&kv, head, position, d)).or_default().push(d);
+            scales.insert(kv.scale_offset(head, position, d));
+        }
+        assert_eq!(shared.len(), 2 * 32 * 35);
+        assert!(shared.values().all(|ds| ds.len() == 2 && ds[1] == ds[0] + 35));
+        assert_eq!(scales.len(), 2 * 32 * 4);
+        assert!(
+            scales
+                .iter()
+                .all(|&at| at % 1664 >= 1152 && !shared.contains_key(&at))
+        );
+        assert_eq!(scales.last(), Some(&(2 * 1664 - 4)));
+    }
+    assert_eq!(kv.scale_offset(0, 3, 31), kv.scale_offset(0, 3, 0));
+    assert_ne!(kv.scale_offset(0, 3, 34), kv.scale_offset(0, 3, 35));
+}
+
 #[test]
 fn kv_types_have_names() {
     for ty in KvType::ALL {
         assert_eq!(ty.to_string().parse(), Ok(ty));
     }
-    let error = "q4_0".parse::<KvType>().unwrap_err().to_string();
+    let error = "q5_0".parse::<KvType>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "`q4_0` is no type of cached keys and values; f32, f16, bf16, q8_0 are"
+        "`q5_0` is no type of cached keys and values; f32, f16, bf16, q8_0, q4_0 are"
     );
     let apart = KvTypes {
         k: KvType::F16,

@@ -67,6 +67,8 @@ struct Products {
     matrix: (Addr, u32),
     /// Type of the matrix.
     ty: KvType,
+    /// The plane of its elements, where two share a byte.
+    plane: u32,
     /// Scales of its elements.
     scales: Scales,
     /// The factors of the first slot, one f32 a row of the matrix, and bytes from slot to slot.
@@ -139,6 +141,14 @@ impl Products {
             }
         };
         let code = b.load(kv_mem(self.ty), at, Ty::i32(self.lanes));
+        let code = match (self.ty.planes(), self.plane) {
+            (1, _) => code,
+            (_, 0) => {
+                let high = b.shl(code, 28);
+                b.sar(high, 28)
+            }
+            _ => b.sar(code, 4),
+        };
         let code = b.cvt_f32(code);
         b.mul(code, scale)
     }
@@ -172,8 +182,14 @@ pub fn kv_mem(ty: KvType) -> Mem {
         KvType::F32 => Mem::F32,
         KvType::F16 => Mem::F16,
         KvType::Bf16 => Mem::Bf16,
-        KvType::Q8_0 => Mem::I8,
+        KvType::Q8_0 | KvType::Q4_0 => Mem::I8,
     }
+}
+
+/// The scales of a plane of a head that starts at `head`.
+fn scales_of_plane(head: Addr, layout: KvLayout, plane: u32) -> Addr {
+    let offset = layout.code_bytes() + u64::from(plane) * layout.plane_scale_bytes();
+    head.plus(offset as i32)
 }
 
 /// `v4 / 4 · factor`, where `v4` is a multiple of 4.
@@ -221,30 +237,33 @@ impl Tile {
         let q_bytes = kernel.head_dim * F32_BYTES;
         let q = self.of_slot(b, scratch, s.q, slot, q_bytes);
         let scores = self.of_slot(b, scratch, s.scores, slot, ROW);
-        let (lo, end) = (b.index(0), b.index(i64::from(q_bytes)));
+        let plane_bytes = layout.plane_dim() * F32_BYTES;
+        let (lo, end) = (b.index(0), b.index(i64::from(plane_bytes)));
         let width = lanes * F32_BYTES;
         b.for_loop(lo, seen, i64::from(vectors * width), &[], |b, position4, _| {
             let position = quarter_of(b, position4, layout.ty.element_bytes());
-            let scales = match layout.ty.has_scales() {
-                true => {
-                    let first = keys.plus(layout.code_bytes() as i32);
-                    Scales::Vectors(shift(b, first, position4))
-                }
-                false => Scales::None,
-            };
-            let products = Products {
-                slots,
-                vectors,
-                lanes: kernel.lanes,
-                steps: kernel.head_dim,
-                end,
-                matrix: (shift(b, keys, position), KV_BLOCK),
-                ty: layout.ty,
-                scales,
-                factors: (q, q_bytes),
-            };
+            let matrix = (shift(b, keys, position), KV_BLOCK);
             let zero = b.fconst(0.0, kernel.lanes);
-            let dots = products.emit(b, &vec![zero; (slots * vectors) as usize]);
+            let mut dots = vec![zero; (slots * vectors) as usize];
+            for plane in 0..layout.ty.planes() {
+                let scales = match layout.ty.has_scales() {
+                    true => Scales::Vectors(shift(b, scales_of_plane(keys, layout, plane), position4)),
+                    false => Scales::None,
+                };
+                let products = Products {
+                    slots,
+                    vectors,
+                    lanes: kernel.lanes,
+                    steps: layout.plane_dim(),
+                    end,
+                    matrix,
+                    ty: layout.ty,
+                    plane,
+                    scales,
+                    factors: (q.plus((plane * plane_bytes) as i32), q_bytes),
+                };
+                dots = products.emit(b, &dots);
+            }
             let scores = shift(b, scores, position4);
             for (n, &dot) in dots.iter().enumerate() {
                 let (slot, v) = (n as u32 / vectors, n as u32 % vectors);
@@ -380,22 +399,26 @@ impl Tile {
     /// `sums = sums · shrink + Σ weight · value` for `slots` slots from `slot` on, over positions four times which are below
     /// `seen`.
     fn mix(&self, b: &mut KernelBuilder, scratch: Buf, values: (Addr, Val), slot: Val, slots: u32) {
-        let (head_dim, lanes) = (self.kernel.head_dim, self.kernel.lanes);
-        let vectors = self.vectors_at_once(slots, head_dim / u32::from(lanes));
-        let mut lo = 0;
-        for (vectors, lanes) in [(vectors, lanes), (1, lanes), (1, 4), (1, 1)] {
-            let width = vectors * u32::from(lanes);
-            let hi = lo + (head_dim - lo) / width * width;
-            if lo < hi {
-                let columns = Columns {
-                    lo,
-                    hi,
-                    vectors,
-                    lanes,
-                };
-                self.mix_columns(b, scratch, values, slot, slots, columns);
+        let (layout, lanes) = (self.kernel.layout(KvPart::V), self.kernel.lanes);
+        let plane_dim = layout.plane_dim();
+        let vectors = self.vectors_at_once(slots, plane_dim / u32::from(lanes));
+        for plane in 0..layout.ty.planes() {
+            let mut lo = 0;
+            for (vectors, lanes) in [(vectors, lanes), (1, lanes), (1, 4), (1, 1)] {
+                let width = vectors * u32::from(lanes);
+                let hi = lo + (plane_dim - lo) / width * width;
+                if lo < hi {
+                    let columns = Columns {
+                        plane,
+                        lo,
+                        hi,
+                        vectors,
+                        lanes,
+                    };
+                    self.mix_columns(b, scratch, values, slot, slots, columns);
+                }
+                lo = hi;
             }
-            lo = hi;
         }
     }
 
@@ -410,6 +433,7 @@ impl Tile {
     ) {
         let (s, layout) = (self.scratch, self.kernel.layout(KvPart::V));
         let Columns {
+            plane,
             lo,
             hi,
             vectors,
@@ -417,6 +441,7 @@ impl Tile {
         } = columns;
         let (row_bytes, width) = (self.kernel.head_dim * F32_BYTES, u32::from(lanes) * F32_BYTES);
         let sums = self.of_slot(b, scratch, s.state.sums, slot, row_bytes);
+        let sums = sums.plus((plane * layout.plane_dim() * F32_BYTES) as i32);
         let shrink = self.of_slot(b, scratch, s.shrink, slot, F32_BYTES);
         let weights = self.of_slot(b, scratch, s.scores, slot, ROW);
         let (lo, hi) = (
@@ -427,7 +452,7 @@ impl Tile {
             let d = quarter_of(b, d4, layout.ty.element_bytes());
             let scales = match layout.ty.has_scales() {
                 true => {
-                    let first = values.plus(layout.code_bytes() as i32);
+                    let first = scales_of_plane(values, layout, plane);
                     let group = b.div_const(d4, i64::from(KvLayout::GROUP * F32_BYTES));
                     let group = b.mul_const(group, i64::from(SCALES));
                     Scales::Splats(shift(b, first, group))
@@ -451,8 +476,9 @@ impl Tile {
                 lanes,
                 steps: KV_BLOCK,
                 end: seen,
-                matrix: (shift(b, values, d), self.kernel.head_dim),
+                matrix: (shift(b, values, d), layout.plane_dim()),
                 ty: layout.ty,
+                plane,
                 scales,
                 factors: (weights, ROW),
             };
@@ -466,8 +492,9 @@ impl Tile {
     }
 }
 
-/// Elements of a head that a loop works on, and as what vectors.
+/// Elements of a plane of a head that a loop works on, and as what vectors.
 struct Columns {
+    plane: u32,
     lo: u32,
     hi: u32,
     vectors: u32,

@@ -4,6 +4,7 @@ use super::attention::{AttentionKernel, SEGMENT, rows_of_tile};
 use super::attention_merge::Parts;
 use super::{LowerError, Lowering};
 use lathe_ir::graph::{KvPart, Node, Op};
+use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::{Arg, Buffer, Call, Count, Input, KvLayer, Split, SplitCount};
 use lathe_ir::types::{Dim, Sym};
 
@@ -140,6 +141,13 @@ impl Lowering<'_> {
 
     /// Records a layer's KV geometry, or checks it against what another node said.
     pub(super) fn kv_layer(&mut self, id: Node, layer: u32, geometry: KvLayer) -> Result<(), LowerError> {
+        let KvTypes { k, v } = geometry.types;
+        for ty in [k, v] {
+            if !geometry.head_dim.is_multiple_of(ty.planes()) {
+                let what = format!("{ty} keys or values with heads of {} elements", geometry.head_dim);
+                return Err(self.unsupported(id, what));
+            }
+        }
         let layers = &mut self.plan.kv_layers;
         let index = layer as usize;
         let unset = KvLayer {

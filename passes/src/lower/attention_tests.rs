@@ -48,17 +48,24 @@ fn kernel(heads: u32, kv_heads: u32, head_dim: u32, lanes: u8) -> AttentionKerne
 /// The scale of all codes of tests: elements are multiples of it, but for those that nothing wrote.
 const SCALE: f32 = 1.0 / 32.0;
 
+/// The same of codes of 4 bits.
+const SCALE_4: f32 = 0.25;
+
 /// The nearest numbers that the cache holds exactly.
 fn storable(ty: KvType, numbers: Vec<f32>) -> Vec<f32> {
     match ty {
         KvType::F32 | KvType::F16 => numbers,
         KvType::Bf16 => numbers.iter().map(|x| (x * 64.0).round() / 64.0).collect(),
         KvType::Q8_0 => numbers.iter().map(|x| (x / SCALE).round() * SCALE).collect(),
+        KvType::Q4_0 => numbers
+            .iter()
+            .map(|x| (x / SCALE_4).round().min(7.0) * SCALE_4)
+            .collect(),
     }
 }
 
-/// Stores one element at byte `to` of a part of the cache.
-fn store(ty: KvType, part: &mut [u8], to: u64, scale: u64, x: f32) {
+/// Stores one element at byte `to` of a part of the cache, where two share it in half `plane`.
+fn store(ty: KvType, part: &mut [u8], (to, plane): (u64, u64), scale: u64, x: f32) {
     let (to, scale) = (to as usize, scale as usize);
     match ty {
         KvType::F32 => part[to..to + 4].copy_from_slice(&x.to_le_bytes()),
@@ -69,6 +76,16 @@ fn store(ty: KvType, part: &mut [u8], to: u64, scale: u64, x: f32) {
             let code = (x / unit) as i8;
             assert_eq!(f32::from(code) * unit, x, "no multiple of the scale");
             part[to] = code as u8;
+            part[scale..scale + 4].copy_from_slice(&unit.to_le_bytes());
+        }
+        KvType::Q4_0 => {
+            let unit = if x.abs() == UNWRITTEN { UNWRITTEN } else { SCALE_4 };
+            let code = (x / unit) as i8;
+            assert!(
+                (-8..8).contains(&code) && f32::from(code) * unit == x,
+                "no multiple of the scale"
+            );
+            part[to] |= (code as u8 & 15) << (4 * plane);
             part[scale..scale + 4].copy_from_slice(&unit.to_le_bytes());
         }
     }
@@ -141,7 +158,8 @@ impl Step {
                         };
                         let scale = block + layout.scale_offset(kv_head.into(), i, d);
                         let x = elements[from + d as usize];
-                        store(layout.ty, &mut bytes, block + offset, scale, x);
+                        let plane = d / u64::from(layout.plane_dim());
+                        store(layout.ty, &mut bytes, (block + offset, plane), scale, x);
                     }
                 }
             }

@@ -6,7 +6,7 @@ use super::emit::{F32_BYTES, at, for_lanes, shift};
 use super::epilogue::{KvAddress, Place, Sink, UnitEpilogue};
 use lathe_ir::graph::KvPart;
 use lathe_ir::kernel::builder::Addr;
-use lathe_ir::kernel::{Buf, KernelBuilder, Mem, Ty, Val};
+use lathe_ir::kernel::{Buf, Cmp, KernelBuilder, Mem, Ty, Val};
 use lathe_ir::layout::{KvLayout, KvType};
 use lathe_ir::plan::KV_BLOCK;
 
@@ -67,7 +67,7 @@ impl UnitEpilogue {
         match ty {
             KvType::F16 => head.store_floats(b, MOST_F16),
             KvType::F32 | KvType::Bf16 => head.store_floats(b, MOST),
-            KvType::Q8_0 => head.store_codes(b),
+            KvType::Q8_0 | KvType::Q4_0 => head.store_codes(b),
         }
     }
 
@@ -95,12 +95,12 @@ impl Head {
         }
     }
 
-    /// The address of the element whose f32 is `i` bytes into the row.
+    /// The address of the element whose f32 is `i` bytes into the row, or into its plane.
     fn element(&self, b: &mut KernelBuilder, i: Val) -> Addr {
         let (bytes, d) = (self.layout.ty.element_bytes(), b.sar(i, 2));
         let (by_element, by_position) = match self.part {
             KvPart::K => (KV_BLOCK * bytes, bytes),
-            KvPart::V => (bytes, self.layout.head_dim * bytes),
+            KvPart::V => (bytes, self.layout.plane_dim() * bytes),
         };
         let element = b.mul_const(d, i64::from(by_element));
         let position = b.mul_const(self.position, i64::from(by_position));
@@ -127,18 +127,20 @@ impl Head {
     }
 
     fn store_codes(&self, b: &mut KernelBuilder) {
-        let (whole, rest) = (
-            self.layout.head_dim / KvLayout::GROUP,
-            self.layout.head_dim % KvLayout::GROUP,
-        );
+        let elements = self.layout.plane_dim();
+        let (whole, rest) = (elements / KvLayout::GROUP, elements % KvLayout::GROUP);
+        let store = match self.layout.ty.planes() {
+            1 => Head::store_group,
+            _ => Head::store_pairs,
+        };
         if whole > 0 {
             b.for_const(i64::from(whole), |b, group| {
-                self.store_group(b, group, KvLayout::GROUP)
+                store(self, b, group, KvLayout::GROUP)
             });
         }
         if rest > 0 {
             let last = b.index(i64::from(whole));
-            self.store_group(b, last, rest);
+            store(self, b, last, rest);
         }
     }
 
@@ -146,7 +148,7 @@ impl Head {
     fn store_group(&self, b: &mut KernelBuilder, group: Val, size: u32) {
         let first = b.mul_const(group, i64::from(KvLayout::GROUP * F32_BYTES));
         let (limit, least) = (b.fconst(127.0, 1), b.fconst(LEAST_PEAK, 1));
-        let peak = self.peak(b, first, size);
+        let peak = self.largest(b, first, size, |b, v| b.abs(v));
         let peak = b.max(peak, least);
         let (inverse, scale) = (b.div(limit, peak), b.div(peak, limit));
         for_lanes(b, size, self.stored_lanes(), |b, i, lanes| {
@@ -162,15 +164,78 @@ impl Head {
             let to = self.element(b, i);
             b.store(Mem::I8, to, code);
         });
+        self.store_scale(b, group, 0, scale);
+    }
+
+    /// Stores `size` elements of a group of each half of the head: two codes a byte.
+    fn store_pairs(&self, b: &mut KernelBuilder, group: Val, size: u32) {
+        let first = b.mul_const(group, i64::from(KvLayout::GROUP * F32_BYTES));
+        let half = self.layout.plane_dim() * F32_BYTES;
+        let starts = [first, b.add_const(first, i64::from(half))];
+        let inverses = [0, 1].map(|plane| {
+            let scale = self.signed_scale(b, starts[plane], size);
+            self.store_scale(b, group, plane as u32, scale);
+            let one = b.fconst(1.0, 1);
+            b.div(one, scale)
+        });
+        for_lanes(b, size, self.stored_lanes(), |b, i, lanes| {
+            let [low, high] = [0, 1].map(|plane| {
+                let i = b.add(starts[plane], i);
+                self.nibble(b, i, inverses[plane], lanes)
+            });
+            let mask = b.iconst(15, lanes);
+            let (low, high) = (b.and(low, mask), b.shl(high, 4));
+            let pair = b.or(low, high);
+            let i = b.add(first, i);
+            let to = self.element(b, i);
+            b.store(Mem::I8, to, pair);
+        });
+    }
+
+    /// The 4-bit codes of `lanes` elements from byte `i` of the row on.
+    fn nibble(&self, b: &mut KernelBuilder, i: Val, inverse: Val, lanes: u8) -> Val {
+        let v = self.load(b, i, lanes, MOST);
+        let inverse = if lanes > 1 {
+            b.splat(inverse, lanes)
+        } else {
+            inverse
+        };
+        let scaled = b.mul(v, inverse);
+        let most = b.fconst(7.0, lanes);
+        let scaled = b.min(scaled, most);
+        b.cvt_i32(scaled)
+    }
+
+    /// The scale that makes code -8 of the element of the largest magnitude, among `size` from byte `first` of the row on.
+    fn signed_scale(&self, b: &mut KernelBuilder, first: Val, size: u32) -> Val {
+        let top = self.largest(b, first, size, |_, v| v);
+        let bottom = self.largest(b, first, size, |b, v| b.neg(v));
+        let (least, eighth) = (b.fconst(LEAST_PEAK, 1), b.fconst(0.125, 1));
+        let peak = b.max(top, bottom);
+        let peak = b.max(peak, least);
+        let scale = b.mul(peak, eighth);
+        let negative = b.neg(scale);
+        let is_positive = b.cmp(Cmp::Lt, bottom, top);
+        b.select(is_positive, negative, scale)
+    }
+
+    fn store_scale(&self, b: &mut KernelBuilder, group: Val, plane: u32, scale: Val) {
         let row = b.mul_const(group, i64::from(KV_BLOCK));
         let number = b.add(row, self.position);
         let offset = b.shl(number, 2);
         let to = shift(b, self.block, offset);
-        b.store(Mem::F32, to.plus(self.layout.code_bytes() as i32), scale);
+        let start = self.layout.code_bytes() + u64::from(plane) * self.layout.plane_scale_bytes();
+        b.store(Mem::F32, to.plus(start as i32), scale);
     }
 
-    /// The largest magnitude of `size` elements from byte `first` of the row on.
-    fn peak(&self, b: &mut KernelBuilder, first: Val, size: u32) -> Val {
+    /// The largest of what `of` makes of `size` elements from byte `first` of the row on.
+    fn largest(
+        &self,
+        b: &mut KernelBuilder,
+        first: Val,
+        size: u32,
+        of: impl Fn(&mut KernelBuilder, Val) -> Val,
+    ) -> Val {
         let mut peak: Option<Val> = None;
         let mut done = 0;
         for lanes in [self.lanes, 4, 1] {
@@ -178,7 +243,7 @@ impl Head {
             while done + u32::from(lanes) <= size {
                 let i = b.add_const(first, i64::from(done * F32_BYTES));
                 let v = self.load(b, i, lanes, MOST);
-                let v = b.abs(v);
+                let v = of(b, v);
                 of_lanes = Some(of_lanes.map_or(v, |known| b.max(known, v)));
                 done += u32::from(lanes);
             }
@@ -243,7 +308,7 @@ mod tests {
     }
 
     /// An element as stored, its scale (1 where there is none), and the bytes of both.
-    fn element(cache: &[u8], layout: KvLayout, at: u64, scale_at: u64) -> (f32, f32, Vec<usize>) {
+    fn element(cache: &[u8], layout: KvLayout, at: u64, scale_at: u64, d: u64) -> (f32, f32, Vec<usize>) {
         let bytes = |at: u64, n: usize| &cache[at as usize..at as usize + n];
         let places = |at: u64, n: usize| at as usize..at as usize + n;
         match layout.ty {
@@ -257,9 +322,15 @@ mod tests {
                 dequantize(dtype, bytes(at, size), &mut x).unwrap();
                 (x[0], 1.0, places(at, size).collect())
             }
-            KvType::Q8_0 => {
+            KvType::Q8_0 | KvType::Q4_0 => {
                 let scale = f32::from_le_bytes(bytes(scale_at, 4).try_into().unwrap());
-                let x = f32::from(cache[at as usize] as i8) * scale;
+                let byte = cache[at as usize] as i8;
+                let code = match layout.ty {
+                    KvType::Q8_0 => byte,
+                    _ if d < u64::from(layout.plane_dim()) => (byte << 4) >> 4,
+                    _ => byte >> 4,
+                };
+                let x = f32::from(code) * scale;
                 (x, scale, places(at, 1).chain(places(scale_at, 4)).collect())
             }
         }
@@ -272,6 +343,8 @@ mod tests {
             KvType::F16 => (x.abs() / 2048.0).max(3e-8),
             KvType::Bf16 => (x.abs() / 256.0).max(5e-41),
             KvType::Q8_0 => 0.501 * scale,
+            // The element opposite to the largest would have code 8.
+            KvType::Q4_0 => 1.001 * scale.abs(),
         }
     }
 
@@ -291,7 +364,7 @@ mod tests {
                 KvPart::V => layout.value_offset(head, slot, d),
             };
             let scale_at = block + layout.scale_offset(head, slot, d);
-            let (got, scale, bytes) = element(&cache, layout, block + at, scale_at);
+            let (got, scale, bytes) = element(&cache, layout, block + at, scale_at, d);
             let error = (got - want).abs();
             assert!(
                 error <= tolerance(layout.ty, want, scale),
@@ -349,7 +422,7 @@ mod tests {
                 let block = 2 * layout.block_bytes().unwrap();
                 for d in 0..64 {
                     let (at, scale_at) = (layout.value_offset(0, 0, d), layout.scale_offset(0, 0, d));
-                    let (got, scale, _) = element(&cache, layout, block + at, block + scale_at);
+                    let (got, scale, _) = element(&cache, layout, block + at, block + scale_at, d);
                     let want = if d == 5 { extreme } else { 0.0 };
                     assert!(got.is_finite() && scale.is_finite(), "{ty} {extreme}: {got}");
                     let most = if ty == KvType::F16 { 65504.0 } else { 2.9e38 };

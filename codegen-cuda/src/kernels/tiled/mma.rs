@@ -51,6 +51,7 @@ pub fn functions(tiled: &TiledAttention) -> String {
             KvType::F32 => COPY_F32,
             KvType::Bf16 => COPY_BF16,
             KvType::Q8_0 => COPY_CODES,
+            KvType::Q4_0 => unreachable!("refused by the lowering"),
         });
         names.with("COPY", copy).fill(LOAD)
     });
