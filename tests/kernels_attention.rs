@@ -257,6 +257,12 @@ fn types_that_can_not_be_cached_are_refused() {
     let of_gpu = |kv_types| lathe_codegen_cuda::lower::LowerOptions {
         limits: LIMITS,
         kv_types,
+        target: lathe_codegen_cuda::device::Target {
+            processors: 1,
+            shared_bytes: 227 << 10,
+            wgmma: false,
+        },
+        panels: None,
     };
     let values = KvTypes {
         k: KvType::F16,

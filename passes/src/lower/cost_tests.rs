@@ -145,6 +145,7 @@ fn tiles_take_each_row_once_and_few_rows_are_one_tile() {
         (16, true, false),
         (16, true, true),
     ] {
+        let record = codes.then_some(32 * 2 * 4 + 64);
         for main in 1..=8 {
             let tile = Tile {
                 rows: main,
