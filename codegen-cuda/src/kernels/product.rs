@@ -26,6 +26,10 @@ const COPY: u32 = 20 << 10;
 const IN_FLIGHT: u32 = 3;
 /// Shared memory left to the kernels that run beside, where there is enough: those between two products are small.
 const BESIDE: u32 = 56 << 10;
+/// Bytes of the cells of a step that has several tiles side by side.
+const MOST_STEP: u32 = 64 << 10;
+/// Bytes of shared memory that are not little.
+const LITTLE: u32 = 200 << 10;
 /// Most copies that the ring holds.
 const MOST_SLOTS: u32 = 16;
 /// Floats between rows of sums in shared memory, so that lanes write to banks of their own.
@@ -65,16 +69,23 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(m: &Matrix) -> Cut {
+    /// How tiles of such a matrix are cut, side by side with others as far as cells of so many bytes leave room. Where there
+    /// is little shared memory, steps that bring operands too are half as large.
+    fn new(m: &Matrix, cell: u32, shared_bytes: u32) -> Cut {
         let cells = m.cells();
-        let steps = cells.div_ceil(MOST_CONSUMERS);
+        let steps = match cells.div_ceil(MOST_CONSUMERS) {
+            1 => 1,
+            steps if shared_bytes < LITTLE => 2 * steps,
+            steps => steps,
+        };
         let of_tile = cells.div_ceil(steps);
+        let beside = (MOST_STEP / (of_tile * cell)).clamp(1, MOST_CONSUMERS / of_tile);
         Cut {
             cells,
             groups: m.cell_groups(),
             steps,
             of_tile,
-            tiles: if steps == 1 { MOST_CONSUMERS / of_tile } else { 1 },
+            tiles: if steps == 1 { beside } else { 1 },
         }
     }
 
@@ -137,8 +148,14 @@ impl Product {
         self.matrix().k
     }
 
+    /// Bytes of the largest cell.
+    fn cell(&self) -> u32 {
+        let cells = self.parts.iter().map(|p| p.matrix.cell_bytes());
+        cells.max().unwrap_or(1)
+    }
+
     fn cut(&self) -> Cut {
-        Cut::new(self.matrix())
+        Cut::new(self.matrix(), self.cell(), self.shared_bytes)
     }
 
     /// Whether the operands of a step are the same in every step, so that consumers keep them in registers.
@@ -162,8 +179,7 @@ impl Product {
 
     /// The largest copies of which the ring holds enough.
     fn shared(&self) -> Shared {
-        let cells = self.parts.iter().map(|p| p.matrix.cell_bytes());
-        let cell = cells.max().unwrap_or(1);
+        let cell = self.cell();
         let mut per_copy = (COPY / cell).clamp(1, self.cut().consumers());
         let mut shared = self.shared_for(cell, per_copy);
         while !shared.fits() && per_copy > 1 {
@@ -216,7 +232,7 @@ impl Product {
     /// Whether rows of so many elements can be normed by the product.
     pub fn can_norm(k: u32) -> bool {
         k.is_multiple_of(GROUP)
-            && matches!(Matrix::of(DType::F16, 1, k.into()), Some(m) if Cut::new(&m).steps == 1)
+            && matches!(Matrix::of(DType::F16, 1, k.into()), Some(m) if Cut::new(&m, m.cell_bytes(), LITTLE).steps == 1)
     }
 
     /// Whether the shared memory holds enough copies, and what follows them.
