@@ -13,7 +13,8 @@ int main() {
                 const uint64_t bytes = get<uint64_t>(), size = (bytes + 256) / 256 * 256;
                 void* memory = aligned_alloc(256, size);
                 if (!memory) emulator::fail("out of memory");
-                memset(memory, 0, size);
+                // What nobody wrote is no number.
+                memset(memory, 0xff, size);
                 const uint64_t address = (uint64_t)memory;
                 fwrite(&address, 8, 1, stdout);
                 fflush(stdout);

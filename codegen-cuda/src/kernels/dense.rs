@@ -38,7 +38,7 @@ impl Dense {
 
     /// Tiles of outputs of all parts.
     pub fn tiles(&self) -> u32 {
-        self.parts.iter().map(|p| p.matrix.rows.div_ceil(TILE)).sum()
+        self.parts.iter().map(|p| p.columns().div_ceil(TILE)).sum()
     }
 
     pub(super) fn name(&self) -> String {
@@ -66,7 +66,7 @@ impl Dense {
         let mut bodies = Lines::new();
         let mut first = 0;
         for (i, part) in self.parts.iter().enumerate() {
-            let end = first + part.matrix.rows.div_ceil(TILE);
+            let end = first + part.columns().div_ceil(TILE);
             let second = match part.paired {
                 true => format!("            dot(second{i} + 4 * at, x, rows_at, lane, two);\n"),
                 false => String::new(),

@@ -80,6 +80,14 @@ impl ProductPart {
         1 + u32::from(self.paired)
     }
 
+    /// Columns that are stored: with those that fill up a row of operands.
+    pub(super) fn columns(&self) -> u32 {
+        match self.operands {
+            true => operand_stride(self.matrix.rows),
+            false => self.matrix.rows,
+        }
+    }
+
     pub(super) fn out(&self) -> ParamType {
         match self.operands {
             true => ParamType::Operands,

@@ -100,23 +100,39 @@ pub fn coded() -> Vec<Case> {
     cases.into()
 }
 
-/// Every step of an epilogue, and outputs of every kind.
+/// Every step of an epilogue, and outputs of every kind; rows of operands that end with a tile of outputs, and half a group
+/// before theirs.
 pub fn epilogues() -> Vec<Case> {
-    let weights = "weight @e : [50, 64]f32\nweight @a : [32, 64]q4_0\nweight @bias : [32]f32\nweight @gate : [96, 64]q5_0\n\
-                   weight @up : [96, 64]q5_0\nweight @up2 : [96, 64]q5_0\nweight @down : [32, 96]q6_k0\nweight @n : [32]f32";
-    let weights = weights.replace("q6_k0", "q5_1");
-    let body = "%0 = embed @e, %tok : [tokens, 64]f32
-        %2, %3, %4 = linear %0 [
-            @a {bias(@bias), scale(0.5), act(silu), softcap(3.0)} -> f32,
-            @gate >< @up {glu(gelu)} -> f32,
-            @gate >< @up2 {glu(silu)} -> f32
-          ] : [tokens, 32]f32, [tokens, 96]f32, [tokens, 96]f32
-        %5 = linear %3 [@down {add(%2)} -> f32] : [tokens, 32]f32
-        %6 = linear %4 [@down {act(gelu), add(%5)} -> f32] : [tokens, 32]f32
-        %7 = norm_add @n, %6, %2 {eps = 1e-6} : [tokens, 32]f32
-        %8 = gather_rows %7, %outputs : [outputs, 32]f32
-        return %8";
-    vec![case("epilogues", graph(&weights, body), OPERANDS)]
+    let of = |gate: DType, m: u32, down: DType| {
+        let weights = format!(
+            "weight @e : [50, 64]f32\nweight @a : [32, 64]q4_0\nweight @bias : [32]f32\nweight @gate : [{m}, 64]{gate}\n\
+             weight @up : [{m}, 64]{gate}\nweight @up2 : [{m}, 64]{gate}\nweight @down : [32, {m}]{down}\nweight @n : [32]f32"
+        );
+        let body = format!(
+            "%0 = embed @e, %tok : [tokens, 64]f32
+            %2, %3, %4 = linear %0 [
+                @a {{bias(@bias), scale(0.5), act(silu), softcap(3.0)}} -> f32,
+                @gate >< @up {{glu(gelu)}} -> f32,
+                @gate >< @up2 {{glu(silu)}} -> f32
+              ] : [tokens, 32]f32, [tokens, {m}]f32, [tokens, {m}]f32
+            %5 = linear %3 [@down {{add(%2)}} -> f32] : [tokens, 32]f32
+            %6 = linear %4 [@down {{act(gelu), add(%5)}} -> f32] : [tokens, 32]f32
+            %7 = norm_add @n, %6, %2 {{eps = 1e-6}} : [tokens, 32]f32
+            %8 = gather_rows %7, %outputs : [outputs, 32]f32
+            return %8"
+        );
+        case(
+            &format!("epilogues {gate} {m} {down}"),
+            graph(&weights, &body),
+            OPERANDS,
+        )
+    };
+    vec![
+        of(DType::Q5_0, 96, DType::Q5_1),
+        of(DType::Q8_0, 80, DType::F16),
+        of(DType::F16, 44, DType::Bf16),
+        of(DType::F32, 36, DType::F16),
+    ]
 }
 
 /// Products of steps of many rows: every step of an epilogue, outputs of every kind and width, inputs of whole steps and not.
