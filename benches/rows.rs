@@ -108,6 +108,7 @@ impl Rig {
             seqs: &seqs,
             outputs: &outputs,
             block_tables: &self.tables,
+            window_tables: &[],
         })?;
         Ok(())
     }

@@ -74,6 +74,21 @@ pub struct BuildOptions {
     pub tuning: bool,
     /// How keys and values are stored; `None` for f16, or what a compiled plan that is named has.
     pub kv_types: Option<KvTypes>,
+    /// Blocks of layers with a sliding window.
+    pub windows: Windows,
+}
+
+/// How many blocks there are for layers with a sliding window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Windows {
+    /// As many as sequences need, where that is fewer than other layers have.
+    #[default]
+    Needed,
+    /// So many, but as many as one sequence needs at least.
+    Blocks(u32),
+    /// As many as other layers have: nothing leaves a window for good. A draft model must have them, since it goes back at
+    /// will.
+    All,
 }
 
 impl Default for BuildOptions {
@@ -92,6 +107,7 @@ impl Default for BuildOptions {
             verify: cfg!(debug_assertions),
             tuning: false,
             kv_types: None,
+            windows: Windows::Needed,
         }
     }
 }
@@ -360,6 +376,7 @@ pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOpt
         pin: options.pin,
         features,
         kv_blocks: kv_blocks(&plan.limits, options),
+        window_blocks: window_blocks(plan, options),
         opt_level: OptLevel::default(),
     }
 }
@@ -370,6 +387,22 @@ fn kv_blocks(limits: &Limits, options: &BuildOptions) -> u32 {
     let all = one.saturating_mul(limits.seqs);
     let asked = options.kv_positions.map_or(one, |n| n.div_ceil(KV_BLOCK));
     asked.clamp(one, all)
+}
+
+/// Blocks of the pool of layers with a sliding window, where they have one of their own. A sequence needs what its rows see
+/// and write; room for two more lets the ends of prefixes be found. Without `kv_positions` there is room for one context,
+/// and so for one sequence.
+fn window_blocks(plan: &Plan, options: &BuildOptions) -> Option<u32> {
+    let window = plan.window()?;
+    let one = window.div_ceil(KV_BLOCK) + 2;
+    let written = plan.limits.tokens.div_ceil(KV_BLOCK);
+    let seqs = options.kv_positions.map_or(1, |_| plan.limits.seqs);
+    let needed = (seqs + 2) * (one + 1) + written;
+    match options.windows {
+        Windows::All => None,
+        Windows::Blocks(blocks) => Some(blocks.max(one + written)),
+        Windows::Needed => Some(needed).filter(|&needed| needed < kv_blocks(&plan.limits, options)),
+    }
 }
 
 /// The features of this machine that `list` leaves: `all`, or names separated by commas.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use lathe::build::{BuildOptions, build};
+use lathe::build::{BuildOptions, Windows, build};
 use lathe::session::ModelVocabulary;
 use lathe_frontend::testing::{Family, Rng};
 use lathe_ir::DType;
@@ -12,7 +12,7 @@ use lathe_runtime::constrain::{Constraint, Grammar, Grammars};
 use lathe_runtime::sampling::Logprobs;
 use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use support::TinyFile;
@@ -34,6 +34,7 @@ struct Machine {
     chunk: u32,
     outputs: u32,
     kv_positions: u32,
+    windows: Windows,
     threads: usize,
 }
 
@@ -47,6 +48,7 @@ fn engine_with_draft(path: &Path, draft: &Path, machine: Machine) -> Engine {
     let narrow = Machine {
         seqs: machine.seqs.div_ceil(2),
         kv_positions: 128,
+        windows: Windows::All,
         ..machine
     };
     engine(path, machine)
@@ -62,6 +64,7 @@ fn compiled(path: &Path, machine: Machine) -> (Box<dyn Executable>, ModelVocabul
         outputs: machine.outputs,
         seqs: machine.seqs,
         kv_positions: Some(machine.kv_positions),
+        windows: machine.windows,
         ..BuildOptions::default()
     };
     let built = build(path, &options).unwrap();
@@ -74,6 +77,7 @@ const ALONE: Machine = Machine {
     chunk: 512,
     outputs: 1,
     kv_positions: 128,
+    windows: Windows::All,
     threads: 1,
 };
 
@@ -83,6 +87,7 @@ const MACHINES: [Machine; 5] = [
         chunk: 7,
         outputs: 1,
         kv_positions: 128,
+        windows: Windows::All,
         threads: 2,
     },
     Machine {
@@ -90,6 +95,7 @@ const MACHINES: [Machine; 5] = [
         chunk: 16,
         outputs: 2,
         kv_positions: 128,
+        windows: Windows::Blocks(0),
         threads: 1,
     },
     Machine {
@@ -97,6 +103,7 @@ const MACHINES: [Machine; 5] = [
         chunk: 24,
         outputs: 12,
         kv_positions: 192,
+        windows: Windows::Blocks(0),
         threads: 2,
     },
     Machine {
@@ -104,6 +111,7 @@ const MACHINES: [Machine; 5] = [
         chunk: 64,
         outputs: 48,
         kv_positions: 2048,
+        windows: Windows::Blocks(20),
         threads: 1,
     },
     // Fewer rows and outputs than sequences.
@@ -112,6 +120,7 @@ const MACHINES: [Machine; 5] = [
         chunk: 5,
         outputs: 3,
         kv_positions: 256,
+        windows: Windows::Blocks(3),
         threads: 1,
     },
 ];
@@ -259,9 +268,8 @@ fn play(engine: &mut Engine, all: &[Request], want: &[Vec<Made>], rng: &mut Rng,
     }
 }
 
-#[test]
-fn requests_get_what_they_get_alone() {
-    let families = Family::ALL;
+/// Plays traces on models, each with another as its draft model where that is not the model itself.
+fn play_all(models: &[(PathBuf, PathBuf)]) {
     let (mut preemptions, mut forks) = (0, 0);
     let mut tally = Tally {
         requests: 0,
@@ -269,21 +277,19 @@ fn requests_get_what_they_get_alone() {
         cached: 0,
         right: 0,
     };
-    for (n, family) in families.into_iter().enumerate() {
-        let model = tiny(family);
+    for (n, (model, other)) in models.iter().enumerate() {
         let mut rng = Rng::new(41 + n as u64);
-        let all = requests(&mut rng, &grammars(&model.path));
-        // As a draft model the model itself, which is always right, or another, which seldom is.
-        let other = tiny(families[(n + 1) % families.len()]);
-        let mut single = engine(&model.path, ALONE);
+        let all = requests(&mut rng, &grammars(model));
+        let mut single = engine(model, ALONE);
         let want: Vec<Vec<Made>> = all.iter().map(|request| alone(&mut single, request)).collect();
         for (m, machine) in MACHINES.into_iter().enumerate() {
+            // The model itself is always right, another seldom.
             let mut engine = match m % 3 {
-                0 => engine(&model.path, machine),
-                1 => engine_with_draft(&model.path, &model.path, machine),
-                _ => engine_with_draft(&model.path, &other.path, machine),
+                0 => engine(model, machine),
+                1 => engine_with_draft(model, model, machine),
+                _ => engine_with_draft(model, other, machine),
             };
-            for _ in 0..TRACES.div_ceil(families.len() * MACHINES.len()) {
+            for _ in 0..TRACES.div_ceil(models.len() * MACHINES.len()) {
                 play(&mut engine, &all, &want, &mut rng, &mut tally);
                 assert!(engine.is_idle());
             }
@@ -302,6 +308,25 @@ fn requests_get_what_they_get_alone() {
          tokens, {right} right guesses"
     );
     assert!([cancelled, cached, right].iter().all(|&n| n > 100) && preemptions > 100 && forks > 100);
+}
+
+#[test]
+fn requests_get_what_they_get_alone() {
+    let files: Vec<TinyFile> = Family::ALL.into_iter().map(tiny).collect();
+    let path = |n: usize| files[n % files.len()].path.clone();
+    let models: Vec<_> = (0..files.len()).map(|n| (path(n), path(n + 1))).collect();
+    play_all(&models);
+}
+
+/// The same on the model in a file that `LATHE_TEST_TRACES` names, which takes minutes.
+#[test]
+fn requests_to_a_real_model_get_what_they_get_alone() {
+    match std::env::var_os("LATHE_TEST_TRACES").map(PathBuf::from) {
+        Some(model) => play_all(&[(model.clone(), model)]),
+        None => eprintln!(
+            "skipped: requests_to_a_real_model_get_what_they_get_alone (LATHE_TEST_TRACES names a model)"
+        ),
+    }
 }
 
 /// What a constraint leaves no choice of is not picked, but it is what would have been.

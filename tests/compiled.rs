@@ -63,6 +63,7 @@ fn executable(model: &Model, plan: Plan, threads: usize, features: CpuFeatures) 
         pin: false,
         features,
         kv_blocks: blocks,
+        window_blocks: None,
         opt_level: OptLevel::default(),
     };
     CpuExecutable::compile(plan, &model.weights, options).unwrap()
@@ -108,6 +109,7 @@ impl Sequences {
                 seqs: &seqs,
                 outputs: &outputs,
                 block_tables: &self.tables,
+                window_tables: &[],
             };
             let vocab = exe.vocab() as usize;
             let rows = exe.run(&batch).unwrap();

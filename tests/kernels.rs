@@ -81,7 +81,9 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
         Arg::Input(Input::Positions) => rows(&[254, 255, 256, 257, 258, 0, 1, 2, 287]),
         Arg::Input(Input::Seqs) => rows(&[0, 0, 0, 0, 0, 1, 1, 1, 1]),
         Arg::Input(Input::Outputs) => rows(&[8, 0, 3, 1, 1, 2, 7, 6, 5]),
-        Arg::Input(Input::BlockTables) => words(&(0..18).map(|i| (i * 5 + 3) % 18).collect::<Vec<_>>()),
+        Arg::Input(Input::BlockTables | Input::WindowTables) => {
+            words(&(0..18).map(|i| (i * 5 + 3) % 18).collect::<Vec<_>>())
+        }
         Arg::Buffer(id) => {
             let bytes = plan.buffers[id].bytes as usize;
             if !q8a {

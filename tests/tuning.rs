@@ -35,6 +35,7 @@ fn bits(model: &Model, features: &str, shape: Option<Shape>) -> Vec<u32> {
         pin: false,
         features,
         kv_blocks: LIMITS.blocks_per_seq(),
+        window_blocks: None,
         opt_level: OptLevel::default(),
     };
     let mut executable = CpuExecutable::compile(plan, &model.weights, cpu).unwrap();
@@ -46,6 +47,7 @@ fn bits(model: &Model, features: &str, shape: Option<Shape>) -> Vec<u32> {
         seqs: &[0; ROWS as usize],
         outputs: &all,
         block_tables: &[0, 1],
+        window_tables: &[],
     });
     logits.unwrap().iter().map(|x| x.to_bits()).collect()
 }

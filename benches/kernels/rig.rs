@@ -96,6 +96,7 @@ impl Rig {
             pin: false,
             features: features.clone(),
             kv_blocks: limits.blocks_per_seq(),
+            window_blocks: None,
             opt_level: OptLevel::default(),
         };
         let mut executable = CpuExecutable::compile(plan, &Weights::of(&made.graph), options)?;
@@ -146,6 +147,7 @@ impl Rig {
                 seqs: &self.inputs.seqs,
                 outputs: &[0],
                 block_tables: &self.inputs.table,
+                window_tables: &[],
             };
             self.executable
                 .run(&batch)

@@ -38,6 +38,7 @@ fn running_a_step_allocates_nothing() {
         pin: false,
         features,
         kv_blocks: 4,
+        window_blocks: None,
         opt_level: OptLevel::None,
     };
     let mut exe = CpuExecutable::compile(tiny::plan(8), &tiny::weights(), options).unwrap();
@@ -48,6 +49,7 @@ fn running_a_step_allocates_nothing() {
         seqs: &[0, 0],
         outputs: &[1],
         block_tables: &tables,
+        window_tables: &[],
     };
     let mut run = |position: u32| {
         let positions = [position, position + 1];

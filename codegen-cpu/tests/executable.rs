@@ -13,6 +13,7 @@ fn options(threads: usize) -> CpuOptions {
         pin: false,
         features: CpuFeatures::host().unwrap(),
         kv_blocks: 4,
+        window_blocks: None,
         opt_level: OptLevel::None,
     }
 }
@@ -30,6 +31,7 @@ fn steps_see_weights_rotations_inputs_and_the_cache() {
             seqs: &[1, 1, 0, 0, 0],
             outputs: &[4, 1],
             block_tables: &tables,
+            window_tables: &[],
         };
         let logits = exe.run(&batch).unwrap();
         assert_eq!(logits, [expected(&[3, 4, 5], 5), expected(&[1, 2], 5)].concat());
@@ -39,6 +41,7 @@ fn steps_see_weights_rotations_inputs_and_the_cache() {
             seqs: &[1],
             outputs: &[0],
             block_tables: &tables,
+            window_tables: &[],
         };
         assert_eq!(exe.run(&next).unwrap(), expected(&[1, 2, 6], 1));
         assert_eq!(exe.output(), expected(&[1, 2, 6], 1));
@@ -57,6 +60,7 @@ fn a_long_sequence_crosses_blocks() {
         seqs: &[0; 40],
         outputs: &[39],
         block_tables: &tables,
+        window_tables: &[],
     };
     assert_eq!(exe.run(&batch).unwrap(), expected(&history, 40));
 }
@@ -70,6 +74,7 @@ fn a_batch_out_of_bounds_changes_nothing() {
         seqs: &[0],
         outputs: &[0],
         block_tables: &[0, 9, 9, 9],
+        window_tables: &[],
     };
     let before = exe.run(&good).unwrap().to_vec();
     let error = exe.run(&Batch { tokens: &[N], ..good }).unwrap_err();
@@ -85,6 +90,7 @@ fn a_batch_out_of_bounds_changes_nothing() {
     assert!(
         exe.run(&Batch {
             block_tables: &[4, 9, 9, 9],
+            window_tables: &[],
             ..good
         })
         .is_err()
@@ -96,6 +102,7 @@ fn a_batch_out_of_bounds_changes_nothing() {
         seqs: &[],
         outputs: &[],
         block_tables: &[],
+        window_tables: &[],
     };
     assert_eq!(exe.run(&nothing).unwrap(), [0.0f32; 0]);
 }
@@ -151,6 +158,7 @@ fn the_report_and_the_profile_tell_what_runs() {
         seqs: &[0],
         outputs: &[0],
         block_tables: &[0, 9, 9, 9],
+        window_tables: &[],
     };
     exe.run(&batch).unwrap();
     assert!(exe.profile().iter().all(|e| e.launches == 0));

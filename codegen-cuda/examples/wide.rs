@@ -87,6 +87,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 seqs: &vec![0; rows as usize],
                 outputs: &[rows - 1],
                 block_tables: &table,
+                window_tables: &[],
             })?;
             if round == 1 {
                 println!("rows {start}..{}\n{}", start + rows, executable.profile_text());

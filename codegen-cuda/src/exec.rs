@@ -91,7 +91,7 @@ impl Tables {
             Input::Positions => self.positions,
             Input::Seqs => self.seqs,
             Input::Outputs => self.outputs,
-            Input::BlockTables => self.blocks,
+            Input::BlockTables | Input::WindowTables => self.blocks,
         }
     }
 }

@@ -22,6 +22,8 @@ struct StepBuffers {
     outputs: Vec<u32>,
     /// Block `i` of the pool holds the sequence's positions `32·i ..`.
     table: Vec<u32>,
+    /// Of layers with a sliding window: their blocks are used in turn.
+    window_table: Vec<u32>,
 }
 
 /// Checks the tokens of a prompt.
@@ -57,6 +59,10 @@ impl Evaluator {
             positions: Vec::with_capacity(limits.tokens as usize),
             seqs: vec![0; limits.tokens as usize],
             outputs: Vec::with_capacity(limits.outputs as usize),
+            window_table: match executable.windows() {
+                Some(pool) => table.iter().map(|block| block % pool.blocks).collect(),
+                None => Vec::new(),
+            },
             table,
         };
         Evaluator {
@@ -123,6 +129,7 @@ impl Evaluator {
             seqs: &step.seqs[..rows],
             outputs: &step.outputs,
             block_tables: &step.table,
+            window_tables: &step.window_table,
         };
         let logits = self.executable.run(&batch)?;
         self.computed = end;

@@ -2,7 +2,7 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::BuildOptions;
+use crate::build::{BuildOptions, Windows};
 use crate::session::{same_vocabulary, tokenizer};
 use clap::Args;
 use lathe_frontend::tokenizer::Tokenizer;
@@ -40,7 +40,11 @@ impl DraftArgs {
         let name = model.clone();
         let refused =
             |e: &dyn std::fmt::Display| CliError::input(format!("{name} can't be the draft model: {e}"));
-        let built = ModelArg { model }.load(run, options)?;
+        let options = BuildOptions {
+            windows: Windows::All,
+            ..options.clone()
+        };
+        let built = ModelArg { model }.load(run, &options)?;
         let other = tokenizer(&built.text).map_err(|e| refused(&e))?;
         same_vocabulary(own, other).map_err(|e| refused(&e))?;
         engine.with_draft(built.executable).map_err(|e| refused(&e))

@@ -65,6 +65,7 @@ impl Probe {
             pin: false,
             features: setting.features.clone(),
             kv_blocks: limits.blocks_per_seq(),
+            window_blocks: None,
             opt_level: OptLevel::default(),
         };
         let mut executable = CpuExecutable::compile(plan, setting.weights, options)?;
@@ -92,6 +93,7 @@ impl Probe {
             seqs: &seqs,
             outputs: &[0],
             block_tables: &self.table,
+            window_tables: &[],
         })?;
         let after = self.spent();
         Ok(before.iter().zip(&after).map(|(b, a)| *a - *b).collect())

@@ -5,9 +5,10 @@ use crate::memory::Pages;
 use crate::pack::PackedWeights;
 use crate::partition::Split;
 use lathe_ir::Id;
+use lathe_ir::backend::WindowPool;
 use lathe_ir::graph::KvPart;
 use lathe_ir::layout::ALIGN;
-use lathe_ir::plan::{Arg, Call, Count, Input, Plan};
+use lathe_ir::plan::{Arg, Call, Count, Input, KvLayer, Plan};
 use lathe_ir::types::Sym;
 use std::ops::Range;
 
@@ -24,7 +25,7 @@ pub(super) struct Memory {
     /// Start of keys and of values of each layer.
     kv_offsets: Vec<(u64, u64)>,
     /// Start of each input, in the order of [`Input::ALL`].
-    input_offsets: [u64; 5],
+    input_offsets: [u64; 6],
     /// Start of each rotation table.
     pub(super) rope_offsets: Vec<u64>,
     /// Bytes from one thread's scratch memory to the next.
@@ -46,11 +47,13 @@ impl Layout {
 }
 
 impl Memory {
-    /// Maps the memory that the plan needs, with a pool of `kv_blocks` KV blocks.
+    /// Maps the memory that the plan needs, with a pool of `kv_blocks` KV blocks, and where layers with a sliding window have
+    /// one of their own, `windows`.
     pub(super) fn new(
         plan: &Plan,
         weights: PackedWeights,
         kv_blocks: u32,
+        windows: Option<WindowPool>,
         threads: usize,
     ) -> Result<Memory, Error> {
         let too_large = |what: &str| Error::Plan {
@@ -60,12 +63,16 @@ impl Memory {
         let mut kv = Layout::default();
         let mut kv_offsets = Vec::new();
         for layer in &plan.kv_layers {
-            let mut part = |part| kv.add(layer.layout(part).part_bytes(kv_blocks.into()));
+            let blocks = match windows {
+                Some(pool) if layer.window > 0 => pool.blocks,
+                _ => kv_blocks,
+            };
+            let mut part = |part| kv.add(layer.layout(part).part_bytes(blocks.into()));
             let (k, v) = (part(KvPart::K), part(KvPart::V));
             kv_offsets.push(k.zip(v).ok_or_else(|| too_large("the KV cache"))?);
         }
         let mut inputs = Layout::default();
-        let mut input_offsets = [0; 5];
+        let mut input_offsets = [0; 6];
         for ((input, _), offset) in Input::ALL.iter().zip(&mut input_offsets) {
             *offset = inputs
                 .add(Some(4 * input_len(plan, *input)))
@@ -99,9 +106,10 @@ impl Memory {
         })
     }
 
-    /// Copies a block of keys and values in all layers; both blocks are in the pool.
-    pub(super) fn copy_block(&mut self, plan: &Plan, from: u32, to: u32) {
-        for (layer, &(k, v)) in plan.kv_layers.iter().zip(&self.kv_offsets) {
+    /// Copies a block of keys and values in the layers that `of` says; both blocks are in their pool.
+    pub(super) fn copy_block(&mut self, plan: &Plan, of: impl Fn(&KvLayer) -> bool, from: u32, to: u32) {
+        let layers = plan.kv_layers.iter().zip(&self.kv_offsets);
+        for (layer, &(k, v)) in layers.filter(|(layer, _)| of(layer)) {
             for (part, start) in [(KvPart::K, k), (KvPart::V, v)] {
                 // The pool has many such blocks, and its size fits.
                 let bytes = layer.layout(part).block_bytes().unwrap_or(0);
@@ -146,7 +154,9 @@ fn input_len(plan: &Plan, input: Input) -> u64 {
     match input {
         Input::Tokens | Input::Positions | Input::Seqs => limits.tokens.into(),
         Input::Outputs => limits.outputs.into(),
-        Input::BlockTables => u64::from(limits.seqs) * u64::from(limits.blocks_per_seq()),
+        Input::BlockTables | Input::WindowTables => {
+            u64::from(limits.seqs) * u64::from(limits.blocks_per_seq())
+        }
     }
 }
 

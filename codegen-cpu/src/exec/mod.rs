@@ -15,7 +15,7 @@ use crate::pool::{Team, ThreadPool};
 use crate::target::{CpuFeatures, OptLevel};
 use crate::topology::{Topology, count_nodes};
 use bind::{Bound, Memory, Sizes};
-use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
+use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource, WindowPool};
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{Input, Limits, ModelOutput, Plan, RopeDecl};
 use memmap2::Mmap;
@@ -34,6 +34,8 @@ pub struct CpuOptions {
     pub features: CpuFeatures,
     /// KV blocks in the pool.
     pub kv_blocks: u32,
+    /// Blocks of a pool for layers with a sliding window alone; `None` where they share the one of all layers.
+    pub window_blocks: Option<u32>,
     /// Cranelift's optimization level.
     pub opt_level: OptLevel,
 }
@@ -46,6 +48,7 @@ const FEW_ROWS: usize = 32;
 pub struct CpuExecutable {
     plan: Plan,
     kv_blocks: u32,
+    windows: Option<WindowPool>,
     kernels: CompiledKernels,
     bound: Bound,
     memory: Memory,
@@ -148,7 +151,9 @@ impl CpuExecutable {
         let threads = pool.threads();
         let start = Instant::now();
         let weight_bytes = packed.bytes();
-        let mut memory = Memory::new(&plan, packed, options.kv_blocks, threads)?;
+        let windows = options.window_blocks.zip(plan.window());
+        let windows = windows.map(|(blocks, positions)| WindowPool { blocks, positions });
+        let mut memory = Memory::new(&plan, packed, options.kv_blocks, windows, threads)?;
         let bound = Bound::new(&plan, &mut memory, threads);
         let ropes = rope_angles(&plan, rope_factors)?;
         stages.push(("map memory".to_owned(), start.elapsed()));
@@ -172,12 +177,13 @@ impl CpuExecutable {
         if nodes > 1 {
             report.target.push_str(&format!(", {nodes} NUMA nodes"));
         }
-        let check = BatchCheck::new(plan.limits, plan.vocab, options.kv_blocks);
+        let check = BatchCheck::new(plan.limits, plan.vocab, options.kv_blocks).with_windows(windows);
         let profile = Profile::new(plan.steps.len());
         let kv_blocks = options.kv_blocks;
         Ok(CpuExecutable {
             plan,
             kv_blocks,
+            windows,
             kernels,
             bound,
             memory,
@@ -208,6 +214,10 @@ impl CpuExecutable {
             (Input::Seqs, batch.seqs),
             (Input::Outputs, batch.outputs),
             (Input::BlockTables, batch.block_tables),
+            (
+                Input::WindowTables,
+                self.windows.map_or(batch.block_tables, |_| batch.window_tables),
+            ),
         ];
         for (input, values) in inputs {
             let memory = self.memory.input_mut(&self.plan, input);
@@ -269,6 +279,10 @@ impl Executable for CpuExecutable {
         self.kv_blocks
     }
 
+    fn windows(&self) -> Option<WindowPool> {
+        self.windows
+    }
+
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError> {
         self.check.check(batch)?;
         self.outputs = batch.outputs.len();
@@ -292,7 +306,16 @@ impl Executable for CpuExecutable {
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
         self.check.check_copy(from, to)?;
-        self.memory.copy_block(&self.plan, from, to);
+        let apart = self.windows.is_some();
+        self.memory
+            .copy_block(&self.plan, |layer| layer.window == 0 || !apart, from, to);
+        Ok(())
+    }
+
+    fn copy_window_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
+        self.check.check_window_copy(from, to)?;
+        self.memory
+            .copy_block(&self.plan, |layer| layer.window > 0, from, to);
         Ok(())
     }
 

@@ -172,6 +172,7 @@ pub fn plan(tokens: u32) -> Plan {
         kv_heads: 1,
         head_dim: N,
         types: KvTypes::default(),
+        window: 0,
     }];
     let section = |weight: &str, ty, form| SectionDecl {
         weight: weight.into(),

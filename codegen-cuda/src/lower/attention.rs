@@ -150,6 +150,7 @@ impl Lowering<'_> {
             kv_heads,
             head_dim,
             types: self.options.kv_types,
+            window: 0,
         };
         if [kv.types.k, kv.types.v].contains(&KvType::Q4_0) {
             let what = "q4_0 keys or values: f32, f16, bf16 and q8_0 run on GPUs".to_owned();

@@ -210,6 +210,7 @@ fn invariant_among<D: Device>(
                 seqs: &vec![1; rows as usize],
                 outputs: &outputs,
                 block_tables: &tables,
+                window_tables: &[],
             });
             let logits = logits.unwrap();
             if range.start >= 100 {
@@ -256,6 +257,7 @@ pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Res
             seqs: &rows.seqs,
             outputs: &rows.outputs,
             block_tables: &tables,
+            window_tables: &[],
         };
         let got = executable.run(&batch).map_err(|e| e.to_string())?;
         let apart = distance(got, &want);

@@ -1,6 +1,6 @@
 //! Checks a batch against the bounds of the plan before anything is written.
 
-use super::{Batch, ExecError};
+use super::{Batch, ExecError, WindowPool};
 use crate::plan::{KV_BLOCK, Limits};
 
 /// Checks batches; owns what that needs, so that checking allocates nothing.
@@ -8,6 +8,7 @@ pub struct BatchCheck {
     limits: Limits,
     vocab: u32,
     kv_blocks: u32,
+    windows: Option<WindowPool>,
     /// For each sequence slot, how many entries of its block table were found in range.
     checked: Vec<u32>,
 }
@@ -19,8 +20,14 @@ impl BatchCheck {
             limits,
             vocab,
             kv_blocks,
+            windows: None,
             checked: vec![0; limits.seqs as usize],
         }
+    }
+
+    /// The same, with a pool for layers with a sliding window.
+    pub fn with_windows(self, windows: Option<WindowPool>) -> BatchCheck {
+        BatchCheck { windows, ..self }
     }
 
     /// Looks for a bound that the batch breaks.
@@ -54,12 +61,20 @@ impl BatchCheck {
             });
         }
         at_most("block tables", seqs, limits.seqs)?;
+        if self.windows.is_some() && batch.window_tables.len() != batch.block_tables.len() {
+            return Err(ExecError::Length {
+                what: "window table entries",
+                got: batch.window_tables.len(),
+                want: batch.block_tables.len(),
+            });
+        }
         self.checked.fill(0);
         for row in 0..rows {
             below("token", row, batch.tokens[row], self.vocab)?;
             below("position", row, batch.positions[row], limits.ctx)?;
             below("sequence slot", row, batch.seqs[row], seqs as u32)?;
             self.check_blocks(batch, row, width)?;
+            self.check_windows(batch, row, width)?;
         }
         batch
             .outputs
@@ -75,6 +90,27 @@ impl BatchCheck {
     pub fn check_copy(&self, from: u32, to: u32) -> Result<(), ExecError> {
         let mut blocks = [from, to].into_iter().enumerate();
         blocks.try_for_each(|(row, block)| below("the KV block", row, block, self.kv_blocks))
+    }
+
+    /// As [`BatchCheck::check_copy`], of the pool of layers with a sliding window.
+    ///
+    /// # Errors
+    /// The first such block.
+    pub fn check_window_copy(&self, from: u32, to: u32) -> Result<(), ExecError> {
+        let limit = self.windows.map_or(0, |pool| pool.blocks);
+        let mut blocks = [from, to].into_iter().enumerate();
+        blocks.try_for_each(|(row, block)| below("the window block", row, block, limit))
+    }
+
+    /// The blocks that hold the positions that the row sees through a window.
+    fn check_windows(&self, batch: &Batch, row: usize, width: usize) -> Result<(), ExecError> {
+        let Some(pool) = self.windows else { return Ok(()) };
+        let (seq, position) = (batch.seqs[row] as usize, batch.positions[row]);
+        let first = (position + 1).saturating_sub(pool.positions) / KV_BLOCK;
+        let table = &batch.window_tables[seq * width..][..width];
+        let seen = &table[first as usize..=(position / KV_BLOCK) as usize];
+        seen.iter()
+            .try_for_each(|&block| below("window block", row, block, pool.blocks))
     }
 
     /// The blocks that hold the positions up to the row's own.
@@ -139,6 +175,7 @@ mod tests {
         seqs: &[1, 1],
         outputs: &[1],
         block_tables: &[99, 99, 4, 0],
+        window_tables: &[],
     };
 
     #[test]
@@ -151,6 +188,42 @@ mod tests {
                 ..GOOD
             }),
             Ok(())
+        );
+    }
+
+    #[test]
+    fn windows_are_checked_as_far_as_rows_see() {
+        let limits = Limits {
+            tokens: 4,
+            outputs: 2,
+            seqs: 1,
+            ctx: 128,
+        };
+        let windows = Some(WindowPool {
+            blocks: 3,
+            positions: 33,
+        });
+        let check = |positions: &[u32], window_tables: &[u32]| {
+            let batch = Batch {
+                tokens: &[1, 1],
+                positions,
+                seqs: &[0, 0],
+                outputs: &[],
+                block_tables: &[0; 4],
+                window_tables,
+            };
+            let checked = BatchCheck::new(limits, 10, 5).with_windows(windows).check(&batch);
+            checked.map_err(|e| e.to_string())
+        };
+        // Position 96 sees 64 and those after it.
+        assert_eq!(check(&[96, 97], &[9, 9, 2, 0]), Ok(()));
+        assert_eq!(
+            check(&[95, 96], &[9, 9, 2, 0]),
+            Err("window block 9 of row 0 is not below 3".to_owned())
+        );
+        assert_eq!(
+            check(&[0, 1], &[0; 3]),
+            Err("the step has 3 window table entries, but 4 were expected".to_owned())
         );
     }
 

@@ -77,6 +77,18 @@ pub struct Batch<'a> {
     pub outputs: &'a [u32],
     /// `[seqs][plan.limits.blocks_per_seq()]`: the KV block that holds positions `32·i ..` of the slot's sequence.
     pub block_tables: &'a [u32],
+    /// The same for layers with a sliding window, where they have a pool of their own ([`Executable::windows`]): of a row
+    /// the blocks that it sees count alone. Not read where they have none.
+    pub window_tables: &'a [u32],
+}
+
+/// A pool of blocks for the layers with a sliding window alone, which need no others once no row sees them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WindowPool {
+    /// Blocks: numbers are below this.
+    pub blocks: u32,
+    /// Positions that a row sees of any such layer, its own the last.
+    pub positions: u32,
 }
 
 /// A compiled model.
@@ -96,6 +108,11 @@ pub trait Executable: Send {
     /// KV blocks in the pool; block numbers are below this.
     fn kv_blocks(&self) -> u32;
 
+    /// The pool of layers with a sliding window, where it is not the one of all layers.
+    fn windows(&self) -> Option<WindowPool> {
+        None
+    }
+
     /// Runs one step and returns its result `[outputs, width]`, row-major, valid until the next step: logits or embeddings,
     /// as the plan says.
     ///
@@ -106,11 +123,25 @@ pub trait Executable: Send {
     /// Where the batch breaks a bound of the plan; nothing is written then. Where the device fails.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
 
-    /// Copies the keys and values of block `from` to block `to`, in all layers.
+    /// Copies the keys and values of block `from` to block `to`, in all layers that have blocks of this pool.
     ///
     /// # Errors
     /// Where there is no such block; nothing is written then. Where the device fails.
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError>;
+
+    /// The same of the pool of layers with a sliding window.
+    ///
+    /// # Errors
+    /// As [`Executable::copy_block`]; where there is no such pool.
+    fn copy_window_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
+        let _ = to;
+        Err(ExecError::Range {
+            what: "the window block",
+            row: 0,
+            got: from.into(),
+            limit: 0,
+        })
+    }
 
     /// What the last step returned; empty before the first.
     fn output(&self) -> &[f32];

@@ -118,6 +118,12 @@ impl Plan {
         }
     }
 
+    /// The largest sliding window of a layer; `None` where all layers see everything.
+    pub fn window(&self) -> Option<u32> {
+        let windows = self.kv_layers.iter().map(|layer| layer.window);
+        windows.max().filter(|&window| window > 0)
+    }
+
     /// Elements of a row of the result: those of an embedding, or a logit for each token.
     pub fn width(&self) -> u32 {
         self.embedding.unwrap_or(self.vocab)
@@ -229,6 +235,9 @@ pub struct KvLayer {
     pub head_dim: u32,
     /// How keys and values are stored.
     pub types: KvTypes,
+    /// Positions that a row sees, its own the last; 0 for all before it. Layers with a window are addressed through
+    /// [`Input::WindowTables`], and their blocks may be used anew once no row sees them.
+    pub window: u32,
 }
 
 impl KvLayer {
@@ -294,6 +303,8 @@ pub enum Input {
     Outputs,
     /// KV blocks `[seqs][blocks_per_seq]`.
     BlockTables,
+    /// The same for layers with a sliding window, whose blocks may be a pool of their own.
+    WindowTables,
 }
 
 impl Input {
@@ -394,11 +405,12 @@ impl Split {
 
 impl Input {
     /// Every input with its keyword.
-    pub const ALL: [(Input, &'static str); 5] = [
+    pub const ALL: [(Input, &'static str); 6] = [
         (Input::Tokens, "tokens"),
         (Input::Positions, "positions"),
         (Input::Seqs, "seqs"),
         (Input::Outputs, "outputs"),
         (Input::BlockTables, "block_tables"),
+        (Input::WindowTables, "window_tables"),
     ];
 }

@@ -112,6 +112,7 @@ impl Input {
             Input::Seqs => "seqs",
             Input::Outputs => "outputs",
             Input::BlockTables => "block_tables",
+            Input::WindowTables => "window_tables",
         }
     }
 }

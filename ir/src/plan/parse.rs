@@ -279,6 +279,11 @@ impl<'t> Parser<'t> {
                     k: self.kv_type("k")?,
                     v: self.kv_type("v")?,
                 },
+                window: if self.at_word("window") {
+                    self.field("window")?
+                } else {
+                    0
+                },
             };
             self.plan.kv_layers.push(layer);
         }

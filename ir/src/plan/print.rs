@@ -56,10 +56,15 @@ impl Display for Plan {
                 kv_heads,
                 head_dim,
                 types: KvTypes { k, v },
+                window,
             },
         ) in self.kv_layers.iter().enumerate()
         {
-            writeln!(f, "  kv {layer}: heads={kv_heads} dim={head_dim} k={k} v={v}")?;
+            write!(f, "  kv {layer}: heads={kv_heads} dim={head_dim} k={k} v={v}")?;
+            if *window > 0 {
+                write!(f, " window={window}")?;
+            }
+            writeln!(f)?;
         }
         for (id, decl) in self.sections.iter() {
             writeln!(f, "  section {id}: {decl}")?;

@@ -71,6 +71,7 @@ pub(super) fn small() -> Plan {
             k: KvType::F16,
             v: KvType::Q8_0,
         },
+        window: 0,
     });
     let section = |weight: &str, ty, form, order, heads, dims| SectionDecl {
         weight: weight.into(),

@@ -224,12 +224,14 @@ fn plans() -> impl Strategy<Value = Plan> {
         bytes,
     });
     let kv_type = || prop::sample::select(&KvType::ALL[..]);
-    let kv =
-        (any::<u32>(), any::<u32>(), kv_type(), kv_type()).prop_map(|(kv_heads, head_dim, k, v)| KvLayer {
+    let kv = (any::<u32>(), any::<u32>(), kv_type(), kv_type(), any::<u32>()).prop_map(
+        |(kv_heads, head_dim, k, v, window)| KvLayer {
             kv_heads,
             head_dim,
             types: KvTypes { k, v },
-        });
+            window,
+        },
+    );
     let output = prop::option::of((0usize..9).prop_map(crate::Id::new));
     let embedding = prop::option::of(any::<u32>());
     let head = (name(), limits, any::<u32>(), any::<u64>(), output, embedding);

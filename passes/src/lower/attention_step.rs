@@ -48,7 +48,7 @@ impl Lowering<'_> {
                 kv(KvPart::V),
                 pos,
                 seq,
-                Arg::Input(Input::BlockTables),
+                self.tables_of(layer),
                 out,
             ],
             scalars: vec![rows_count],
@@ -100,6 +100,7 @@ impl Lowering<'_> {
             kv_heads,
             head_dim,
             types,
+            window: self.bounding_window(window),
         };
         self.kv_layer(id, layer, geometry)?;
         let tile = head_tile(heads / kv_heads, kv_heads);
@@ -139,6 +140,38 @@ impl Lowering<'_> {
         Cut { pieces, parts }
     }
 
+    /// A window where it is one: a context that it holds whole is seen whole.
+    fn bounding_window(&self, window: u32) -> u32 {
+        if window < self.options.limits.ctx {
+            window
+        } else {
+            0
+        }
+    }
+
+    /// The window of a layer, as attention over it says.
+    pub(super) fn window_of(&self, layer: u32) -> u32 {
+        let windows = self
+            .graph
+            .order
+            .iter()
+            .filter_map(|&node| match self.graph.nodes[node].op {
+                Op::AttentionPaged {
+                    layer: of, window, ..
+                } if of == layer => Some(window),
+                _ => None,
+            });
+        self.bounding_window(windows.into_iter().next().unwrap_or(0))
+    }
+
+    /// The tables by which a layer's blocks are found.
+    pub(super) fn tables_of(&self, layer: u32) -> Arg {
+        Arg::Input(match self.window_of(layer) {
+            0 => Input::BlockTables,
+            _ => Input::WindowTables,
+        })
+    }
+
     /// Records a layer's KV geometry, or checks it against what another node said.
     pub(super) fn kv_layer(&mut self, id: Node, layer: u32, geometry: KvLayer) -> Result<(), LowerError> {
         let KvTypes { k, v } = geometry.types;
@@ -154,6 +187,7 @@ impl Lowering<'_> {
             kv_heads: 0,
             head_dim: 0,
             types: self.options.kv_types,
+            window: 0,
         };
         if index >= layers.len() {
             layers.resize(index + 1, unset);

@@ -12,7 +12,7 @@ use lathe_ir::graph::{Epilogue, Linear, Node, Output, Part, RowOrder, Weight};
 use lathe_ir::kernel::{Access, Buf, KernelBuilder, Mem};
 use lathe_ir::layout::KvTypes;
 use lathe_ir::layout::{PANEL_ROWS, PackedKind, PackedLayout};
-use lathe_ir::plan::{Arg, Call, Count, Input, KvLayer, RopeDecl};
+use lathe_ir::plan::{Arg, Call, Count, KvLayer, RopeDecl};
 use lathe_ir::quant::Codebook;
 
 const PANEL: u32 = PANEL_ROWS as u32;
@@ -331,6 +331,7 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     kv_heads: self.n / self.columns,
                     head_dim: self.columns,
                     types: self.lowering.options.kv_types,
+                    window: self.lowering.window_of(*layer),
                 };
                 self.lowering.kv_layer(self.id, *layer, geometry)?;
                 let (pos, seq) = (
@@ -343,7 +344,7 @@ impl<'a, 'g> PartBuilder<'a, 'g> {
                     cache: self.buf("cache", Access::Out, Arg::Kv(*part, *layer)),
                     positions: self.buf("positions", Access::In, pos),
                     seqs: self.buf("seqs", Access::In, seq),
-                    tables: self.buf("tables", Access::In, Arg::Input(Input::BlockTables)),
+                    tables: self.buf("tables", Access::In, self.lowering.tables_of(*layer)),
                     blocks_per_seq: self.lowering.options.limits.blocks_per_seq(),
                 }
             }

@@ -112,6 +112,7 @@ impl Drafter {
                 seqs: &rows.seqs,
                 outputs: &rows.outputs,
                 block_tables: &self.tables,
+                window_tables: &[],
             };
             self.executable.run(&batch)?;
             let width = self.executable.width() as usize;

@@ -86,7 +86,10 @@ pub type Show<'a> = dyn FnMut(RequestId, Event) -> bool + 'a;
 impl Engine {
     /// An engine over an executable. Prompts are cut into chunks of the plan's largest step.
     pub fn new(executable: Box<dyn Executable>, vocabulary: Arc<dyn Vocabulary>) -> Engine {
-        let config = Config::new(executable.limits(), executable.kv_blocks());
+        let config = Config {
+            windows: executable.windows(),
+            ..Config::new(executable.limits(), executable.kv_blocks())
+        };
         Engine {
             candidates: Candidates::default(),
             executable,
@@ -317,6 +320,9 @@ impl Engine {
         let step = self.scheduler.step();
         for copy in step.copies() {
             self.executable.copy_block(copy.from.number(), copy.to.number())?;
+            if let Some((from, to)) = copy.window {
+                self.executable.copy_window_block(from.number(), to.number())?;
+            }
         }
         let batch = step.batch();
         self.executable.run(&batch)?;

@@ -6,6 +6,7 @@
 mod free;
 pub mod pool;
 pub mod prefix;
+mod window;
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,16 @@
 //! last block first, so prefixes outlive what follows them.
 //!
 //! A block is written by one holder only. [`BlockPool::reserve`] replaces blocks that others hold too, or that the prefix
-//! cache finds, and says which contents must be copied. Layers with a sliding window keep all their blocks.
+//! cache finds, and says which contents must be copied.
+//!
+//! Layers with a sliding window may have blocks of their own ([`BlockPool::with_windows`]), which hold the same positions
+//! and are used anew once no row sees them: [`BlockPool::open_windows`] gives them to blocks that are to be written,
+//! [`BlockPool::leave`] takes them. A prefix is found as far as rows after it have what they see.
 
 use super::free::FreeList;
 use super::prefix::{BlockTokens, Link, PrefixCache};
+use super::window::Windows;
+use lathe_ir::backend::WindowPool;
 use lathe_ir::plan::KV_BLOCK;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -38,6 +44,8 @@ pub struct BlockCopy {
     pub from: Block,
     /// The block to write.
     pub to: Block,
+    /// The same of the window blocks, where there are any.
+    pub window: Option<(Block, Block)>,
 }
 
 /// The blocks of one sequence. It must go back to its pool with [`BlockPool::release`].
@@ -47,6 +55,8 @@ pub struct BlockTable {
     blocks: Vec<Block>,
     /// Blocks from the start that are in the prefix cache.
     entered: usize,
+    /// Blocks from the start that the sequence's rows to come see nothing of through a window.
+    left: usize,
 }
 
 impl BlockTable {
@@ -56,6 +66,7 @@ impl BlockTable {
             namespace,
             blocks: Vec::new(),
             entered: 0,
+            left: 0,
         }
     }
 
@@ -101,6 +112,8 @@ pub struct BlockPool<S = RandomState> {
     references: Vec<u32>,
     free: FreeList,
     cache: PrefixCache<S>,
+    /// Blocks of layers with a window, where they are apart.
+    windows: Option<Windows>,
     stats: PoolStats,
 }
 
@@ -118,7 +131,17 @@ impl<S: BuildHasher> BlockPool<S> {
             references: vec![0; blocks as usize],
             free: FreeList::new(blocks),
             cache: PrefixCache::with_hasher(blocks, hasher),
+            windows: None,
             stats: PoolStats::default(),
+        }
+    }
+
+    /// The same pool, whose blocks are free, with blocks of their own for layers with a sliding window.
+    pub fn with_windows(self, pool: Option<WindowPool>) -> BlockPool<S> {
+        let blocks = self.references.len() as u32;
+        BlockPool {
+            windows: pool.map(|pool| Windows::new(pool, blocks)),
+            ..self
         }
     }
 
@@ -130,6 +153,23 @@ impl<S: BuildHasher> BlockPool<S> {
     /// The number of blocks that nobody holds.
     pub fn free(&self) -> usize {
         self.free.len()
+    }
+
+    /// The number of window blocks that nobody needs, where there are any.
+    pub fn free_windows(&self) -> Option<usize> {
+        self.windows.as_ref().map(Windows::free)
+    }
+
+    /// Whether enough window blocks are free for a sequence of `blocks` blocks that computes at most `rows` rows in a step,
+    /// and `more`.
+    pub fn windows_suffice(&self, blocks: usize, rows: usize, more: usize) -> bool {
+        let fits = |windows: &Windows| windows.needed(rows).min(blocks) + more <= windows.free();
+        self.windows.as_ref().is_none_or(fits)
+    }
+
+    /// The window block of a block, where it has one.
+    pub fn window_of(&self, block: Block) -> Option<Block> {
+        self.windows.as_ref()?.of(block)
     }
 
     /// The prefix cache.
@@ -152,14 +192,21 @@ impl<S: BuildHasher> BlockPool<S> {
         self.references(block) == 1 && !self.cache.contains(block)
     }
 
-    fn hold(&mut self, block: Block) {
+    /// Counts a holder of a block, and whether it sees the block through a window.
+    fn hold(&mut self, block: Block, sees: bool) {
+        if let Some(windows) = self.windows.as_mut().filter(|_| sees) {
+            windows.see(block);
+        }
         if self.references[block.index()] == 0 {
             self.free.remove(block);
         }
         self.references[block.index()] += 1;
     }
 
-    fn let_go(&mut self, block: Block) {
+    fn let_go(&mut self, block: Block, sees: bool) {
+        if let Some(windows) = self.windows.as_mut().filter(|_| sees) {
+            windows.leave(block, self.cache.contains(block));
+        }
         let count = &mut self.references[block.index()];
         *count -= 1;
         if *count == 0 {
@@ -176,6 +223,10 @@ impl<S: BuildHasher> BlockPool<S> {
         let block = self.free.pop()?;
         self.references[block.index()] = 1;
         self.stats.evictions += u64::from(self.cache.remove(block));
+        if let Some(windows) = &mut self.windows {
+            windows.forget(block);
+            windows.see(block);
+        }
         Some(block)
     }
 
@@ -194,9 +245,19 @@ impl<S: BuildHasher> BlockPool<S> {
     /// How much of `tokens` [`BlockPool::attach`] would find.
     pub fn lookup(&self, namespace: u64, tokens: &[u32]) -> Prefix {
         let mut found = Prefix::default();
-        for block in self.known(namespace, tokens) {
+        let mut count = |block| {
             found.blocks += 1;
             found.free += usize::from(self.references(block) == 0);
+        };
+        let known = self.known(namespace, tokens);
+        match &self.windows {
+            None => known.for_each(count),
+            Some(windows) => {
+                let known: Vec<Block> = known.collect();
+                known[..windows.whole(&known)]
+                    .iter()
+                    .for_each(|&block| count(block));
+            }
         }
         found
     }
@@ -207,7 +268,13 @@ impl<S: BuildHasher> BlockPool<S> {
         debug_assert!(table.blocks.is_empty(), "a table takes its prefix first");
         let mut found = std::mem::take(&mut table.blocks);
         found.extend(self.known(table.namespace, tokens));
-        found.iter().for_each(|&block| self.hold(block));
+        if let Some(windows) = &self.windows {
+            found.truncate(windows.whole(&found));
+            table.left = windows.first(found.len() * SIZE);
+        }
+        for (index, &block) in found.iter().enumerate() {
+            self.hold(block, index >= table.left);
+        }
         table.entered = found.len();
         table.blocks = found;
         let (hits, full) = (table.entered as u64, tokens.len().saturating_sub(1) / SIZE);
@@ -235,6 +302,14 @@ impl<S: BuildHasher> BlockPool<S> {
         if shared.count() + end.saturating_sub(table.blocks.len()) > self.free.len() {
             return false;
         }
+        // A copy needs a window block at once: it is filled before the step.
+        if !write.start.is_multiple_of(SIZE)
+            && let Some(&from) = table.blocks.get(first)
+            && !self.writable(from)
+            && self.free_windows() == Some(0)
+        {
+            return false;
+        }
         for index in there {
             let from = table.blocks[index];
             if self.writable(from) {
@@ -242,10 +317,15 @@ impl<S: BuildHasher> BlockPool<S> {
             }
             let Some(to) = self.take() else { return false };
             if index == first && !write.start.is_multiple_of(SIZE) {
-                copies.push(BlockCopy { from, to });
+                let windows = self.windows.as_mut();
+                let window = windows.and_then(|windows| {
+                    windows.give(to);
+                    windows.of(from).zip(windows.of(to))
+                });
+                copies.push(BlockCopy { from, to, window });
                 self.stats.copies += 1;
             }
-            self.let_go(from);
+            self.let_go(from, true);
             table.blocks[index] = to;
         }
         table.entered = table.entered.min(first);
@@ -256,15 +336,42 @@ impl<S: BuildHasher> BlockPool<S> {
         true
     }
 
+    /// Gives window blocks to the blocks of the positions of `write`, which are reserved. Returns whether there were enough;
+    /// if not, nothing changes.
+    pub fn open_windows(&mut self, table: &BlockTable, write: Range<usize>) -> bool {
+        let Some(windows) = self.windows.as_mut().filter(|_| !write.is_empty()) else {
+            return true;
+        };
+        let blocks = &table.blocks[write.start / SIZE..write.end.div_ceil(SIZE)];
+        let lacking = blocks.iter().filter(|&&block| windows.of(block).is_none());
+        if lacking.count() > windows.free() {
+            return false;
+        }
+        blocks.iter().all(|&block| windows.give(block))
+    }
+
+    /// Lets go of the window blocks that rows from `position` on don't see; nothing before the block of `position` is
+    /// computed again.
+    pub fn leave(&mut self, table: &mut BlockTable, position: usize) {
+        let Some(windows) = &mut self.windows else { return };
+        let first = windows.first(position).min(table.blocks.len());
+        while table.left < first {
+            let block = table.blocks[table.left];
+            windows.leave(block, self.cache.contains(block));
+            table.left += 1;
+        }
+    }
+
     /// Gives back the blocks that hold no position below `positions`.
     pub fn truncate(&mut self, table: &mut BlockTable, positions: usize) {
         let kept = positions.div_ceil(SIZE).min(table.blocks.len());
         while table.blocks.len() > kept {
             if let Some(block) = table.blocks.pop() {
-                self.let_go(block);
+                self.let_go(block, table.blocks.len() >= table.left);
             }
         }
         table.entered = table.entered.min(positions / SIZE);
+        table.left = table.left.min(table.blocks.len());
     }
 
     /// Gives back all blocks of a table.
@@ -287,11 +394,15 @@ impl<S: BuildHasher> BlockPool<S> {
     pub fn fork(&mut self, table: &BlockTable, positions: usize) -> BlockTable {
         let kept = positions.div_ceil(SIZE).min(table.blocks.len());
         let blocks = table.blocks[..kept].to_vec();
-        blocks.iter().for_each(|&block| self.hold(block));
+        let left = table.left.min(kept);
+        for (index, &block) in blocks.iter().enumerate() {
+            self.hold(block, index >= left);
+        }
         BlockTable {
             namespace: table.namespace,
             blocks,
             entered: table.entered.min(positions / SIZE),
+            left,
         }
     }
 
@@ -306,7 +417,10 @@ impl<S: BuildHasher> BlockPool<S> {
             let Some(&block) = table.blocks.get(index) else {
                 return;
             };
-            table.blocks[index] = self.enter_block(block, link, tokens);
+            let Some(entered) = self.enter_block(block, link, tokens, index >= table.left) else {
+                return;
+            };
+            table.blocks[index] = entered;
             table.entered = index + 1;
         }
     }
@@ -318,17 +432,26 @@ impl<S: BuildHasher> BlockPool<S> {
         }
     }
 
-    fn enter_block(&mut self, block: Block, link: Link, tokens: &BlockTokens) -> Block {
+    /// The block that holds these tokens from now on; none where it would lack a window block that the holder sees and that
+    /// another holder of its own needs, too.
+    fn enter_block(&mut self, block: Block, link: Link, tokens: &BlockTokens, sees: bool) -> Option<Block> {
         match self.cache.find(link, tokens) {
             Some(known) if known != block => {
-                self.hold(known);
-                self.let_go(block);
+                let lacks = sees && self.windows.as_ref().is_some_and(|w| w.of(known).is_none());
+                if lacks && self.references(block) > 1 {
+                    return None;
+                }
+                self.hold(known, sees);
+                if let Some(windows) = self.windows.as_mut().filter(|_| lacks) {
+                    windows.hand_on(block, known);
+                }
+                self.let_go(block, sees);
                 self.stats.merged += 1;
-                known
+                Some(known)
             }
             _ => {
                 self.cache.insert(block, link, tokens);
-                block
+                Some(block)
             }
         }
     }

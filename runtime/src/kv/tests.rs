@@ -199,7 +199,14 @@ fn a_fork_copies_the_part_block_when_it_writes() {
     let mut copies = Vec::new();
     assert!(pool.reserve(&mut child, 40..41, &mut copies));
     let (from, to) = (parent.blocks()[1], child.blocks()[1]);
-    assert_eq!(copies, [BlockCopy { from, to }]);
+    assert_eq!(
+        copies,
+        [BlockCopy {
+            from,
+            to,
+            window: None,
+        }]
+    );
     assert_ne!(from, to);
     assert_eq!(parent.blocks()[0], child.blocks()[0]);
     // The last holder writes in place.
@@ -228,7 +235,8 @@ fn a_write_into_a_findable_block_leaves_it_alone() {
         copies,
         [BlockCopy {
             from: old[1],
-            to: table.blocks()[1]
+            to: table.blocks()[1],
+            window: None,
         }]
     );
     assert_eq!(

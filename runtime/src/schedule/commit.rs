@@ -64,6 +64,7 @@ impl Scheduler {
         sequence.computed += part.rows.len() - part.drafts;
         self.pool
             .enter(&mut sequence.table, &sequence.tokens[..sequence.computed]);
+        self.pool.leave(&mut sequence.table, sequence.computed);
     }
 
     /// Adds tokens to a sequence. Drafts that were in the step and are among the tokens need not be computed again.

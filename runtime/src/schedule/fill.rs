@@ -3,7 +3,7 @@
 use super::queue::Scheduler;
 use super::sequence::Place;
 use super::step::{Step, StepSequence};
-use crate::kv::pool::Prefix;
+use crate::kv::pool::{Block, Prefix};
 use lathe_ir::plan::KV_BLOCK;
 use std::time::Duration;
 
@@ -117,9 +117,9 @@ impl Scheduler {
         loop {
             let sequence = &mut self.sequences[place];
             let write = sequence.computed..sequence.computed + rows;
-            if self
-                .pool
-                .reserve(&mut sequence.table, write, &mut self.step.copies)
+            let table = &mut sequence.table;
+            if self.pool.reserve(table, write.clone(), &mut self.step.copies)
+                && self.pool.open_windows(table, write)
             {
                 return true;
             }
@@ -172,7 +172,9 @@ impl Scheduler {
         };
         let all = sequence.tokens.len().div_ceil(KV_BLOCK as usize);
         let headroom = self.running.len() * self.config.headroom as usize;
+        let rows = self.config.budget.min(self.config.limits.tokens) as usize;
         all - found.blocks + found.free + headroom <= self.pool.free()
+            && self.pool.windows_suffice(all, rows, headroom)
     }
 
     /// Adds rows for proposed tokens to the sequences that come to their last token.
@@ -191,6 +193,9 @@ impl Scheduler {
             {
                 // What the last block holds beside the tokens needs no free block.
                 count = count.min(sequence.table.positions() - len);
+            }
+            if !self.pool.open_windows(&sequence.table, len..len + count) {
+                count = count.min(len.next_multiple_of(KV_BLOCK as usize) - len);
             }
             part.drafts = count;
             part.rows.end += count;
@@ -220,6 +225,12 @@ impl Scheduler {
             let row = &mut step.table[part.slot as usize * width..][..width];
             for (entry, block) in row.iter_mut().zip(sequence.table.blocks()) {
                 *entry = block.number();
+            }
+            if !step.window_table.is_empty() {
+                let row = &mut step.window_table[part.slot as usize * width..][..width];
+                for (entry, &block) in row.iter_mut().zip(sequence.table.blocks()) {
+                    *entry = self.pool.window_of(block).map_or(0, Block::number);
+                }
             }
             self.stats.drafts += part.drafts as u64;
         }

@@ -28,6 +28,7 @@ mod tests;
 pub use queue::Scheduler;
 pub use step::{CommitError, Results, Step, StepSequence};
 
+use lathe_ir::backend::WindowPool;
 use lathe_ir::plan::{KV_BLOCK, Limits};
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub struct Config {
     pub limits: Limits,
     /// Blocks of the KV pool.
     pub blocks: u32,
+    /// The pool of layers with a sliding window, where it is apart. It must have as many blocks as the window and a step's rows
+    /// fill, each rounded up, and two.
+    pub windows: Option<WindowPool>,
     /// Most rows of a step; the plan's bound stays.
     pub budget: u32,
     /// Most sequences that wait.
@@ -61,6 +65,7 @@ impl Config {
         Config {
             limits,
             blocks,
+            windows: None,
             budget: limits.tokens,
             queue: 1024,
             headroom: 1,

@@ -34,7 +34,7 @@ impl Scheduler {
     pub fn new(config: Config) -> Scheduler {
         let entries = config.limits.blocks_per_seq() as usize * config.limits.seqs as usize;
         Scheduler {
-            pool: BlockPool::new(config.blocks),
+            pool: BlockPool::new(config.blocks).with_windows(config.windows),
             sequences: Sequences::default(),
             live: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -46,6 +46,7 @@ impl Scheduler {
             next_request: 0,
             step: Step {
                 table: vec![0; entries],
+                window_table: vec![0; config.windows.map_or(0, |_| entries)],
                 ..Step::default()
             },
             stats: ScheduleStats::default(),

@@ -8,6 +8,7 @@ mod model;
 
 use super::*;
 use crate::sampling::Rng;
+use lathe_ir::backend::Batch;
 use model::{accept, expected, fold};
 use std::collections::HashMap;
 
@@ -69,6 +70,8 @@ struct Simulator {
     scheduler: Scheduler,
     /// Namespace, position and token of each place of each block.
     kv: Vec<[(u64, u32, u32); KV_BLOCK as usize]>,
+    /// The same of window blocks.
+    window_kv: Vec<[(u64, u32, u32); KV_BLOCK as usize]>,
     requests: HashMap<RequestId, Expected>,
     /// What each choice was given.
     made: HashMap<ChoiceId, Vec<u32>>,
@@ -86,6 +89,10 @@ pub(super) fn play(trace: &Trace) -> Report {
         rng: Rng::new(trace.seed),
         scheduler: Scheduler::new(trace.config.clone()),
         kv: vec![[(0, u32::MAX, 0); KV_BLOCK as usize]; trace.config.blocks as usize],
+        window_kv: match trace.config.windows {
+            Some(pool) => vec![[(0, u32::MAX, 0); KV_BLOCK as usize]; pool.blocks as usize],
+            None => Vec::new(),
+        },
         trace: trace.clone(),
         requests: HashMap::new(),
         made: HashMap::new(),
@@ -254,6 +261,9 @@ impl Simulator {
         let step = self.scheduler.step();
         for copy in step.copies() {
             self.kv[copy.to.number() as usize] = self.kv[copy.from.number() as usize];
+            if let Some((from, to)) = copy.window {
+                self.window_kv[to.number() as usize] = self.window_kv[from.number() as usize];
+            }
         }
         let (batch, width) = (step.batch(), self.trace.config.limits.blocks_per_seq() as usize);
         let place = |slot: u32, p: usize| {
@@ -280,7 +290,12 @@ impl Simulator {
                     "another sees what is written"
                 );
                 self.kv[block][at] = (namespace, p as u32, batch.tokens[row]);
+                if self.trace.config.windows.is_some() {
+                    let entry = batch.window_tables[part.slot as usize * width + p / 32];
+                    self.window_kv[entry as usize][at] = (namespace, p as u32, batch.tokens[row]);
+                }
             }
+            self.check_windows(part, &batch, width);
             let mut state = 0;
             let mut said = Vec::new();
             let first_output = part.rows.end - part.outputs.len();
@@ -309,6 +324,25 @@ impl Simulator {
                 let (tokens, done) = accept(&said, drafts, choice, self.trace.forced);
                 self.results.push(&tokens, done);
             }
+        }
+    }
+
+    /// What rows see through a window is what they see without.
+    fn check_windows(&self, part: &StepSequence, batch: &Batch, width: usize) {
+        let Some(pool) = self.trace.config.windows else {
+            return;
+        };
+        let tables = part.slot as usize * width;
+        let first = (part.start + 1).saturating_sub(pool.positions as usize);
+        for p in first..part.start + part.rows.len() {
+            let own = batch.window_tables[tables + p / 32] as usize;
+            let all = batch.block_tables[tables + p / 32] as usize;
+            assert_eq!(
+                self.window_kv[own][p % 32],
+                self.kv[all][p % 32],
+                "{:?} reads a wrong position through its window at {p}",
+                part.id
+            );
         }
     }
 
@@ -391,6 +425,8 @@ impl Simulator {
         assert!(self.requests.is_empty() && self.made.is_empty() && self.rows.is_empty());
         let pool = self.scheduler.pool();
         assert_eq!(pool.free(), pool.blocks(), "blocks are leaked");
+        let windows = self.trace.config.windows.map(|windows| windows.blocks as usize);
+        assert_eq!(pool.free_windows(), windows, "window blocks are leaked");
         assert_eq!(self.scheduler.slots.len(), self.trace.config.limits.seqs as usize);
         self.report.stats = self.scheduler.stats();
         let config = &self.trace.config;

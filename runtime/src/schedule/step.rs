@@ -38,6 +38,8 @@ pub struct Step {
     pub(super) seqs: Vec<u32>,
     pub(super) outputs: Vec<u32>,
     pub(super) table: Vec<u32>,
+    /// Of layers with a window, where they are apart; entries of blocks that no row sees are 0.
+    pub(super) window_table: Vec<u32>,
 }
 
 impl Step {
@@ -65,6 +67,7 @@ impl Step {
             seqs: &self.seqs,
             outputs: &self.outputs,
             block_tables: &self.table,
+            window_tables: &self.window_table,
         }
     }
 

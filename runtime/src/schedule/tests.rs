@@ -2,6 +2,7 @@
 
 use super::sim::{Report, Trace, play};
 use super::*;
+use lathe_ir::backend::WindowPool;
 use proptest::prelude::*;
 
 fn config(tokens: u32, outputs: u32, seqs: u32, ctx: u32, blocks: u32) -> Config {
@@ -14,6 +15,14 @@ fn config(tokens: u32, outputs: u32, seqs: u32, ctx: u32, blocks: u32) -> Config
     Config {
         aging: Duration::from_millis(20),
         ..Config::new(limits, blocks)
+    }
+}
+
+/// As few window blocks as there must be, and `more`.
+fn windows(positions: u32, rows: u32, more: u32) -> WindowPool {
+    WindowPool {
+        blocks: positions.div_ceil(KV_BLOCK) + rows.div_ceil(KV_BLOCK) + 2 + more,
+        positions,
     }
 }
 
@@ -112,8 +121,32 @@ fn a_hundred_thousand_requests_leak_nothing() {
     assert!(report.cancelled > 10_000 && report.stats.preemptions > 100);
 }
 
+/// Windows take a few blocks for each sequence, and no other blocks; prefixes are found all the same.
+#[test]
+fn windows_leave_blocks_behind() {
+    let whole = Trace {
+        prompt: 200,
+        max_new: 120,
+        config: config(64, 16, 4, 352, 60),
+        ..roomy(7, 400)
+    };
+    let mut trace = whole.clone();
+    trace.config.queue = 400;
+    trace.config.windows = Some(windows(40, 64, 12));
+    let report = play(&trace);
+    show("windows", &report);
+    assert_eq!((report.finished, report.stats.preemptions), (400, 0));
+    assert!(report.cached_tokens > 1000, "ends of prefixes are there");
+    // Where they are few, sequences give way to each other.
+    trace.config.windows = Some(windows(40, 64, 0));
+    let report = play(&trace);
+    show("few windows", &report);
+    assert_eq!(report.finished, 400);
+}
+
 fn any_trace() -> impl Strategy<Value = Trace> {
     let machine = (1u32..40, 1u32..12, 1u32..8, 1u32..7, 0u32..12, 0u32..3, 1u32..50);
+    let window = prop::option::of((1u32..100, 0u32..8));
     let load = (any::<u64>(), 0u64..4, 1u64..120, 0u64..40, 1u64..4);
     let mix = (
         0u64..50,
@@ -123,7 +156,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
         any::<bool>(),
         any::<bool>(),
     );
-    (machine, load, mix).prop_map(|(machine, load, mix)| {
+    (machine, window, load, mix).prop_map(|(machine, window, load, mix)| {
         let (tokens, outputs, seqs, ctx, more, headroom, budget) = machine;
         let (seed, arrivals, prompt, max_new, choices) = load;
         let (cancels, deadlines, every_row, drafts, forced, copies) = mix;
@@ -145,6 +178,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
                 copies,
                 budget,
                 queue: 40,
+                windows: window.map(|(positions, more)| windows(positions, budget.min(tokens), more)),
                 ..base
             },
         }
