@@ -10,7 +10,7 @@ use lathe_ir::DType;
 use lathe_ir::backend::Executable;
 use lathe_runtime::constrain::{Constraint, Grammar, Grammars};
 use lathe_runtime::sampling::Logprobs;
-use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams};
+use lathe_runtime::{Completion, Engine, Event, Finish, Request, RequestId, SamplingParams, SwapWhen};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,12 +35,14 @@ struct Machine {
     outputs: u32,
     kv_positions: u32,
     windows: Windows,
+    /// Bytes for sequences that give way.
+    swap: u64,
     threads: usize,
 }
 
 fn engine(path: &Path, machine: Machine) -> Engine {
     let (executable, vocabulary) = compiled(path, machine);
-    Engine::new(executable, Arc::new(vocabulary))
+    Engine::new(executable, Arc::new(vocabulary)).with_swap_space(machine.swap, SwapWhen::Always)
 }
 
 /// The same with a draft model; one with less room than the engine, so that some sequences go without.
@@ -78,6 +80,7 @@ const ALONE: Machine = Machine {
     outputs: 1,
     kv_positions: 128,
     windows: Windows::All,
+    swap: 0,
     threads: 1,
 };
 
@@ -88,6 +91,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 1,
         kv_positions: 128,
         windows: Windows::All,
+        swap: 0,
         threads: 2,
     },
     Machine {
@@ -96,6 +100,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 2,
         kv_positions: 128,
         windows: Windows::Blocks(0),
+        swap: 1 << 20,
         threads: 1,
     },
     Machine {
@@ -104,6 +109,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 12,
         kv_positions: 192,
         windows: Windows::Blocks(0),
+        swap: 1 << 17,
         threads: 2,
     },
     Machine {
@@ -112,6 +118,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 48,
         kv_positions: 2048,
         windows: Windows::Blocks(20),
+        swap: 1 << 20,
         threads: 1,
     },
     // Fewer rows and outputs than sequences.
@@ -121,6 +128,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 3,
         kv_positions: 256,
         windows: Windows::Blocks(3),
+        swap: 1 << 16,
         threads: 1,
     },
 ];
@@ -270,7 +278,7 @@ fn play(engine: &mut Engine, all: &[Request], want: &[Vec<Made>], rng: &mut Rng,
 
 /// Plays traces on models, each with another as its draft model where that is not the model itself.
 fn play_all(models: &[(PathBuf, PathBuf)]) {
-    let (mut preemptions, mut forks) = (0, 0);
+    let (mut preemptions, mut forks, mut swapped) = (0, 0, 0);
     let mut tally = Tally {
         requests: 0,
         cancelled: 0,
@@ -295,6 +303,7 @@ fn play_all(models: &[(PathBuf, PathBuf)]) {
             }
             preemptions += engine.stats().preemptions;
             forks += engine.stats().forks;
+            swapped += engine.stats().swapped_in;
         }
     }
     let Tally {
@@ -304,10 +313,12 @@ fn play_all(models: &[(PathBuf, PathBuf)]) {
         right,
     } = tally;
     eprintln!(
-        "{requests} requests: {cancelled} choices cancelled, {preemptions} preemptions, {forks} forks, {cached} cached \
+        "{requests} requests: {cancelled} choices cancelled, {preemptions} preemptions, {swapped} blocks put back, {forks} forks, {cached} cached \
          tokens, {right} right guesses"
     );
-    assert!([cancelled, cached, right].iter().all(|&n| n > 100) && preemptions > 100 && forks > 100);
+    assert!([cancelled, cached, right].iter().all(|&n| n > 100) && forks > 100);
+    // How far guesses reach is tuned by the clock, so these differ from run to run.
+    assert!(preemptions > 50 && swapped > 30);
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub mod text;
 pub mod tools;
 
 pub use engine::{
-    Completion, Embedding, EmbeddingRequest, Engine, Event, Finish, Request, RequestId, Vocabulary,
+    Completion, Embedding, EmbeddingRequest, Engine, Event, Finish, Request, RequestId, SwapWhen, Vocabulary,
 };
 pub use error::Error;
 pub use evaluator::Evaluator;

@@ -7,7 +7,7 @@ use crate::build::{BuildOptions, DEFAULT_SEQS};
 use crate::session::{ModelPrompter, ModelVocabulary, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use lathe_runtime::{Engine, Pooling};
+use lathe_runtime::{Engine, Pooling, SwapWhen};
 use lathe_server::Served;
 use lathe_server::queue::Queue;
 use std::sync::Arc;
@@ -40,6 +40,10 @@ pub struct Serve {
     /// --max-seqs contexts are as many]; memory is taken as it is used
     #[arg(long, env = "LATHE_KV_POSITIONS", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     kv_positions: Option<u32>,
+    /// Memory beside the KV cache, in MiB, for sequences that have to give way to others: they go on where they were if
+    /// copying is cheaper than computing again
+    #[arg(long, env = "LATHE_SWAP_SPACE", value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=1 << 22))]
+    swap_space: u32,
     /// Guess so many tokens ahead where a text repeats what came before
     #[arg(long, env = "LATHE_LOOKUP", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15))]
     lookup: u32,
@@ -68,6 +72,7 @@ impl Serve {
         let pooling = self.pooling(built.pooling)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let engine = Engine::new(built.executable, Arc::new(vocabulary));
+        let engine = engine.with_swap_space(u64::from(self.swap_space) << 20, SwapWhen::Cheaper);
         let own = tokenizer(&built.text).map_err(CliError::input)?.clone();
         let engine = self.draft.equip(engine, &own, &self.run, &self.options()?)?;
         let prompter = ModelPrompter::new(built.text, engine.context()).map_err(CliError::input)?;

@@ -106,17 +106,31 @@ impl Memory {
         })
     }
 
-    /// Copies a block of keys and values in the layers that `of` says; both blocks are in their pool.
-    pub(super) fn copy_block(&mut self, plan: &Plan, of: impl Fn(&KvLayer) -> bool, from: u32, to: u32) {
+    /// Where a block of keys and values lies, in each of the layers that `of` says.
+    pub(super) fn block_ranges(
+        &self,
+        plan: &Plan,
+        of: impl Fn(&KvLayer) -> bool,
+        block: u32,
+    ) -> impl Iterator<Item = Range<usize>> {
         let layers = plan.kv_layers.iter().zip(&self.kv_offsets);
-        for (layer, &(k, v)) in layers.filter(|(layer, _)| of(layer)) {
-            for (part, start) in [(KvPart::K, k), (KvPart::V, v)] {
+        let layers = layers.filter(move |(layer, _)| of(layer));
+        layers.flat_map(move |(layer, &(k, v))| {
+            [(KvPart::K, k), (KvPart::V, v)].map(|(part, start)| {
                 // The pool has many such blocks, and its size fits.
                 let bytes = layer.layout(part).block_bytes().unwrap_or(0);
-                let at = |block: u32| (start + u64::from(block) * bytes) as usize;
-                let kv = self.kv.slice_mut();
-                kv.copy_within(at(from)..at(from) + bytes as usize, at(to));
-            }
+                let at = (start + u64::from(block) * bytes) as usize;
+                at..at + bytes as usize
+            })
+        })
+    }
+
+    /// Copies a block of keys and values in the layers that `of` says; both blocks are in their pool.
+    pub(super) fn copy_block(&mut self, plan: &Plan, of: impl Fn(&KvLayer) -> bool, from: u32, to: u32) {
+        let to: Vec<Range<usize>> = self.block_ranges(plan, &of, to).collect();
+        let from: Vec<Range<usize>> = self.block_ranges(plan, &of, from).collect();
+        for (from, to) in from.into_iter().zip(to) {
+            self.kv.slice_mut().copy_within(from, to.start);
         }
     }
 

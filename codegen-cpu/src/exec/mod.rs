@@ -21,6 +21,7 @@ use lathe_ir::plan::{Input, Limits, ModelOutput, Plan, RopeDecl};
 use memmap2::Mmap;
 use profile::Profile;
 use rope::RopeAngles;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// How to build an executable.
@@ -246,6 +247,21 @@ impl CpuExecutable {
         });
     }
 
+    /// Where a block and a window block lie.
+    fn content(&self, block: u32, window: Option<u32>) -> Result<Vec<Range<usize>>, ExecError> {
+        self.check.check_copy(block, block)?;
+        let apart = self.windows.is_some();
+        let memory = &self.memory;
+        let mut ranges: Vec<_> = memory
+            .block_ranges(&self.plan, |layer| layer.window == 0 || !apart, block)
+            .collect();
+        if let Some(window) = window {
+            self.check.check_window_copy(window, window)?;
+            ranges.extend(memory.block_ranges(&self.plan, |layer| layer.window > 0, window));
+        }
+        Ok(ranges)
+    }
+
     fn output_of(&self, rows: usize) -> &[f32] {
         let Some(buffer) = self.plan.output else {
             return &[];
@@ -309,6 +325,37 @@ impl Executable for CpuExecutable {
         let apart = self.windows.is_some();
         self.memory
             .copy_block(&self.plan, |layer| layer.window == 0 || !apart, from, to);
+        Ok(())
+    }
+
+    fn block_bytes(&self) -> Option<u64> {
+        let bytes = |range: Range<usize>| range.len() as u64;
+        Some(self.memory.block_ranges(&self.plan, |_| true, 0).map(bytes).sum())
+    }
+
+    fn read_block(&mut self, block: u32, window: Option<u32>, out: &mut Vec<u8>) -> Result<(), ExecError> {
+        for range in self.content(block, window)? {
+            out.extend_from_slice(&self.memory.kv.slice()[range]);
+        }
+        Ok(())
+    }
+
+    fn write_block(&mut self, block: u32, window: Option<u32>, bytes: &[u8]) -> Result<(), ExecError> {
+        let ranges = self.content(block, window)?;
+        let want = ranges.iter().map(Range::len).sum();
+        if bytes.len() < want {
+            return Err(ExecError::Length {
+                what: "bytes of a block",
+                got: bytes.len(),
+                want,
+            });
+        }
+        let mut rest = bytes;
+        for range in ranges {
+            let (own, others) = rest.split_at(range.len());
+            self.memory.kv.slice_mut()[range].copy_from_slice(own);
+            rest = others;
+        }
         Ok(())
     }
 

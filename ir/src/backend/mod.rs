@@ -143,6 +143,29 @@ pub trait Executable: Send {
         })
     }
 
+    /// Bytes of a block and of a window block, where their content can be read and written; `None` where it can't.
+    fn block_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Adds the keys and values of a block, then those of a window block, to `out`.
+    ///
+    /// # Errors
+    /// Where there is no such block, or the device does not give its blocks away.
+    fn read_block(&mut self, block: u32, window: Option<u32>, out: &mut Vec<u8>) -> Result<(), ExecError> {
+        let _ = (block, window, out);
+        Err(ExecError::Device("blocks of this device can't be read".into()))
+    }
+
+    /// Puts back what [`Executable::read_block`] gave: into a block, and into a window block where one is named.
+    ///
+    /// # Errors
+    /// Where there is no such block, the bytes are too few, or the device takes none.
+    fn write_block(&mut self, block: u32, window: Option<u32>, bytes: &[u8]) -> Result<(), ExecError> {
+        let _ = (block, window, bytes);
+        Err(ExecError::Device("blocks of this device can't be written".into()))
+    }
+
     /// What the last step returned; empty before the first.
     fn output(&self) -> &[f32];
 

@@ -9,11 +9,13 @@ mod drafter;
 mod embedding;
 mod lookup;
 mod request;
+mod swap;
 mod tuner;
 
 pub use crate::schedule::RequestId;
 pub use embedding::{Embedding, EmbeddingRequest};
 pub use request::{Completion, Event, Finish, Request, Vocabulary};
+pub use swap::SwapWhen;
 
 use crate::constrain::Masks;
 use crate::error::Error;
@@ -28,6 +30,7 @@ use lathe_ir::plan::ModelOutput;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use swap::SwapStore;
 use tuner::{Outcome, Tuner};
 
 /// One model and the requests under way.
@@ -38,6 +41,8 @@ pub struct Engine {
     /// The origin of the scheduler's times.
     origin: Instant,
     active: BTreeMap<RequestId, Active>,
+    /// Blocks of sequences that gave way.
+    swap: SwapStore,
     results: Results,
     candidates: Candidates,
     guesses: Vec<(ChoiceId, Vec<u32>)>,
@@ -97,6 +102,7 @@ impl Engine {
             scheduler: Scheduler::new(config),
             origin: Instant::now(),
             active: BTreeMap::new(),
+            swap: SwapStore::default(),
             results: Results::default(),
             guesses: Vec::new(),
             masks: None,
@@ -122,6 +128,25 @@ impl Engine {
         }
         self.drafter = Some(Drafter::new(executable));
         Ok(self)
+    }
+
+    /// The same with memory beside the KV cache for the blocks of sequences that give way: at most so many bytes, used as
+    /// `when` says. Without, and on devices that don't give their blocks away, such sequences are computed again.
+    ///
+    /// Requests that were submitted before are forgotten.
+    pub fn with_swap_space(self, bytes: u64, when: SwapWhen) -> Engine {
+        let block_bytes = self.executable.block_bytes();
+        let blocks = block_bytes.map_or(0, |one| bytes / one.max(1));
+        let config = Config {
+            swap_blocks: u32::try_from(blocks).unwrap_or(u32::MAX),
+            ..self.scheduler.config().clone()
+        };
+        Engine {
+            scheduler: Scheduler::new(config),
+            active: BTreeMap::new(),
+            swap: SwapStore::new(when),
+            ..self
+        }
     }
 
     /// The compiled model.
@@ -223,15 +248,27 @@ impl Engine {
         for (id, guess) in self.guesses.drain(..) {
             self.scheduler.set_draft(id, &guess);
         }
+        self.scheduler.set_swap_cost(self.swap.cost());
         self.scheduler.schedule(self.origin.elapsed());
         self.close(show);
-        if !self.scheduler.step().is_empty() {
-            match self.run(show).and_then(|()| self.write_ahead()) {
+        let moved = self.make_moves();
+        if !self.scheduler.step().is_empty() || moved.is_err() {
+            match moved
+                .and_then(|()| self.run(show))
+                .and_then(|()| self.write_ahead())
+            {
                 Ok(()) => self.close(show),
                 Err(error) => self.fail(&error, show),
             }
         }
         !self.scheduler.is_idle()
+    }
+
+    fn make_moves(&mut self) -> Result<(), Error> {
+        for one in self.scheduler.drain_moves() {
+            self.swap.make(one, self.executable.as_mut())?;
+        }
+        Ok(())
     }
 
     /// Ends everything with an error.
@@ -318,14 +355,10 @@ impl Engine {
 
     fn run(&mut self, show: &mut Show) -> Result<(), Error> {
         let step = self.scheduler.step();
-        for copy in step.copies() {
-            self.executable.copy_block(copy.from.number(), copy.to.number())?;
-            if let Some((from, to)) = copy.window {
-                self.executable.copy_window_block(from.number(), to.number())?;
-            }
-        }
         let batch = step.batch();
+        let start = Instant::now();
         self.executable.run(&batch)?;
+        self.swap.note_step(start.elapsed(), batch.tokens.len());
         let (output, width) = (self.executable.output(), self.executable.width() as usize);
         self.results.clear();
         let mut drafts = (0, 0);

@@ -350,6 +350,19 @@ impl<S: BuildHasher> BlockPool<S> {
         blocks.iter().all(|&block| windows.give(block))
     }
 
+    /// Which block of a table is the first that rows from `position` on see through a window.
+    pub fn first_seen(&self, position: usize) -> usize {
+        self.windows.as_ref().map_or(0, |windows| windows.first(position))
+    }
+
+    /// Some of the blocks of a table, each with its window block where the sequence sees it.
+    pub fn pairs(&self, table: &BlockTable, blocks: Range<usize>) -> Vec<(Block, Option<Block>)> {
+        let window = |index: usize| (index >= table.left).then(|| self.window_of(table.blocks[index]));
+        blocks
+            .map(|index| (table.blocks[index], window(index).flatten()))
+            .collect()
+    }
+
     /// Lets go of the window blocks that rows from `position` on don't see; nothing before the block of `position` is
     /// computed again.
     pub fn leave(&mut self, table: &mut BlockTable, position: usize) {

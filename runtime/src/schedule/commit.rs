@@ -124,6 +124,7 @@ impl Scheduler {
             draft: Vec::new(),
             cached: from.cached,
             preemptions: 0,
+            swapped: None,
             served: from.served,
             scheduled: false,
         };

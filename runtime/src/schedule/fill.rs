@@ -3,6 +3,7 @@
 use super::queue::Scheduler;
 use super::sequence::Place;
 use super::step::{Step, StepSequence};
+use super::swap::Move;
 use crate::kv::pool::{Block, Prefix};
 use lathe_ir::plan::KV_BLOCK;
 use std::time::Duration;
@@ -15,7 +16,7 @@ struct Room {
 
 impl Scheduler {
     /// Makes the next step; an empty one if there is nothing to do. Ends what was cancelled or is past its deadline. A step
-    /// before this that was not committed is as if it had not been made, but for its copies, which must have been made.
+    /// before this that was not committed is as if it had not been made, but for its moves, which must have been made.
     pub fn schedule(&mut self, now: Duration) -> &Step {
         self.forget_step();
         self.end_unwanted(now);
@@ -118,9 +119,9 @@ impl Scheduler {
             let sequence = &mut self.sequences[place];
             let write = sequence.computed..sequence.computed + rows;
             let table = &mut sequence.table;
-            if self.pool.reserve(table, write.clone(), &mut self.step.copies)
-                && self.pool.open_windows(table, write)
-            {
+            let reserved = self.pool.reserve(table, write.clone(), &mut self.copies);
+            self.moves.extend(self.copies.drain(..).map(Move::Copy));
+            if reserved && self.pool.open_windows(table, write) {
                 return true;
             }
             let outside = |&&other: &&Place| !self.sequences[other].scheduled;
@@ -153,10 +154,12 @@ impl Scheduler {
             };
             sequence.cached.get_or_insert(sequence.computed);
             let write = sequence.computed..sequence.tokens.len();
-            let all = self
-                .pool
-                .reserve(&mut sequence.table, write, &mut self.step.copies);
-            debug_assert!(all, "blocks were counted");
+            let all = self.pool.reserve(&mut sequence.table, write, &mut self.copies);
+            debug_assert!(
+                all && self.copies.is_empty(),
+                "blocks were counted, and are whole"
+            );
+            self.swap_in(place);
             self.stats.admissions += 1;
             self.run(place);
             self.serve(place, room);
@@ -187,10 +190,11 @@ impl Scheduler {
             let useful = sequence.draft.len().min(sequence.room().saturating_sub(1));
             let mut count = useful.min(room.rows).min(room.outputs);
             let len = sequence.tokens.len();
-            if !self
+            let reserved = self
                 .pool
-                .reserve(&mut sequence.table, len..len + count, &mut self.step.copies)
-            {
+                .reserve(&mut sequence.table, len..len + count, &mut self.copies);
+            self.moves.extend(self.copies.drain(..).map(Move::Copy));
+            if !reserved {
                 // What the last block holds beside the tokens needs no free block.
                 count = count.min(sequence.table.positions() - len);
             }

@@ -11,7 +11,8 @@
 //!   beside a headroom for those that run. Nothing is admitted past a request that does not fit.
 //! - **Drafts.** Proposed tokens take the rows and outputs that are still left, and blocks only where they are free.
 //! - **Preemption.** Where a row needs a block and none is free, the worst-ranked sequence that is not in the step gives
-//!   up its blocks and waits again, with its tokens so far as prompt. The prefix cache finds what was not reused since.
+//!   up its blocks and waits again, with its tokens so far as prompt. Its blocks are kept elsewhere where that is cheaper
+//!   than computing them again; else the prefix cache finds what was not reused since.
 //!
 //! The best-ranked sequence can always take blocks from others, and alone it fits: so there is always progress.
 
@@ -22,11 +23,13 @@ mod sequence;
 #[cfg(test)]
 mod sim;
 mod step;
+mod swap;
 #[cfg(test)]
 mod tests;
 
 pub use queue::Scheduler;
 pub use step::{CommitError, Results, Step, StepSequence};
+pub use swap::{Move, Pair, Ticket};
 
 use lathe_ir::backend::WindowPool;
 use lathe_ir::plan::{KV_BLOCK, Limits};
@@ -55,6 +58,8 @@ pub struct Config {
     pub headroom: u32,
     /// The head start that a level of priority gives.
     pub aging: Duration,
+    /// Most blocks that are kept elsewhere for sequences that gave them up; 0 for none.
+    pub swap_blocks: u32,
     /// Whether the executor can copy blocks. If not, forks compute the last part of a block anew, up to 31 tokens.
     pub copies: bool,
 }
@@ -70,6 +75,7 @@ impl Config {
             queue: 1024,
             headroom: 1,
             aging: Duration::from_secs(10),
+            swap_blocks: 0,
             copies: true,
         }
     }
@@ -214,6 +220,10 @@ pub struct ScheduleStats {
     pub admissions: u64,
     /// Sequences that gave up their blocks.
     pub preemptions: u64,
+    /// Blocks of theirs that were kept elsewhere, and that were put back.
+    pub swapped_out: u64,
+    /// See above.
+    pub swapped_in: u64,
     /// Forks.
     pub forks: u64,
 }

@@ -2,8 +2,9 @@
 
 use super::sequence::{Place, Rank, Sequence, Sequences};
 use super::step::Step;
+use super::swap::Move;
 use super::{ChoiceId, Config, Ended, Reason, Refused, Request, RequestId, ScheduleStats};
-use crate::kv::pool::{BlockPool, BlockTable};
+use crate::kv::pool::{BlockCopy, BlockPool, BlockTable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -24,6 +25,14 @@ pub struct Scheduler {
     ended: Vec<Ended>,
     next_request: u64,
     pub(super) step: Step,
+    /// Moves that were not handed out yet.
+    pub(super) moves: Vec<Move>,
+    pub(super) next_ticket: u64,
+    /// Blocks kept elsewhere.
+    pub(super) swapped_blocks: usize,
+    pub(super) swap_cost: f64,
+    /// Room for copies, used again.
+    pub(super) copies: Vec<BlockCopy>,
     pub(super) stats: ScheduleStats,
     /// Room for a list of places, used again.
     pub(super) scratch: Vec<Place>,
@@ -49,6 +58,11 @@ impl Scheduler {
                 window_table: vec![0; config.windows.map_or(0, |_| entries)],
                 ..Step::default()
             },
+            moves: Vec::new(),
+            next_ticket: 0,
+            swapped_blocks: 0,
+            swap_cost: 0.0,
+            copies: Vec::new(),
             stats: ScheduleStats::default(),
             scratch: Vec::new(),
             config,
@@ -82,6 +96,7 @@ impl Scheduler {
             draft: Vec::new(),
             cached: None,
             preemptions: 0,
+            swapped: None,
             served: 0,
             scheduled: false,
         };
@@ -138,6 +153,11 @@ impl Scheduler {
     /// The last step made; empty once it is committed.
     pub fn step(&self) -> &Step {
         &self.step
+    }
+
+    /// What to move, in this order, before the last step made runs, even where that is empty. Moves are handed out once.
+    pub fn drain_moves(&mut self) -> std::vec::Drain<'_, Move> {
+        self.moves.drain(..)
     }
 
     /// The sequences that ended since the last call, in order.
@@ -212,6 +232,7 @@ impl Scheduler {
 
     /// Sends a running sequence back to where its rank puts it among those that wait.
     pub(super) fn preempt(&mut self, place: Place) {
+        self.swap_out(place);
         self.stop(place);
         let sequence = &mut self.sequences[place];
         sequence.computed = 0;
@@ -226,6 +247,7 @@ impl Scheduler {
         let Some(sequence) = self.sequences.remove(place) else {
             return;
         };
+        self.drop_swapped(sequence.swapped);
         self.waiting.remove(&(sequence.rank, place));
         if let Some(deadline) = sequence.deadline {
             self.deadlines.remove(&(deadline, place));

@@ -1,6 +1,7 @@
 //! Sequences as the scheduler keeps them, and the table they live in.
 
 use super::ChoiceId;
+use super::swap::Swapped;
 use crate::kv::pool::BlockTable;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(super) struct Sequence {
     /// Tokens found in the prefix cache at the first admission.
     pub cached: Option<usize>,
     pub preemptions: u32,
+    /// What is kept of its blocks while it waits.
+    pub swapped: Option<Swapped>,
     /// The last step that it was in.
     pub served: u64,
     /// Whether it is in the step that is being made or run.

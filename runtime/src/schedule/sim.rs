@@ -7,6 +7,7 @@
 mod model;
 
 use super::*;
+use crate::kv::pool::Block;
 use crate::sampling::Rng;
 use lathe_ir::backend::Batch;
 use model::{accept, expected, fold};
@@ -32,6 +33,8 @@ pub(super) struct Trace {
     pub drafts: bool,
     /// Whether the model sometimes says several tokens at once, as a grammar does.
     pub forced: bool,
+    /// What keeping a block elsewhere and putting it back costs, in rows.
+    pub swap_cost: f64,
 }
 
 /// What came of a trace.
@@ -53,6 +56,9 @@ fn below(rng: &mut Rng, bound: u64) -> u64 {
     if bound == 0 { 0 } else { rng.next_u64() % bound }
 }
 
+/// Namespace, position and token of each place of a block.
+type Content = [(u64, u32, u32); KV_BLOCK as usize];
+
 struct Expected {
     prompt: Vec<u32>,
     max_new: usize,
@@ -68,10 +74,9 @@ struct Simulator {
     trace: Trace,
     rng: Rng,
     scheduler: Scheduler,
-    /// Namespace, position and token of each place of each block.
-    kv: Vec<[(u64, u32, u32); KV_BLOCK as usize]>,
-    /// The same of window blocks.
-    window_kv: Vec<[(u64, u32, u32); KV_BLOCK as usize]>,
+    kv: Vec<Content>,
+    window_kv: Vec<Content>,
+    swapped: HashMap<Ticket, Vec<(Content, Option<Content>)>>,
     requests: HashMap<RequestId, Expected>,
     /// What each choice was given.
     made: HashMap<ChoiceId, Vec<u32>>,
@@ -93,6 +98,7 @@ pub(super) fn play(trace: &Trace) -> Report {
             Some(pool) => vec![[(0, u32::MAX, 0); KV_BLOCK as usize]; pool.blocks as usize],
             None => Vec::new(),
         },
+        swapped: HashMap::new(),
         trace: trace.clone(),
         requests: HashMap::new(),
         made: HashMap::new(),
@@ -178,6 +184,7 @@ impl Simulator {
             self.propose();
         }
         let now = self.now();
+        self.scheduler.set_swap_cost(self.trace.swap_cost);
         self.scheduler.schedule(now);
         self.check_step();
         self.run();
@@ -226,7 +233,9 @@ impl Simulator {
             scheduler.is_idle(),
             "work is there, and none is done"
         );
-        assert!(config.copies || step.copies().is_empty());
+        let is_copy = |one: &Move| matches!(one, Move::Copy(_));
+        assert!(config.copies || !scheduler.moves.iter().any(is_copy));
+        assert!(scheduler.swapped_blocks() <= config.swap_blocks as usize);
         let mut slots: Vec<u32> = scheduler
             .running
             .iter()
@@ -258,13 +267,9 @@ impl Simulator {
     /// Copies, writes, and reads: as an executor would, but that it looks at what it finds.
     fn run(&mut self) {
         self.results.clear();
+        let moves: Vec<Move> = self.scheduler.drain_moves().collect();
+        moves.into_iter().for_each(|one| self.make(one));
         let step = self.scheduler.step();
-        for copy in step.copies() {
-            self.kv[copy.to.number() as usize] = self.kv[copy.from.number() as usize];
-            if let Some((from, to)) = copy.window {
-                self.window_kv[to.number() as usize] = self.window_kv[from.number() as usize];
-            }
-        }
         let (batch, width) = (step.batch(), self.trace.config.limits.blocks_per_seq() as usize);
         let place = |slot: u32, p: usize| {
             (
@@ -324,6 +329,36 @@ impl Simulator {
                 let (tokens, done) = accept(&said, drafts, choice, self.trace.forced);
                 self.results.push(&tokens, done);
             }
+        }
+    }
+
+    fn make(&mut self, one: Move) {
+        let index = |block: Block| block.number() as usize;
+        match one {
+            Move::Copy(copy) => {
+                self.kv[index(copy.to)] = self.kv[index(copy.from)];
+                if let Some((from, to)) = copy.window {
+                    self.window_kv[index(to)] = self.window_kv[index(from)];
+                }
+            }
+            Move::Out(ticket, pairs) => {
+                let content = pairs.iter().map(|&(block, window)| {
+                    (self.kv[index(block)], window.map(|w| self.window_kv[index(w)]))
+                });
+                let before = self.swapped.insert(ticket, content.collect());
+                assert!(before.is_none(), "numbers are given once");
+            }
+            Move::In { ticket, skip, to } => {
+                let content = self.swapped.remove(&ticket).expect("it was kept");
+                assert_eq!(content.len(), skip + to.len());
+                for (&(block, window), (own, own_window)) in to.iter().zip(content.into_iter().skip(skip)) {
+                    self.kv[index(block)] = own;
+                    if let Some(window) = window {
+                        self.window_kv[index(window)] = own_window.expect("it was seen");
+                    }
+                }
+            }
+            Move::Drop(ticket) => assert!(self.swapped.remove(&ticket).is_some(), "it was kept"),
         }
     }
 
@@ -427,6 +462,9 @@ impl Simulator {
         assert_eq!(pool.free(), pool.blocks(), "blocks are leaked");
         let windows = self.trace.config.windows.map(|windows| windows.blocks as usize);
         assert_eq!(pool.free_windows(), windows, "window blocks are leaked");
+        let moves: Vec<Move> = self.scheduler.drain_moves().collect();
+        moves.into_iter().for_each(|one| self.make(one));
+        assert!(self.swapped.is_empty() && self.scheduler.swapped_blocks() == 0);
         assert_eq!(self.scheduler.slots.len(), self.trace.config.limits.seqs as usize);
         self.report.stats = self.scheduler.stats();
         let config = &self.trace.config;

@@ -2,7 +2,6 @@
 
 use super::ChoiceId;
 use super::sequence::Place;
-use crate::kv::pool::BlockCopy;
 use lathe_ir::backend::Batch;
 use std::ops::Range;
 
@@ -32,7 +31,6 @@ pub struct StepSequence {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Step {
     pub(super) sequences: Vec<StepSequence>,
-    pub(super) copies: Vec<BlockCopy>,
     pub(super) tokens: Vec<u32>,
     pub(super) positions: Vec<u32>,
     pub(super) seqs: Vec<u32>,
@@ -46,12 +44,6 @@ impl Step {
     /// The sequences in the step, in the order of their rows.
     pub fn sequences(&self) -> &[StepSequence] {
         &self.sequences
-    }
-
-    /// Copies of blocks to make in this order before the batch runs; they are given once. None with
-    /// [`super::Config::copies`] off.
-    pub fn copies(&self) -> &[BlockCopy] {
-        &self.copies
     }
 
     /// Whether there is nothing to run.
@@ -73,7 +65,6 @@ impl Step {
 
     pub(super) fn clear(&mut self) {
         self.sequences.clear();
-        self.copies.clear();
         self.tokens.clear();
         self.positions.clear();
         self.seqs.clear();

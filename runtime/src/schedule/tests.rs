@@ -41,6 +41,7 @@ fn roomy(seed: u64, requests: usize) -> Trace {
         every_row: 0,
         drafts: false,
         forced: false,
+        swap_cost: 0.0,
     }
 }
 
@@ -121,6 +122,33 @@ fn a_hundred_thousand_requests_leak_nothing() {
     assert!(report.cancelled > 10_000 && report.stats.preemptions > 100);
 }
 
+/// What gave way is put back and not computed again, as far as there is room for it elsewhere.
+#[test]
+fn blocks_that_are_kept_elsewhere_come_back() {
+    let recompute = Trace {
+        config: Config {
+            queue: 3000,
+            headroom: 0,
+            ..config(48, 8, 6, 160, 8)
+        },
+        ..roomy(2, 3000)
+    };
+    let mut swap = recompute.clone();
+    swap.config.swap_blocks = 12;
+    let (without, with) = (play(&recompute), play(&swap));
+    show("recompute", &without);
+    show("swap", &with);
+    assert_eq!((without.stats.swapped_out, with.finished), (0, 3000));
+    assert!(with.stats.swapped_in > 100 && with.stats.swapped_in <= with.stats.swapped_out);
+    assert!(with.stats.rows < without.stats.rows, "rows are saved");
+    // A block that costs more than the rows it holds is not worth keeping.
+    let dear = play(&Trace {
+        swap_cost: f64::from(KV_BLOCK),
+        ..swap
+    });
+    assert_eq!((dear.stats.swapped_out, dear.stats.rows), (0, without.stats.rows));
+}
+
 /// Windows take a few blocks for each sequence, and no other blocks; prefixes are found all the same.
 #[test]
 fn windows_leave_blocks_behind() {
@@ -146,7 +174,7 @@ fn windows_leave_blocks_behind() {
 
 fn any_trace() -> impl Strategy<Value = Trace> {
     let machine = (1u32..40, 1u32..12, 1u32..8, 1u32..7, 0u32..12, 0u32..3, 1u32..50);
-    let window = prop::option::of((1u32..100, 0u32..8));
+    let window = (prop::option::of((1u32..100, 0u32..8)), prop::option::of(0u32..20));
     let load = (any::<u64>(), 0u64..4, 1u64..120, 0u64..40, 1u64..4);
     let mix = (
         0u64..50,
@@ -156,7 +184,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
         any::<bool>(),
         any::<bool>(),
     );
-    (machine, window, load, mix).prop_map(|(machine, window, load, mix)| {
+    (machine, window, load, mix).prop_map(|(machine, (window, swap), load, mix)| {
         let (tokens, outputs, seqs, ctx, more, headroom, budget) = machine;
         let (seed, arrivals, prompt, max_new, choices) = load;
         let (cancels, deadlines, every_row, drafts, forced, copies) = mix;
@@ -173,11 +201,14 @@ fn any_trace() -> impl Strategy<Value = Trace> {
             every_row,
             drafts,
             forced,
+            // Between nothing and more than a block is worth.
+            swap_cost: (seed % 40) as f64,
             config: Config {
                 headroom,
                 copies,
                 budget,
                 queue: 40,
+                swap_blocks: swap.unwrap_or(0),
                 windows: window.map(|(positions, more)| windows(positions, budget.min(tokens), more)),
                 ..base
             },
