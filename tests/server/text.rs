@@ -306,7 +306,9 @@ fn variables_reach_the_chat_template() {
 
 #[test]
 fn an_answer_is_held_to_one_form() {
-    let file = TinyFile::new(Family::Qwen2, DType::F32);
+    let file = with_template(
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}<tool_call>{{ tools | tojson }}</tool_call>{% endif %}",
+    );
     let server = Server::start(&[file.model(), "--port", "0"]);
     let function = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
     for choice in [
@@ -325,5 +327,13 @@ fn an_answer_is_held_to_one_form() {
             assert_eq!(param, "tool_choice", "{field}: {message}");
             assert!(message.contains("both say what the answer must be"), "{message}");
         }
+    }
+    // Where calls are free, the form is what counts.
+    for choice in ["auto", "none"] {
+        let body = json!({"messages": [{"role": "user", "content": "a"}], "tools": [function], "tool_choice": choice,
+            "structured_outputs": {"regex": "(ab){3}"}});
+        let answer = server.answer("chat/completions", &body)["choices"][0].clone();
+        assert_eq!(answer["message"]["content"], "ababab", "{answer}");
+        assert_eq!(answer["finish_reason"], "stop");
     }
 }
