@@ -15,6 +15,7 @@ use lathe_ir::plan::{KV_BLOCK, Limits, ModelOutput, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
 use lathe_passes::{Activations, PipelineOptions};
 use lathe_runtime::cache::CacheError;
+use lathe_runtime::session::Identity;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,6 +132,8 @@ pub struct Built {
     pub pooling: Option<Pooling>,
     /// The compiled step.
     pub executable: Box<dyn Executable>,
+    /// What keys and values depend on, where the plan is kept or was written to a folder.
+    pub identity: Option<Identity>,
     /// Stages and their time, in order.
     pub stages: Vec<(String, Duration)>,
 }
@@ -315,6 +318,7 @@ pub fn build_model(
         text: model.text,
         pooling: model.pooling,
         executable,
+        identity: None,
         stages: clock.stages,
     })
 }

@@ -68,6 +68,9 @@ pub enum Error {
     /// An embedding that is no numbers.
     #[error("the model gives this text an embedding that is not finite")]
     NotFinite,
+    /// A saved prefix that can't be restored.
+    #[error("the saved prefix can't be restored: {0}")]
+    Prefix(&'static str),
     /// The request was cancelled before it had a result.
     #[error("the request was cancelled")]
     Cancelled,

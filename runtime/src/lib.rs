@@ -8,6 +8,7 @@ pub mod evaluator;
 pub mod kv;
 pub mod sampling;
 pub mod schedule;
+pub mod session;
 pub mod text;
 pub mod tools;
 

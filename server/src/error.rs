@@ -127,7 +127,8 @@ impl From<lathe_runtime::Error> for ApiError {
             | E::Lost
             | E::Commit(_)
             | E::NoThread
-            | E::Draft { .. } => ApiError::internal(message),
+            | E::Draft { .. }
+            | E::Prefix(_) => ApiError::internal(message),
         }
     }
 }

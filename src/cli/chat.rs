@@ -4,12 +4,14 @@ use super::args::{ModelArg, RunArgs};
 use super::draft::DraftArgs;
 use super::error::CliError;
 use super::sampling::SamplingArgs;
+use super::session::{OpenSession, SessionArgs};
 use crate::session::{ModelVocabulary, chat_prompt, stop_tokens, tokenizer};
 use clap::Args;
 use lathe_frontend::text::TextModel;
 use lathe_runtime::tools::{Tools, parse};
 use lathe_runtime::{Completion, Engine, Finish, Request, SamplingParams};
 use lathe_server::Conversation;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct Chat {
     #[command(flatten)]
     draft: DraftArgs,
     #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -48,25 +52,55 @@ const HELP: &str = "\
 impl Chat {
     pub fn run(&self) -> Result<(), CliError> {
         self.sampling.validate()?;
+        // What can't be read should not cost a load.
+        let session = self.session.read()?;
         let options = self.run.build_options()?;
         let built = self.model.load(&self.run, &options)?;
         let vocabulary = ModelVocabulary::new(&built.text).map_err(CliError::input)?;
         let sampling = self.sampling.params(&vocabulary, built.executable.vocab());
         let engine = Engine::new(built.executable, Arc::new(vocabulary));
         let own = tokenizer(&built.text).map_err(CliError::input)?;
-        let engine = self.draft.equip(engine, own, &self.run, &options)?;
+        let mut engine = self.draft.equip(engine, own, &self.run, &options)?;
+        let session = session
+            .map(|session| session.restore(built.identity, &mut engine))
+            .transpose()?;
+        let note = session.as_ref().map(|session| session.note.clone());
+        let Noted { system, messages } = Noted::read(note.unwrap_or_default());
         let mut talk = Talk {
             chat: self,
             model: built.text,
             engine,
             sampling,
-            messages: Vec::new(),
-            system: self.system.clone(),
+            messages,
+            system: self.system.clone().or(system),
+            tokens: session
+                .as_ref()
+                .map(|session| session.tokens.clone())
+                .unwrap_or_default(),
             last: None,
         };
         // A model without a template is told of before anything is typed.
         talk.prompt(&[json!({"role": "user", "content": "?"})])?;
-        talk.go(&mut std::io::stdin().lock())
+        talk.go(&mut std::io::stdin().lock())?;
+        match session {
+            Some(session) => talk.save(&session),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a session notes of a conversation.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Noted {
+    system: Option<String>,
+    messages: Vec<Value>,
+}
+
+impl Noted {
+    /// What a session says; nothing where somebody else than a conversation saved it.
+    fn read(note: Value) -> Noted {
+        serde_json::from_value(note).unwrap_or_default()
     }
 }
 
@@ -79,6 +113,8 @@ struct Talk<'a> {
     /// Without the system message.
     messages: Vec<Value>,
     system: Option<String>,
+    /// Of the last prompt and its answer.
+    tokens: Vec<u32>,
     last: Option<Completion>,
 }
 
@@ -134,6 +170,16 @@ impl Talk<'_> {
         chat_prompt(&self.model, &conversation).map_err(CliError::input)
     }
 
+    /// Leaves the conversation in a session.
+    fn save(mut self, session: &OpenSession) -> Result<(), CliError> {
+        let noted = Noted {
+            system: self.system,
+            messages: self.messages,
+        };
+        let note = serde_json::to_value(noted).map_err(CliError::failed)?;
+        session.save(&mut self.engine, &self.tokens, note)
+    }
+
     /// Answers the last message. One that can't be answered is taken back, and the conversation goes on.
     fn answer(&mut self) -> Result<(), CliError> {
         let prompt = self.prompt(&self.messages)?;
@@ -165,6 +211,8 @@ impl Talk<'_> {
                 let said = parse(&text, prompt.format, prompt.reasoning, &Tools::default());
                 self.messages
                     .push(json!({"role": "assistant", "content": said.content}));
+                self.tokens = request.prompt;
+                self.tokens.extend(&completion.tokens);
                 self.last = Some(completion);
             }
             Err(error) => {

@@ -31,6 +31,7 @@ mod progress;
 mod run;
 mod sampling;
 mod serve;
+mod session;
 mod tokens;
 
 use clap::{Parser, Subcommand};

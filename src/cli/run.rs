@@ -5,6 +5,7 @@ use super::constraint::ConstraintArgs;
 use super::draft::DraftArgs;
 use super::error::{CliError, read_text};
 use super::sampling::SamplingArgs;
+use super::session::SessionArgs;
 use crate::build::Built;
 use crate::machine::proc_bytes;
 use crate::session::{ModelVocabulary, stop_tokens, tokenizer};
@@ -66,6 +67,8 @@ pub struct Run {
     lookup: u32,
     #[command(flatten)]
     draft: DraftArgs,
+    #[command(flatten)]
+    session: SessionArgs,
     /// A string that ends the text (may be given several times)
     #[arg(long)]
     stop: Vec<String>,
@@ -82,8 +85,9 @@ impl Run {
     pub fn run(&self) -> Result<(), CliError> {
         let start = Instant::now();
         self.sampling.validate()?;
-        // A constraint that can't be read should not cost a load.
+        // What can't be read should not cost a load.
         let constraint = self.constraint.read()?;
+        let session = self.session.read()?;
         let prompt = match (&self.prompt, &self.file) {
             (Some(prompt), _) => prompt.clone(),
             (None, Some(file)) => read_text(file)?,
@@ -116,6 +120,7 @@ impl Run {
         let Built {
             text: model,
             executable,
+            identity,
             stages,
             ..
         } = built;
@@ -124,6 +129,9 @@ impl Run {
         let engine = Engine::new(executable, Arc::new(vocabulary));
         let mut engine = self.draft.equip(engine, &tokenizer, &self.run, &options)?;
         drop(tokenizer);
+        let session = session
+            .map(|session| session.restore(identity, &mut engine))
+            .transpose()?;
         let mut text = String::new();
         let mut broken = None;
         let mut out = std::io::stdout().lock();
@@ -145,6 +153,10 @@ impl Run {
             writeln!(out, "{}", summary_json(&text, &completion))?;
         } else {
             writeln!(out)?;
+        }
+        if let Some(session) = session {
+            let tokens = [request.prompt.clone(), completion.tokens.clone()].concat();
+            session.save(&mut engine, &tokens, session.note.clone())?;
         }
         if self.stages {
             for (stage, time) in &stages {
@@ -195,8 +207,12 @@ pub fn summary(c: &Completion) -> String {
         (0, _) => String::new(),
         (made, right) => format!(", {right} of {made} guesses right"),
     };
+    let known = match c.cached_tokens {
+        0 => String::new(),
+        known => format!(" ({known} known)"),
+    };
     format!(
-        "[{} prompt tokens at {:.1} tok/s, {} tokens at {:.1} tok/s{guesses}{memory}, {}]",
+        "[{} prompt tokens{known} at {:.1} tok/s, {} tokens at {:.1} tok/s{guesses}{memory}, {}]",
         c.prompt_tokens,
         prefill_rate(c),
         c.tokens.len(),
@@ -212,7 +228,7 @@ fn summary_json(text: &str, c: &Completion) -> serde_json::Value {
         json!({"token": l.picked.token, "logprob": finite(l.picked.logprob), "top": top})
     });
     let mut summary = json!({"text": text, "tokens": c.tokens, "finish": finish(c.finish), "prompt_tokens": c.prompt_tokens,
-        "guesses": c.drafts.0, "right_guesses": c.drafts.1, "prefill_tps": prefill_rate(c), "decode_tps": decode_rate(c),
+        "cached_tokens": c.cached_tokens, "guesses": c.drafts.0, "right_guesses": c.drafts.1, "prefill_tps": prefill_rate(c), "decode_tps": decode_rate(c),
         "prefill_seconds": c.prefill.as_secs_f64(), "decode_seconds": c.decode.as_secs_f64()});
     if !c.logprobs.is_empty() {
         summary["logprobs"] = logprobs.collect();

@@ -4,12 +4,12 @@ use super::BUILD;
 use super::format::{CODE, KERNELS, PLAN, PlanData, TOKENIZER, WEIGHTS, WeightsData};
 use crate::build::{BuildError, BuildOptions, Built, cpu_features, cpu_options};
 use lathe_codegen_cpu::{Artifact, CpuExecutable, CpuFeatures, Error};
-use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
 use lathe_frontend::tokenizer::Tokenizer;
 use lathe_ir::backend::Executable;
 use lathe_ir::plan::{ModelOutput, Plan, parse};
 use lathe_runtime::cache::{Bundle, Cache, CacheError, Kind};
+use lathe_runtime::session::Identity;
 use memmap2::Mmap;
 use std::fmt::Display;
 use std::path::Path;
@@ -62,12 +62,19 @@ pub(super) fn open(
     let packed = map(weights, WEIGHTS).map_err(|e| Fault::Bundle(Kind::Weights, e))?;
     let text = open_text(weights, map).map_err(|e| Fault::Bundle(Kind::Weights, e))?;
     let opened = start.elapsed();
-    let (executable, pooling) = open_plan(plan, packed, options)?;
+    let (executable, data) = open_plan(plan, packed, options)?;
     let mut stages = vec![("open weights and tokenizer".to_owned(), opened)];
     stages.extend(executable.report().stages.iter().cloned());
     Ok(Built {
         text,
-        pooling,
+        pooling: data.pooling,
+        identity: Some(Identity {
+            build: BUILD.to_owned(),
+            weights: data.weights,
+            features: data.features,
+            kv_types: data.kv_types,
+            window: executable.windows().map_or(0, |pool| pool.positions),
+        }),
         executable: Box::new(executable),
         stages,
     })
@@ -90,7 +97,7 @@ fn open_plan(
     bundle: &Bundle,
     weights: Mmap,
     options: &BuildOptions,
-) -> Result<(CpuExecutable, Option<Pooling>), Fault> {
+) -> Result<(CpuExecutable, PlanData), Fault> {
     let start = Instant::now();
     let parts = read_plan(bundle).map_err(|e| Fault::Bundle(Kind::Plan, e))?;
     let cpu = cpu_options(&parts.plan, parts.features, options);
@@ -112,7 +119,7 @@ fn open_plan(
         }
         error => Fault::System(error.into()),
     })?;
-    Ok((executable, parts.data.pooling))
+    Ok((executable, parts.data))
 }
 
 /// What a plan's bundle has for running it.

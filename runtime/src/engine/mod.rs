@@ -8,12 +8,14 @@ mod choice;
 mod drafter;
 mod embedding;
 mod lookup;
+mod prefix;
 mod request;
 mod swap;
 mod tuner;
 
 pub use crate::schedule::RequestId;
 pub use embedding::{Embedding, EmbeddingRequest};
+pub use prefix::SavedPrefix;
 pub use request::{Completion, Event, Finish, Request, Vocabulary};
 pub use swap::SwapWhen;
 

@@ -105,6 +105,11 @@ pub struct PoolStats {
     pub copies: u64,
 }
 
+/// The tokens whose blocks a prompt may find: at least one is left to compute.
+fn before_last(tokens: &[u32]) -> &[u32] {
+    &tokens[..tokens.len().saturating_sub(1)]
+}
+
 /// Blocks, their holders and their contents.
 #[derive(Clone, Debug)]
 pub struct BlockPool<S = RandomState> {
@@ -230,11 +235,10 @@ impl<S: BuildHasher> BlockPool<S> {
         Some(block)
     }
 
-    /// The full blocks of `tokens` that are in the cache, in order. The block of the last token is never among them, so
-    /// that at least one token is left to compute.
+    /// The full blocks of `tokens` that are in the cache, in order.
     fn known<'a>(&'a self, namespace: u64, tokens: &'a [u32]) -> impl Iterator<Item = Block> + 'a {
         let mut link = Some(Link::Root(namespace));
-        let (full, _) = tokens[..tokens.len().saturating_sub(1)].as_chunks::<SIZE>();
+        let (full, _) = tokens.as_chunks::<SIZE>();
         full.iter().map_while(move |tokens| {
             let block = self.cache.find(link?, tokens)?;
             link = self.cache.link_of(block);
@@ -249,7 +253,7 @@ impl<S: BuildHasher> BlockPool<S> {
             found.blocks += 1;
             found.free += usize::from(self.references(block) == 0);
         };
-        let known = self.known(namespace, tokens);
+        let known = self.known(namespace, before_last(tokens));
         match &self.windows {
             None => known.for_each(count),
             Some(windows) => {
@@ -262,12 +266,27 @@ impl<S: BuildHasher> BlockPool<S> {
         found
     }
 
+    /// The blocks of the longest prefix of `tokens` that is known, be it all of them, each with its window block where rows
+    /// after the prefix see it.
+    pub fn known_pairs(&self, namespace: u64, tokens: &[u32]) -> Vec<(Block, Option<Block>)> {
+        let mut found: Vec<Block> = self.known(namespace, tokens).collect();
+        if let Some(windows) = &self.windows {
+            found.truncate(windows.whole(&found));
+        }
+        let first = self.first_seen(found.len() * SIZE);
+        let window = |index, block| (index >= first).then(|| self.window_of(block)).flatten();
+        let pairs = found.iter().enumerate();
+        pairs
+            .map(|(index, &block)| (block, window(index, block)))
+            .collect()
+    }
+
     /// Gives an empty table the blocks of the longest prefix of `tokens` that is known, but never of all of them. Returns
     /// the number of positions found.
     pub fn attach(&mut self, table: &mut BlockTable, tokens: &[u32]) -> usize {
         debug_assert!(table.blocks.is_empty(), "a table takes its prefix first");
         let mut found = std::mem::take(&mut table.blocks);
-        found.extend(self.known(table.namespace, tokens));
+        found.extend(self.known(table.namespace, before_last(tokens)));
         if let Some(windows) = &self.windows {
             found.truncate(windows.whole(&found));
             table.left = windows.first(found.len() * SIZE);
@@ -277,7 +296,7 @@ impl<S: BuildHasher> BlockPool<S> {
         }
         table.entered = found.len();
         table.blocks = found;
-        let (hits, full) = (table.entered as u64, tokens.len().saturating_sub(1) / SIZE);
+        let (hits, full) = (table.entered as u64, before_last(tokens).len() / SIZE);
         self.stats.hits += hits;
         self.stats.misses += full as u64 - hits;
         table.positions()

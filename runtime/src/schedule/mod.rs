@@ -18,6 +18,7 @@
 
 mod commit;
 mod fill;
+mod prefix;
 mod queue;
 mod sequence;
 #[cfg(test)]
