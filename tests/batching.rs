@@ -1,5 +1,8 @@
 //! What a request gets does not depend on what else is under way: random traces of requests, cancels, preemptions, prefix
 //! hits, choices and guesses, against each request alone.
+//!
+//! `LATHE_TEST_TRACES=MODEL.gguf` plays them on a real model, too; `LATHE_TEST_TRACE_COUNT=N` says how many, instead of a
+//! thousand.
 
 mod support;
 
@@ -35,14 +38,15 @@ struct Machine {
     outputs: u32,
     kv_positions: u32,
     windows: Windows,
-    /// Bytes for sequences that give way.
+    /// Blocks that are kept elsewhere for sequences that give way.
     swap: u64,
     threads: usize,
 }
 
 fn engine(path: &Path, machine: Machine) -> Engine {
     let (executable, vocabulary) = compiled(path, machine);
-    Engine::new(executable, Arc::new(vocabulary)).with_swap_space(machine.swap, SwapWhen::Always)
+    let bytes = machine.swap * executable.block_bytes().unwrap();
+    Engine::new(executable, Arc::new(vocabulary)).with_swap_space(bytes, SwapWhen::Always)
 }
 
 /// The same with a draft model; one with less room than the engine, so that some sequences go without.
@@ -100,7 +104,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 2,
         kv_positions: 128,
         windows: Windows::Blocks(0),
-        swap: 1 << 20,
+        swap: 40,
         threads: 1,
     },
     Machine {
@@ -109,7 +113,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 12,
         kv_positions: 192,
         windows: Windows::Blocks(0),
-        swap: 1 << 17,
+        swap: 6,
         threads: 2,
     },
     Machine {
@@ -118,7 +122,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 48,
         kv_positions: 2048,
         windows: Windows::Blocks(20),
-        swap: 1 << 20,
+        swap: 40,
         threads: 1,
     },
     // Fewer rows and outputs than sequences.
@@ -128,7 +132,7 @@ const MACHINES: [Machine; 5] = [
         outputs: 3,
         kv_positions: 256,
         windows: Windows::Blocks(3),
-        swap: 1 << 16,
+        swap: 3,
         threads: 1,
     },
 ];
@@ -208,11 +212,17 @@ fn alone(engine: &mut Engine, request: &Request) -> Vec<Made> {
     (0..request.choices).map(choice).collect()
 }
 
+/// What happened in traces.
+#[derive(Default, Debug)]
 struct Tally {
+    traces: usize,
     requests: usize,
     cancelled: usize,
     cached: usize,
     right: usize,
+    preemptions: u64,
+    swapped: u64,
+    forks: u64,
 }
 
 /// Plays one trace; everything that was submitted ends.
@@ -276,15 +286,10 @@ fn play(engine: &mut Engine, all: &[Request], want: &[Vec<Made>], rng: &mut Rng,
     }
 }
 
-/// Plays traces on models, each with another as its draft model where that is not the model itself.
-fn play_all(models: &[(PathBuf, PathBuf)]) {
-    let (mut preemptions, mut forks, mut swapped) = (0, 0, 0);
-    let mut tally = Tally {
-        requests: 0,
-        cancelled: 0,
-        cached: 0,
-        right: 0,
-    };
+/// Plays so many traces, or a few more, on models, each with another as its draft model where that is not the model itself.
+fn play_all(models: &[(PathBuf, PathBuf)], traces: usize) -> Tally {
+    let mut tally = Tally::default();
+    let each = traces.div_ceil(models.len() * MACHINES.len());
     for (n, (model, other)) in models.iter().enumerate() {
         let mut rng = Rng::new(41 + n as u64);
         let all = requests(&mut rng, &grammars(model));
@@ -297,28 +302,19 @@ fn play_all(models: &[(PathBuf, PathBuf)]) {
                 1 => engine_with_draft(model, model, machine),
                 _ => engine_with_draft(model, other, machine),
             };
-            for _ in 0..TRACES.div_ceil(models.len() * MACHINES.len()) {
+            for _ in 0..each {
                 play(&mut engine, &all, &want, &mut rng, &mut tally);
                 assert!(engine.is_idle());
             }
-            preemptions += engine.stats().preemptions;
-            forks += engine.stats().forks;
-            swapped += engine.stats().swapped_in;
+            let stats = engine.stats();
+            tally.traces += each;
+            tally.preemptions += stats.preemptions;
+            tally.swapped += stats.swapped_in;
+            tally.forks += stats.forks;
         }
     }
-    let Tally {
-        requests,
-        cancelled,
-        cached,
-        right,
-    } = tally;
-    eprintln!(
-        "{requests} requests: {cancelled} choices cancelled, {preemptions} preemptions, {swapped} blocks put back, {forks} forks, {cached} cached \
-         tokens, {right} right guesses"
-    );
-    assert!([cancelled, cached, right].iter().all(|&n| n > 100) && forks > 100);
-    // How far guesses reach is tuned by the clock, so these differ from run to run.
-    assert!(preemptions > 50 && swapped > 30);
+    eprintln!("{tally:?}");
+    tally
 }
 
 #[test]
@@ -326,18 +322,32 @@ fn requests_get_what_they_get_alone() {
     let files: Vec<TinyFile> = Family::ALL.into_iter().map(tiny).collect();
     let path = |n: usize| files[n % files.len()].path.clone();
     let models: Vec<_> = (0..files.len()).map(|n| (path(n), path(n + 1))).collect();
-    play_all(&models);
+    let Tally {
+        cancelled,
+        cached,
+        right,
+        preemptions,
+        swapped,
+        forks,
+        ..
+    } = play_all(&models, TRACES);
+    assert!([cancelled, cached, right].iter().all(|&n| n > 100) && forks > 100);
+    // How far guesses reach is tuned by the clock, so these differ from run to run.
+    assert!(preemptions > 50 && swapped > 30);
 }
 
-/// The same on the model in a file that `LATHE_TEST_TRACES` names, which takes minutes.
+/// The same on a real model: see the top.
 #[test]
 fn requests_to_a_real_model_get_what_they_get_alone() {
-    match std::env::var_os("LATHE_TEST_TRACES").map(PathBuf::from) {
-        Some(model) => play_all(&[(model.clone(), model)]),
-        None => eprintln!(
+    let Some(model) = std::env::var_os("LATHE_TEST_TRACES").map(PathBuf::from) else {
+        eprintln!(
             "skipped: requests_to_a_real_model_get_what_they_get_alone (LATHE_TEST_TRACES names a model)"
-        ),
-    }
+        );
+        return;
+    };
+    let count = std::env::var("LATHE_TEST_TRACE_COUNT").map_or(TRACES, |count| count.parse().unwrap());
+    let Tally { requests, .. } = play_all(&[(model.clone(), model)], count);
+    assert!(requests > 0);
 }
 
 /// What a constraint leaves no choice of is not picked, but it is what would have been.
