@@ -5,12 +5,14 @@
 //! a wrong block shows up as a wrong token. What a request must give is worked out beside it, alone.
 
 mod model;
+mod saved;
 
 use super::*;
 use crate::kv::pool::Block;
 use crate::sampling::Rng;
 use lathe_ir::backend::Batch;
 use model::{accept, expected, fold};
+use saved::Saved;
 use std::collections::HashMap;
 
 /// A trace to play: how many requests of which form come how fast into which machine.
@@ -35,6 +37,8 @@ pub(super) struct Trace {
     pub forced: bool,
     /// What keeping a block elsewhere and putting it back costs, in rows.
     pub swap_cost: f64,
+    /// Whether prefixes are saved, forgotten and put back.
+    pub saves: bool,
 }
 
 /// What came of a trace.
@@ -45,6 +49,8 @@ pub(super) struct Report {
     pub expired: usize,
     pub refused: usize,
     pub cached_tokens: usize,
+    /// Blocks that were saved and put back.
+    pub restored: usize,
     pub stats: ScheduleStats,
     /// The share of the budget's rows that were used.
     pub filled: f64,
@@ -77,6 +83,7 @@ struct Simulator {
     kv: Vec<Content>,
     window_kv: Vec<Content>,
     swapped: HashMap<Ticket, Vec<(Content, Option<Content>)>>,
+    saved: Option<Saved>,
     requests: HashMap<RequestId, Expected>,
     /// What each choice was given.
     made: HashMap<ChoiceId, Vec<u32>>,
@@ -99,6 +106,7 @@ pub(super) fn play(trace: &Trace) -> Report {
             None => Vec::new(),
         },
         swapped: HashMap::new(),
+        saved: None,
         trace: trace.clone(),
         requests: HashMap::new(),
         made: HashMap::new(),
@@ -184,6 +192,9 @@ impl Simulator {
             self.propose();
         }
         let now = self.now();
+        if self.trace.saves {
+            self.save_and_restore();
+        }
         self.scheduler.set_swap_cost(self.trace.swap_cost);
         self.scheduler.schedule(now);
         self.check_step();
@@ -332,6 +343,11 @@ impl Simulator {
         }
     }
 
+    fn content(&self, block: Block, window: Option<Block>) -> (Content, Option<Content>) {
+        let window = window.map(|window| self.window_kv[window.number() as usize]);
+        (self.kv[block.number() as usize], window)
+    }
+
     fn make(&mut self, one: Move) {
         let index = |block: Block| block.number() as usize;
         match one {
@@ -342,9 +358,7 @@ impl Simulator {
                 }
             }
             Move::Out(ticket, pairs) => {
-                let content = pairs.iter().map(|&(block, window)| {
-                    (self.kv[index(block)], window.map(|w| self.window_kv[index(w)]))
-                });
+                let content = pairs.iter().map(|&(block, window)| self.content(block, window));
                 let before = self.swapped.insert(ticket, content.collect());
                 assert!(before.is_none(), "numbers are given once");
             }

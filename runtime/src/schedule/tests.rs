@@ -42,6 +42,7 @@ fn roomy(seed: u64, requests: usize) -> Trace {
         drafts: false,
         forced: false,
         swap_cost: 0.0,
+        saves: false,
     }
 }
 
@@ -149,6 +150,21 @@ fn blocks_that_are_kept_elsewhere_come_back() {
     assert_eq!((dear.stats.swapped_out, dear.stats.rows), (0, without.stats.rows));
 }
 
+#[test]
+fn saved_prefixes_come_back() {
+    for windows in [None, Some(windows(40, 64, 12))] {
+        let mut trace = Trace {
+            saves: true,
+            ..roomy(6, 1000)
+        };
+        trace.config.queue = 1000;
+        trace.config.windows = windows;
+        let report = play(&trace);
+        show("saves", &report);
+        assert!(report.finished == 1000 && report.restored > 20);
+    }
+}
+
 /// Windows take a few blocks for each sequence, and no other blocks; prefixes are found all the same.
 #[test]
 fn windows_leave_blocks_behind() {
@@ -203,6 +219,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
             forced,
             // Between nothing and more than a block is worth.
             swap_cost: (seed % 40) as f64,
+            saves: seed % 3 == 0,
             config: Config {
                 headroom,
                 copies,
