@@ -304,7 +304,7 @@ fn play_all(models: &[(PathBuf, PathBuf)], traces: usize) -> Tally {
             };
             for _ in 0..each {
                 play(&mut engine, &all, &want, &mut rng, &mut tally);
-                assert!(engine.is_idle());
+                assert!(engine.is_idle() && engine.swapped_blocks() == 0);
             }
             let stats = engine.stats();
             tally.traces += each;

@@ -177,6 +177,11 @@ impl Engine {
         (pool.free(), pool.blocks())
     }
 
+    /// KV blocks of sequences that gave way which are kept in memory beside the pool.
+    pub fn swapped_blocks(&self) -> usize {
+        self.swap.blocks()
+    }
+
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.scheduler.is_idle()
@@ -277,6 +282,8 @@ impl Engine {
     fn fail(&mut self, error: &Error, show: &mut Show) {
         self.guesses.clear();
         self.wanted.clear();
+        // Moves after the one that failed are lost, and what they would have dropped with them.
+        self.swap.clear();
         for (id, active) in std::mem::take(&mut self.active) {
             self.scheduler.cancel(id);
             match active {

@@ -78,6 +78,16 @@ impl SwapStore {
         Ok(())
     }
 
+    /// Blocks that are kept.
+    pub(super) fn blocks(&self) -> usize {
+        self.kept.values().map(Vec::len).sum()
+    }
+
+    /// Forgets all blocks: nobody goes on from them.
+    pub(super) fn clear(&mut self) {
+        self.kept.clear();
+    }
+
     /// Takes the time of a step.
     pub(super) fn note_step(&mut self, time: Duration, rows: usize) {
         if rows >= MANY {
