@@ -17,7 +17,7 @@ use crate::topology::{Topology, count_nodes};
 use bind::{Bound, Memory, Sizes};
 use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource, WindowPool};
 use lathe_ir::kernel::Kernel;
-use lathe_ir::plan::{Input, Limits, ModelOutput, Plan, RopeDecl};
+use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput, Plan, RopeDecl};
 use memmap2::Mmap;
 use profile::Profile;
 use rope::RopeAngles;
@@ -79,6 +79,11 @@ pub struct Artifact<'a> {
     pub rope_factors: &'a [Option<Vec<f32>>],
     /// Stages before loading it, for the report.
     pub stages: Vec<(String, Duration)>,
+}
+
+/// Whether a layer has its blocks in the pool that is not of windows alone.
+fn in_shared_pool(windows: Option<WindowPool>) -> impl Fn(&KvLayer) -> bool {
+    move |layer| layer.window == 0 || windows.is_none()
 }
 
 impl CpuExecutable {
@@ -250,11 +255,9 @@ impl CpuExecutable {
     /// Where a block and a window block lie.
     fn content(&self, block: u32, window: Option<u32>) -> Result<Vec<Range<usize>>, ExecError> {
         self.check.check_copy(block, block)?;
-        let apart = self.windows.is_some();
         let memory = &self.memory;
-        let mut ranges: Vec<_> = memory
-            .block_ranges(&self.plan, |layer| layer.window == 0 || !apart, block)
-            .collect();
+        let shared = in_shared_pool(self.windows);
+        let mut ranges: Vec<_> = memory.block_ranges(&self.plan, shared, block).collect();
         if let Some(window) = window {
             self.check.check_window_copy(window, window)?;
             ranges.extend(memory.block_ranges(&self.plan, |layer| layer.window > 0, window));
@@ -322,9 +325,8 @@ impl Executable for CpuExecutable {
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
         self.check.check_copy(from, to)?;
-        let apart = self.windows.is_some();
-        self.memory
-            .copy_block(&self.plan, |layer| layer.window == 0 || !apart, from, to);
+        let shared = in_shared_pool(self.windows);
+        self.memory.copy_block(&self.plan, shared, from, to);
         Ok(())
     }
 

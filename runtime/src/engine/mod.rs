@@ -5,6 +5,7 @@
 //! gets the same tokens whatever else is under way, and blocks of a common prefix serve other requests as they are.
 
 mod choice;
+mod content;
 mod drafter;
 mod embedding;
 mod lookup;

@@ -1,9 +1,8 @@
 //! Keys and values of a sequence outside of the engine: saved from the prefix cache, and put back into it.
 
 use super::Engine;
+use super::content::{read_blocks, write_blocks};
 use crate::error::Error;
-use crate::kv::pool::BlockTable;
-use crate::schedule::Pair;
 use lathe_ir::plan::KV_BLOCK;
 
 /// The keys and values of a sequence's full blocks.
@@ -22,16 +21,9 @@ impl Engine {
     /// Where the device does not give its blocks away.
     pub fn save_prefix(&mut self, tokens: &[u32]) -> Result<SavedPrefix, Error> {
         let pairs = self.scheduler.known_blocks(tokens);
-        let mut blocks = Vec::with_capacity(pairs.len());
-        for (block, window) in &pairs {
-            let mut bytes = Vec::new();
-            self.executable
-                .read_block(block.number(), window.map(|w| w.number()), &mut bytes)?;
-            blocks.push(bytes);
-        }
         Ok(SavedPrefix {
             tokens: tokens[..pairs.len() * KV_BLOCK as usize].to_vec(),
-            blocks,
+            blocks: read_blocks(self.executable.as_mut(), &pairs)?,
         })
     }
 
@@ -56,16 +48,9 @@ impl Engine {
         }
         let taken = self.scheduler.take_prefix(blocks);
         let (table, pairs) = taken.ok_or(Error::Prefix("there are not enough free blocks for it"))?;
-        self.fill(table, &pairs, saved)
-    }
-
-    fn fill(&mut self, table: BlockTable, pairs: &[Pair], saved: &SavedPrefix) -> Result<(), Error> {
-        for ((block, window), bytes) in pairs.iter().zip(&saved.blocks) {
-            let window = window.map(|w| w.number());
-            if let Err(error) = self.executable.write_block(block.number(), window, bytes) {
-                self.scheduler.drop_prefix(table);
-                return Err(error.into());
-            }
+        if let Err(error) = write_blocks(self.executable.as_mut(), &pairs, &saved.blocks) {
+            self.scheduler.drop_prefix(table);
+            return Err(error.into());
         }
         self.scheduler.give_prefix(table, &saved.tokens);
         Ok(())

@@ -1,5 +1,6 @@
 //! Blocks of sequences that gave way, and what moving them costs beside computing rows.
 
+use super::content::{read_blocks, write_blocks};
 use crate::error::Error;
 use crate::schedule::{Move, Ticket};
 use lathe_ir::backend::Executable;
@@ -55,20 +56,12 @@ impl SwapStore {
                 }
             }
             Move::Out(ticket, pairs) => {
-                let mut kept = Vec::with_capacity(pairs.len());
-                for (block, window) in &pairs {
-                    let mut bytes = Vec::new();
-                    executable.read_block(block.number(), window.map(|w| w.number()), &mut bytes)?;
-                    kept.push(bytes);
-                }
-                self.kept.insert(ticket, kept);
+                self.kept.insert(ticket, read_blocks(executable, &pairs)?);
                 note(&mut self.block, start.elapsed(), pairs.len());
             }
             Move::In { ticket, skip, to } => {
                 let kept = self.kept.remove(&ticket).ok_or(Error::Lost)?;
-                for ((block, window), bytes) in to.iter().zip(kept.iter().skip(skip)) {
-                    executable.write_block(block.number(), window.map(|w| w.number()), bytes)?;
-                }
+                write_blocks(executable, &to, kept.get(skip..).unwrap_or_default())?;
                 note(&mut self.block, start.elapsed(), to.len());
             }
             Move::Drop(ticket) => {

@@ -273,11 +273,14 @@ impl<S: BuildHasher> BlockPool<S> {
         if let Some(windows) = &self.windows {
             found.truncate(windows.whole(&found));
         }
-        let first = self.first_seen(found.len() * SIZE);
-        let window = |index, block| (index >= first).then(|| self.window_of(block)).flatten();
-        let pairs = found.iter().enumerate();
-        pairs
-            .map(|(index, &block)| (block, window(index, block)))
+        self.pairs_of(&found, 0..found.len(), self.first_seen(found.len() * SIZE))
+    }
+
+    /// Some of a sequence's blocks, each with its window block from the block `first` on.
+    fn pairs_of(&self, blocks: &[Block], range: Range<usize>, first: usize) -> Vec<(Block, Option<Block>)> {
+        let window = |index: usize| (index >= first).then(|| self.window_of(blocks[index]));
+        range
+            .map(|index| (blocks[index], window(index).flatten()))
             .collect()
     }
 
@@ -376,10 +379,7 @@ impl<S: BuildHasher> BlockPool<S> {
 
     /// Some of the blocks of a table, each with its window block where the sequence sees it.
     pub fn pairs(&self, table: &BlockTable, blocks: Range<usize>) -> Vec<(Block, Option<Block>)> {
-        let window = |index: usize| (index >= table.left).then(|| self.window_of(table.blocks[index]));
-        blocks
-            .map(|index| (table.blocks[index], window(index).flatten()))
-            .collect()
+        self.pairs_of(&table.blocks, blocks, table.left)
     }
 
     /// Lets go of the window blocks that rows from `position` on don't see; nothing before the block of `position` is

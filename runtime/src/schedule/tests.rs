@@ -61,16 +61,21 @@ fn all_requests_finish_with_the_tokens_they_get_alone() {
     assert!(report.stats.rows > 10_000);
 }
 
-#[test]
-fn a_tiny_pool_preempts_and_loses_nothing() {
-    let trace = Trace {
+/// More sequences than blocks.
+fn tiny_pool() -> Trace {
+    Trace {
         config: Config {
             queue: 3000,
             headroom: 0,
             ..config(48, 8, 6, 160, 8)
         },
         ..roomy(2, 3000)
-    };
+    }
+}
+
+#[test]
+fn a_tiny_pool_preempts_and_loses_nothing() {
+    let trace = tiny_pool();
     let report = play(&trace);
     show("tiny pool", &report);
     assert_eq!(report.finished, 3000);
@@ -126,14 +131,7 @@ fn a_hundred_thousand_requests_leak_nothing() {
 /// What gave way is put back and not computed again, as far as there is room for it elsewhere.
 #[test]
 fn blocks_that_are_kept_elsewhere_come_back() {
-    let recompute = Trace {
-        config: Config {
-            queue: 3000,
-            headroom: 0,
-            ..config(48, 8, 6, 160, 8)
-        },
-        ..roomy(2, 3000)
-    };
+    let recompute = tiny_pool();
     let mut swap = recompute.clone();
     swap.config.swap_blocks = 12;
     let (without, with) = (play(&recompute), play(&swap));
