@@ -344,7 +344,8 @@ impl Product {
             (None, false) => "",
         };
         let add_groups = self.names().fill(if self.spread() { ADD_LANES } else { ADD_OWN });
-        let load = self.names().with("ADD_GROUPS", add_groups).fill(load);
+        let names = self.names().with("ADD_GROUPS", add_groups);
+        let load = names.with("LOAD_WORDS", self.names().fill(LOAD_WORDS)).fill(load);
         text.line(self.names().fill(CONSUMER_START) + &load);
         text.line(self.each_part(|i, part| self.consumer(i, part)));
         text.line("}");
@@ -438,12 +439,13 @@ impl Product {
                 .with("A", cells.sums())
         };
         let ready = names().fill(READY);
+        let words = || names().with("LOAD_WORDS", self.names().fill(LOAD_WORDS));
         let names = match self.resident() {
             true => names().with("ONCE", ready).with("WAIT", "").with("EACH", ""),
             false => names()
                 .with("ONCE", "")
                 .with("WAIT", OPERANDS_WAIT)
-                .with("EACH", names().fill(OPERANDS_OF_STEP) + &ready),
+                .with("EACH", words().fill(OPERANDS_OF_STEP) + &ready),
         };
         names.fill(CONSUME_PART)
     }

@@ -208,9 +208,8 @@ pub(super) const ADD_LANES: &str = "#pragma unroll
         for (u32 o = 4; o < 32; o *= 2) sums_of[0] += __shfl_xor_sync(0xffffffffu, sums_of[0], (int)o);
 ";
 
-pub(super) const LOAD_OPERANDS: &str = "    {
-        const u16* at = x + (u64)(row0 + loads) * $STRIDE + warp % $OF_TILE * $ELEMENTS + $OF_COLUMN + lane % 4 * 4;
-#pragma unroll
+/// A lane's words of operands at `at`; rows that are not there have none.
+pub(super) const LOAD_WORDS: &str = "#pragma unroll
         for (u32 i = 0; i < $OWN; ++i) {
             const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
             const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
@@ -219,7 +218,11 @@ pub(super) const LOAD_OPERANDS: &str = "    {
             from[4 * i + 2] = b.x;
             from[4 * i + 3] = b.y;
         }
-    }
+";
+
+pub(super) const LOAD_OPERANDS: &str = "    {
+        const u16* at = x + (u64)(row0 + loads) * $STRIDE + warp % $OF_TILE * $ELEMENTS + $OF_COLUMN + lane % 4 * 4;
+$LOAD_WORDS    }
 ";
 
 pub(super) const READY: &str = "        u32 b[$B];
@@ -229,16 +232,7 @@ pub(super) const READY: &str = "        u32 b[$B];
 
 pub(super) const OPERANDS_OF_STEP: &str = "                    const u16* at = (const u16*)(shared + slot * $SLOT + $OPERANDS + loads * $ROW_STRIDE)
                         + of_copy * $ELEMENTS + $OF_COLUMN + lane % 4 * 4;
-#pragma unroll
-                    for (u32 i = 0; i < $OWN; ++i) {
-                        const uint2 a = loads < rows ? load8(at + 32 * i) : make_uint2(0, 0);
-                        const uint2 b = loads < rows ? load8(at + 32 * i + 16) : make_uint2(0, 0);
-                        from[4 * i] = a.x;
-                        from[4 * i + 1] = a.y;
-                        from[4 * i + 2] = b.x;
-                        from[4 * i + 3] = b.y;
-                    }
-";
+$LOAD_WORDS";
 
 pub(super) const OPERANDS_WAIT: &str = "                    barrier_wait(operands_full + 8 * slot, turn & 1);
 ";
