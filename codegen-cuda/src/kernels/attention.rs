@@ -61,7 +61,7 @@ pub enum AttentionOut {
 }
 
 /// The parameter of finished rows.
-fn rows_of(operands: bool, n: u32) -> Param {
+pub(super) fn rows_of(operands: bool, n: u32) -> Param {
     let ty = if operands {
         ParamType::Operands
     } else {
@@ -76,7 +76,7 @@ pub fn stores_operands(n: u32) -> bool {
 }
 
 /// What is stored of the element `v`.
-fn stored(operands: bool) -> &'static str {
+pub(super) fn stored(operands: bool) -> &'static str {
     match operands {
         true => "(u16)to_operand(v)",
         false => "v",
@@ -144,6 +144,11 @@ impl Attention {
     /// Query heads of a KV head.
     pub fn group(&self) -> u32 {
         self.heads / self.kv_heads
+    }
+
+    /// Segments of the longest context.
+    pub(super) fn segments(&self) -> u32 {
+        segments(self.blocks_per_seq)
     }
 
     /// Query heads that a block walks together.

@@ -16,6 +16,7 @@ mod multiply;
 mod product;
 mod product_text;
 mod rows;
+mod split;
 pub mod text;
 mod tiled;
 mod unpack;
@@ -28,6 +29,7 @@ pub use epilogue::{ProductPart, Step};
 pub use heads::{HeadOut, HeadPart, Heads};
 pub use product::{PRODUCT_ROWS, Product};
 pub use rows::{RowKernel, RowOp};
+pub use split::{JoinSplits, SplitAttention};
 pub use tiled::{TiledAttention, tile_rows};
 pub use unpack::Unpack;
 pub use wide::{Core, ROWS as WIDE_ROWS, WideProduct};
@@ -60,6 +62,10 @@ pub enum Kernel {
     TiledAttention(TiledAttention),
     /// The merge of segments of attention.
     Combine(Combine),
+    /// The same for steps of few rows, on tensor cores.
+    SplitAttention(SplitAttention),
+    /// The merge of its splits.
+    JoinSplits(JoinSplits),
 }
 
 /// What a parameter points to.
@@ -162,6 +168,8 @@ impl Kernel {
             Kernel::Attention(k) => k.name(),
             Kernel::TiledAttention(k) => k.name(),
             Kernel::Combine(k) => k.name(),
+            Kernel::SplitAttention(k) => k.name(),
+            Kernel::JoinSplits(k) => k.name(),
         }
     }
 
@@ -178,6 +186,7 @@ impl Kernel {
             Kernel::Dense(k) => k.threads(),
             Kernel::Wide(k) => k.threads(),
             Kernel::Attention(_) => attention::THREADS,
+            Kernel::SplitAttention(_) | Kernel::JoinSplits(_) => split::THREADS,
             Kernel::TiledAttention(k) => k.threads(),
         }
     }
@@ -206,6 +215,8 @@ impl Kernel {
             Kernel::Attention(k) => k.params(),
             Kernel::TiledAttention(k) => k.params(),
             Kernel::Combine(k) => k.params(),
+            Kernel::SplitAttention(k) => k.params(),
+            Kernel::JoinSplits(k) => k.params(),
         }
     }
 
@@ -223,6 +234,8 @@ impl Kernel {
             Kernel::Attention(k) => k.source(),
             Kernel::TiledAttention(k) => k.source(),
             Kernel::Combine(k) => k.source(),
+            Kernel::SplitAttention(k) => k.source(),
+            Kernel::JoinSplits(k) => k.source(),
         };
         format!("namespace n_{} {{\n{body}}}\n", self.name())
     }

@@ -3,8 +3,8 @@
 use super::{Lowering, MANY_ROWS, SPLIT_ROWS, call};
 use crate::error::Error;
 use crate::kernels::{
-    Attention, AttentionOut, Combine, Kernel, ParamType, RopeTable, TiledAttention, row_bytes,
-    stores_operands, tile_rows,
+    Attention, AttentionOut, Combine, Kernel, ParamType, RopeTable, SplitAttention, TiledAttention,
+    row_bytes, stores_operands, tile_rows,
 };
 use crate::plan::{Arg, Call, Extent};
 use lathe_ir::graph::{KvPart, Node, Op};
@@ -12,6 +12,14 @@ use lathe_ir::id::Id;
 use lathe_ir::layout::KvType;
 use lathe_ir::plan::{Input, KvLayer, RopeDecl};
 use lathe_ir::types::{Dim, Sym};
+
+/// A node of attention, and what its kernels read and write.
+struct Uses {
+    id: Node,
+    /// Queries, keys, values, positions, sequences, block tables.
+    args: Vec<Arg>,
+    out: Arg,
+}
 
 impl Lowering<'_> {
     pub(super) fn attention(&mut self, id: Node) -> Result<(), Error> {
@@ -56,70 +64,97 @@ impl Lowering<'_> {
         if rows != Sym::Tokens {
             return Err(self.unsupported(id, "attention of rows that were gathered".into()));
         }
-        let split_rows = SPLIT_ROWS.min(self.options.limits.bound(rows));
-        let states = self.reserve("attention states", walk.state_bytes() * u64::from(split_rows));
-        let positions = self.arg(id, node.operands[2])?;
-        let mut args = vec![
+        let args = vec![
             self.arg(id, node.operands[0])?,
             Arg::Kv(KvPart::K, layer),
             Arg::Kv(KvPart::V, layer),
-            positions,
+            self.arg(id, node.operands[2])?,
             self.arg(id, node.operands[3])?,
             Arg::Input(Input::BlockTables),
         ];
         let operands = walk.out == AttentionOut::Rows { operands: true };
+        let out = self.result(id, node.results[0], operands)?;
+        let uses = Uses { id, args, out };
+        let tiled = self.tiled_attention(walk, &uses)?;
+        match (SplitAttention::new(walk, self.options.target), tiled) {
+            (Some(split), Some(tiled)) => self.split_attention(split, uses, tiled),
+            (_, tiled) => self.walked_attention(walk, uses, tiled),
+        }
+    }
+
+    /// Steps of few rows on tensor cores, and what joins their splits.
+    fn split_attention(&mut self, split: SplitAttention, uses: Uses, tiled: Call) -> Result<(), Error> {
+        let Uses { id, mut args, out } = uses;
+        let few = MANY_ROWS.min(self.options.limits.bound(Sym::Tokens));
+        let states = Arg::Buffer(self.reserve("attention states", split.state_bytes() * u64::from(few)));
+        let join = split.join();
+        let joined = vec![states, args[3], out];
+        args.extend([states, out]);
+        let grid = [
+            Extent::Splits(split.splits()),
+            Extent::Const(split.blocks()),
+            Extent::Rows(1),
+        ];
+        let split = Call {
+            most: MANY_ROWS,
+            ..call(self.kernel(Kernel::SplitAttention(split))?, args, grid)
+        };
+        let grid = [Extent::Const(join.blocks()), Extent::Rows(1), Extent::Const(1)];
+        let join = Call {
+            most: MANY_ROWS,
+            ..call(self.kernel(Kernel::JoinSplits(join))?, joined, grid)
+        };
+        self.launch(id, Sym::Tokens, vec![split, tiled]);
+        self.launch(id, Sym::Tokens, vec![join]);
+        Ok(())
+    }
+
+    /// Steps of few rows where a lane reads elements one by one: segments are blocks of their own up to [`SPLIT_ROWS`] rows.
+    fn walked_attention(&mut self, walk: Attention, uses: Uses, tiled: Option<Call>) -> Result<(), Error> {
+        let Uses { id, args, out } = uses;
+        let split_rows = SPLIT_ROWS.min(self.options.limits.bound(Sym::Tokens));
+        let states =
+            Arg::Buffer(self.reserve("attention states", walk.state_bytes() * u64::from(split_rows)));
+        let with = |last: Arg| args.iter().copied().chain([last]).collect();
         let split = Attention {
             out: AttentionOut::States,
             ..walk
         };
         let blocks = Extent::Const(walk.blocks());
-        let of = walk;
-        let [split, walk] = [
-            self.kernel(Kernel::Attention(split))?,
-            self.kernel(Kernel::Attention(walk))?,
-        ];
+        let [split, walked] = [split, walk].map(|attention| self.kernel(Kernel::Attention(attention)));
         let combine = self.kernel(Kernel::Combine(Combine {
-            heads,
-            head_dim,
-            window,
-            blocks_per_seq,
-            operands,
+            heads: walk.heads,
+            head_dim: walk.head_dim,
+            window: walk.window,
+            blocks_per_seq: walk.blocks_per_seq,
+            operands: walk.out == AttentionOut::Rows { operands: true },
         }))?;
-        let out = self.result(id, node.results[0], operands)?;
-        args.push(Arg::Buffer(states));
-        let split = Call {
-            most: SPLIT_ROWS,
-            ..call(split, args.clone(), [Extent::Segments, blocks, Extent::Rows(1)])
-        };
-        args.pop();
-        args.push(out);
         let mut calls = vec![
-            split,
+            Call {
+                most: SPLIT_ROWS,
+                ..call(split?, with(states), [Extent::Segments, blocks, Extent::Rows(1)])
+            },
             Call {
                 least: SPLIT_ROWS + 1,
-                ..call(walk, args.clone(), [Extent::Rows(1), blocks, Extent::Const(1)])
+                ..call(walked?, with(out), [Extent::Rows(1), blocks, Extent::Const(1)])
             },
         ];
-        if let Some(tiled) = self.tiled_attention(of, args)? {
+        if let Some(tiled) = tiled {
             calls[1].most = MANY_ROWS;
             calls.push(tiled);
         }
-        let grid = [Extent::Const(heads), Extent::Rows(1), Extent::Const(1)];
+        let grid = [Extent::Const(walk.heads), Extent::Rows(1), Extent::Const(1)];
         let combine = Call {
             most: SPLIT_ROWS,
-            ..call(combine, vec![Arg::Buffer(states), positions, out], grid)
+            ..call(combine, vec![states, args[3], out], grid)
         };
-        self.launch(id, rows, calls);
-        self.launch(id, rows, vec![combine]);
+        self.launch(id, Sym::Tokens, calls);
+        self.launch(id, Sym::Tokens, vec![combine]);
         Ok(())
     }
 
-    /// The call for steps of many rows, where there is a kernel for such heads. `args` are those of `of`.
-    pub(super) fn tiled_attention(
-        &mut self,
-        of: Attention,
-        mut args: Vec<Arg>,
-    ) -> Result<Option<Call>, Error> {
+    /// The call for steps of many rows, where there is a kernel for such heads.
+    fn tiled_attention(&mut self, of: Attention, uses: &Uses) -> Result<Option<Call>, Error> {
         // The first layer chooses for all of them.
         let rows = match self.plan.tile_rows {
             0 => tile_rows(of.group()),
@@ -129,7 +164,8 @@ impl Lowering<'_> {
             return Ok(None);
         };
         self.plan.tile_rows = rows;
-        args.insert(args.len() - 1, Arg::Tiles);
+        let mut args = uses.args.clone();
+        args.extend([Arg::Tiles, uses.out]);
         let grid = [Extent::Const(tiled.blocks()), Extent::Tiles, Extent::Const(1)];
         let kernel = self.kernel(Kernel::TiledAttention(tiled))?;
         Ok(Some(Call {

@@ -110,6 +110,8 @@ pub enum Extent {
     Rows(u32),
     /// One for each segment of the longest context.
     Segments,
+    /// One for each segment of the longest context, so many at most.
+    Splits(u32),
     /// One for each tile of [`Arg::Tiles`].
     Tiles,
 }
@@ -163,6 +165,7 @@ impl Extent {
             Extent::Rows(per) => rows.div_ceil(per),
             Extent::Tiles => sizes.tiles,
             Extent::Segments => sizes.ctx.div_ceil(SEGMENT),
+            Extent::Splits(most) => sizes.ctx.div_ceil(SEGMENT).min(most),
         }
     }
 }

@@ -89,6 +89,7 @@ fn extent(extent: Extent, rows: Sym) -> String {
         Extent::Rows(1) => rows.keyword().to_owned(),
         Extent::Rows(per) => format!("{}/{per}", rows.keyword()),
         Extent::Segments => "segments".to_owned(),
+        Extent::Splits(most) => format!("splits<={most}"),
         Extent::Tiles => "tiles".to_owned(),
     }
 }
