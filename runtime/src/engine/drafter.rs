@@ -2,16 +2,18 @@
 //!
 //! It picks tokens just as the model's own sampler would: with a copy of it, at the same place of the same random sequence,
 //! and under the same constraint. So where the two models agree on a distribution the drafts are right, and what is made
-//! does not depend on them.
+//! does not depend on them. Where it is in doubt its drafts are often wrong: what it picks then is the last.
 
 use crate::constrain::Guide;
 use crate::error::Error;
 use crate::kv::pool::{BlockPool, BlockTable};
-use crate::sampling::{Candidates, Restriction, Sampler};
+use crate::sampling::{Candidates, Restriction, Sampler, lead};
 use crate::schedule::{ChoiceId, context};
 use lathe_ir::backend::{Batch, Executable};
 use std::collections::HashMap;
 
+/// By how much a draft's logit is above all others at least, if more are to follow.
+const DOUBT: f32 = 2.0;
 /// Rows of a sequence that are no more than what was made of drafts before.
 const FEW: usize = 2;
 
@@ -257,6 +259,7 @@ fn pick(wanted: &mut Wanted, logits: &[f32], candidates: &mut Candidates) -> boo
     wanted.history.truncate(known);
     let Some(token) = token else { return false };
     wanted.drafts.push(token);
+    let sure = forced.is_some() || lead(logits, token) >= DOUBT;
     let guide = wanted.guide.as_mut();
-    guide.is_none_or(|guide| guide.ahead(token) && !guide.is_done())
+    sure && guide.is_none_or(|guide| guide.ahead(token) && !guide.is_done())
 }

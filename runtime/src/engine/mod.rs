@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swap::SwapStore;
-use tuner::{Outcome, Tuner};
+use tuner::{Checked, Outcome, Tuner};
 
 /// One model and the requests under way.
 pub struct Engine {
@@ -349,16 +349,14 @@ impl Engine {
     }
 
     /// Tells the tuner what came of the last drafts, where the step had nothing else to do.
-    fn learn(&mut self, (right, wrong): (usize, usize)) {
+    fn learn(&mut self, checked: Checked) {
         let Some(ahead) = self.ahead.take() else { return };
         let parts = self.scheduler.step().sequences();
         if parts.iter().all(|part| part.rows.len() == 1 + part.drafts) {
             self.tuners[ahead.class].learn(Outcome {
-                number: ahead.number,
                 drafting: ahead.drafting,
                 checking: ahead.checked_from.elapsed(),
-                right,
-                wrong,
+                checked,
             });
         }
     }
@@ -371,7 +369,8 @@ impl Engine {
         self.swap.note_step(start.elapsed(), batch.tokens.len());
         let (output, width) = (self.executable.output(), self.executable.width() as usize);
         self.results.clear();
-        let mut drafts = (0, 0);
+        let mut checked = Checked::default();
+        let room = self.ahead.as_ref().map_or(0, |ahead| ahead.number);
         for part in step.sequences().iter().filter(|part| !part.outputs.is_empty()) {
             let rows = || part.outputs.clone().map(|row| &output[row * width..][..width]);
             let (request, choices) = match self.active.get_mut(&part.id.request) {
@@ -397,7 +396,7 @@ impl Engine {
                 let (made, before) = (choice.made().len(), choice.right());
                 let done = choice.take(rows(), draft, &mut means);
                 let right = choice.right() - before;
-                drafts = (drafts.0 + right, drafts.1 + usize::from(right < draft.len()));
+                checked.add(Checked::new(room, draft.len(), right));
                 self.results.push(&choice.made()[made..], done);
                 if done {
                     continue;
@@ -416,7 +415,7 @@ impl Engine {
                 }
             }
         }
-        self.learn(drafts);
+        self.learn(checked);
         Ok(self.scheduler.commit(&self.results)?)
     }
 

@@ -162,6 +162,24 @@ impl Sampler {
 
 /// The first of the largest logits; `None` where none is finite.
 pub fn argmax(logits: &[f32]) -> Option<u32> {
+    let peak = peak(logits);
+    let place = logits
+        .iter()
+        .position(|&logit| logit == peak && logit.is_finite());
+    place.map(|token| token as u32)
+}
+
+/// By how much the logit of `token` is above all others; below zero where it is not the largest.
+pub(crate) fn lead(logits: &[f32], token: u32) -> f32 {
+    let (before, rest) = logits.split_at((token as usize).min(logits.len()));
+    let Some((own, after)) = rest.split_first() else {
+        return f32::NEG_INFINITY;
+    };
+    own - peak(before).max(peak(after))
+}
+
+/// The largest finite logit; `-inf` where there is none.
+fn peak(logits: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a && b < f32::INFINITY { b } else { a };
     // Several maxima side by side, so that a vector instruction compares many.
     let mut best = [f32::NEG_INFINITY; 32];
@@ -171,9 +189,5 @@ pub fn argmax(logits: &[f32]) -> Option<u32> {
             *best = larger(*best, logit);
         }
     }
-    let peak = best.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
-    let place = logits
-        .iter()
-        .position(|&logit| logit == peak && logit.is_finite());
-    place.map(|token| token as u32)
+    best.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }

@@ -24,6 +24,15 @@ fn greedy_picks_the_first_largest_and_skips_nan() {
 }
 
 #[test]
+fn the_lead_is_over_the_best_of_the_others() {
+    let logits = [1.0, 5.0, f32::NAN, 3.0, f32::INFINITY];
+    assert_eq!(lead(&logits, 1), 2.0);
+    assert_eq!(lead(&logits, 3), -2.0);
+    assert_eq!(lead(&[4.0], 0), f32::INFINITY);
+    assert_eq!(lead(&logits, 9), f32::NEG_INFINITY);
+}
+
+#[test]
 fn draws_follow_the_softmax() {
     let logits = [0.0f32, 1.0, 2.0, -1.0];
     let draws = 40_000;
