@@ -34,25 +34,25 @@ cuda plan "tiny-llama" {
   section s27: matrix @blk.1.ffn_down [256, 512]q4_k
   section s28: vector @output_norm [256]f32
   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
-  arena 576000
-  buffer b0 "embed": 153600 at 0
-  buffer b1 "operands": 76800 at 307200
-  buffer b2 "linear": 153600 at 153600
-  buffer b3 "rope": 38400 at 537600
-  buffer b4 "heads": 76800 at 384000
-  buffer b5 "heads": 76800 at 460800
-  buffer b6 "attention states": 25344 at 384000
-  buffer b7 "operands": 76800 at 307200
-  buffer b8 "linear": 153600 at 153600
+  arena 768000
+  buffer b0 "embed": 153600 at 208896
+  buffer b1 "operands": 76800 at 0
+  buffer b2 "linear": 153600 at 362496
+  buffer b3 "rope": 38400 at 614400
+  buffer b4 "heads": 76800 at 76800
+  buffer b5 "heads": 76800 at 516096
+  buffer b6 "operands": 76800 at 516096
+  buffer b7 "attention states": 208896 at 0
+  buffer b8 "linear": 153600 at 0
   buffer b9 "operands": 76800 at 307200
-  buffer b10 "operands": 153600 at 0
+  buffer b10 "operands": 153600 at 153600
   buffer b11 "linear": 153600 at 307200
-  buffer b12 "operands": 76800 at 153600
-  buffer b13 "linear": 153600 at 0
-  buffer b14 "heads": 76800 at 230400
-  buffer b15 "heads": 76800 at 460800
-  buffer b16 "attention states": 25344 at 460800
-  buffer b17 "attention.paged": 153600 at 153600
+  buffer b12 "operands": 76800 at 0
+  buffer b13 "linear": 153600 at 460800
+  buffer b14 "heads": 76800 at 76800
+  buffer b15 "heads": 76800 at 153600
+  buffer b16 "attention.paged": 153600 at 614400
+  buffer b17 "attention states": 208896 at 0
   buffer b18 "gather_rows": 24576 at 0
   buffer b19 "gather_rows": 24576 at 24576
   buffer b20 "operands": 12288 at 49152
@@ -92,18 +92,17 @@ cuda plan "tiny-llama" {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
   launch 5 "attention.paged layer 0" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b6) grid=segmentsx2xtokens threads=256
-    9..64: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=256
-    65..: attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b7) grid=2xtilesx1 threads=384 shared=83968
+    1..64: split_4x2x64_0p125_t10_s3_op(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7, b6) grid=splits<=3x2xtokens threads=128
+    65..: attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b6) grid=2xtilesx1 threads=384 shared=83968
   }
   launch 6 "attention.paged layer 0" over tokens {
-    1..8: combine_4x64_t10_op(b6, in.positions, b7) grid=4xtokensx1 threads=128
+    1..64: join_4x2x64_0p125_t10_s3_op(b7, in.positions, b6) grid=4xtokensx1 threads=128
   }
   launch 7 "linear @blk.0.attn_output" over tokens {
-    1: product_1r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokensx1 threads=576 shared=173320
-    2..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
+    1: product_1r227k_256_q4_k_256_add(b6, s8, b0, b8) grid=3xtokensx1 threads=576 shared=173320
+    2..64: product_8r227k_256_q4_k_256_add(b6, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=172272
+    65..128: wide_wgmma128x6_256_q4_k_256_add(b6, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_256_add(b6, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
   }
   launch 8 "rms_norm @blk.0.ffn_norm" over tokens {
     9..: norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
@@ -135,15 +134,14 @@ cuda plan "tiny-llama" {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b13, b3, b14, kv.k.1, b3, b15, kv.v.1) grid=2xtokensx1 threads=128
   }
   launch 14 "attention.paged layer 1" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b16) grid=segmentsx2xtokens threads=256
-    9..64: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=256
-    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b17) grid=2xtilesx1 threads=384 shared=83968
+    1..64: split_4x2x64_0p125_t10_s3(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17, b16) grid=splits<=3x2xtokens threads=128
+    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b16) grid=2xtilesx1 threads=384 shared=83968
   }
   launch 15 "attention.paged layer 1" over tokens {
-    1..8: combine_4x64_t10(b16, in.positions, b17) grid=4xtokensx1 threads=128
+    1..64: join_4x2x64_0p125_t10_s3(b17, in.positions, b16) grid=4xtokensx1 threads=128
   }
   launch 16 "gather_rows" over outputs {
-    gather_256(b17, in.outputs, b18) grid=1xoutputsx1 threads=256
+    gather_256(b16, in.outputs, b18) grid=1xoutputsx1 threads=256
   }
   launch 17 "gather_rows" over outputs {
     gather_256(b11, in.outputs, b19) grid=1xoutputsx1 threads=256
@@ -1931,213 +1929,6 @@ extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_hal
 }
 
 
-// attention_split_4x2x64_kf16_vf16_0p125_t10
-namespace n_attention_split_4x2x64_kf16_vf16_0p125_t10 {
-DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
-    const float most = fmaxf(top, m);
-    before = expf(top - most);
-    now = expf(m - most);
-    total = fmaf(total, before, __fmul_rn(l, now));
-    top = most;
-}
-DEV void load_k(const u8* head, u32 position, u32 d, float (&f)[8]) {
-    const u8* p = head + (position * 64 + d) * 2;
-    const uint4 l = load16(p);
-    f[0] = from_half(l.x & 0xffffu);
-    f[1] = from_half(l.x >> 16);
-    f[2] = from_half(l.y & 0xffffu);
-    f[3] = from_half(l.y >> 16);
-    f[4] = from_half(l.z & 0xffffu);
-    f[5] = from_half(l.z >> 16);
-    f[6] = from_half(l.w & 0xffffu);
-    f[7] = from_half(l.w >> 16);
-}
-DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
-    const u8* p = head + (position * 64 + d) * 2;
-    const uint4 l = load16(p);
-    f[0] = from_half(l.x & 0xffffu);
-    f[1] = from_half(l.x >> 16);
-    f[2] = from_half(l.y & 0xffffu);
-    f[3] = from_half(l.y >> 16);
-    f[4] = from_half(l.z & 0xffffu);
-    f[5] = from_half(l.z >> 16);
-    f[6] = from_half(l.w & 0xffffu);
-    f[7] = from_half(l.w >> 16);
-}
-extern "C" __global__ void __launch_bounds__(256, 1) attention_split_4x2x64_kf16_vf16_0p125_t10(
-    const int* count
-    , const float* q
-    , const u8* keys
-    , const u8* values
-    , const int* positions
-    , const int* seqs
-    , const int* tables
-    , float* out
-) {
-    let_next_begin();
-    wait_for_previous();
-    __shared__ float p[2][128], sums[8][2][64], m_of[2], l_of[2];
-    const u32 row = blockIdx.z, seg = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row >= *count) return;
-    const u32 position = (u32)positions[row], first = 0u;
-    if (seg > position / 128 || seg < first / 128) return;
-    const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
-    const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
-    const int* blocks = tables + (u64)seqs[row] * 10;
-    {
-        {
-            const u32 sub = lane % 8;
-            float q_of[2][1][8];
-#pragma unroll
-            for (u32 g = 0; g < 2; ++g) {
-                const float* from = q + ((u64)row * 4 + head0 + (g < heads ? g : 0)) * 64;
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-#pragma unroll
-                    for (u32 i = 0; i < 8; ++i) q_of[g][k][i] = d < 64 ? from[d + i] : 0.0f;
-                }
-            }
-#pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
-                const u32 at = seg * 128 + j;
-                const bool seen = at <= position && at >= first;
-                // What is not seen is read as the row's own position is: loads need not wait for one another.
-                const u32 from_at = seen ? at : position;
-                float dots[2] = {};
-                const u8* head = keys + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-                    if (d >= 64) continue;
-                    float f[8];
-                    load_k(head, from_at % 32, d, f);
-#pragma unroll
-                    for (u32 g = 0; g < 2; ++g) {
-#pragma unroll
-                        for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
-                    }
-                }
-#pragma unroll
-                for (u32 g = 0; g < 2; ++g) {
-                    float x = dots[g];
-#pragma unroll
-                    for (u32 o = 8 / 2; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
-                    x *= 0.125f;
-                    if (sub == 0) p[g][j] = seen ? x : __uint_as_float(0xff800000u);
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 g = warp; g < 2; g += 8) {
-            float most = __uint_as_float(0xff800000u), sum = 0.0f;
-            for (u32 j = lane; j < 128; j += 32) most = fmaxf(most, p[g][j]);
-            most = warp_max(most);
-            for (u32 j = lane; j < 128; j += 32) {
-                const float e = expf(p[g][j] - most);
-                p[g][j] = e;
-                sum += e;
-            }
-            sum = warp_sum(sum);
-            if (lane == 0) {
-                m_of[g] = most;
-                l_of[g] = sum;
-            }
-        }
-        __syncthreads();
-        {
-            const u32 sub = lane % 8;
-            float mix[2][1][8] = {};
-#pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
-                const u32 at = seg * 128 + j;
-                // The weight of what is not seen is zero.
-                const u32 from_at = at <= position && at >= first ? at : position;
-                const u8* head = values + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-                    if (d >= 64) continue;
-                    float f[8];
-                    load_v(head, from_at % 32, d, f);
-#pragma unroll
-                    for (u32 g = 0; g < 2; ++g) {
-#pragma unroll
-                        for (u32 i = 0; i < 8; ++i) mix[g][k][i] = fmaf(p[g][j], f[i], mix[g][k][i]);
-                    }
-                }
-            }
-            __syncwarp();
-#pragma unroll
-            for (u32 g = 0; g < 2; ++g) {
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-#pragma unroll
-                    for (u32 i = 0; i < 8; ++i) {
-                        float x = mix[g][k][i];
-#pragma unroll
-                        for (u32 o = 8; o < 32; o *= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
-                        if (lane < 8 && d < 64) sums[warp][g][d + i] = x;
-                    }
-                }
-            }
-        }
-        __syncthreads();
-        float* states = out + (u64)row * 4 * 3 * 66;
-        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
-            const u32 g = i / 64, d = i % 64;
-            float x = 0.0f;
-#pragma unroll
-            for (u32 w = 0; w < 8; ++w) x += sums[w][g][d];
-            float* state = states + ((u64)(head0 + g) * 3 + seg) * 66;
-            state[2 + d] = x;
-            if (d == 0) {
-                state[0] = m_of[g];
-                state[1] = l_of[g];
-            }
-        }
-    }
-}
-}
-
-
-// combine_4x64_t10_op
-namespace n_combine_4x64_t10_op {
-DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
-    const float most = fmaxf(top, m);
-    before = expf(top - most);
-    now = expf(m - most);
-    total = fmaf(total, before, __fmul_rn(l, now));
-    top = most;
-}
-extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10_op(
-    const int* count
-    , const float* states
-    , const int* positions
-    , u16* out
-) {
-    let_next_begin();
-    wait_for_previous();
-    const u32 head = blockIdx.x, row = blockIdx.y;
-    if (row >= *count) return;
-    const u32 position = (u32)positions[row], first = 0u;
-    const float* from = states + ((u64)row * 4 + head) * 3 * 66;
-    for (u32 d = threadIdx.x; d < 64; d += 128) {
-        float top = __uint_as_float(0xff800000u), total = 0.0f, walked = 0.0f, before, now;
-#pragma unroll 4
-        for (u32 seg = first / 128; seg <= position / 128; ++seg) {
-            const float* state = from + seg * 66;
-            merge(top, total, state[0], state[1], before, now);
-            walked = fmaf(walked, before, __fmul_rn(state[2 + d], now));
-        }
-        const float v = __fdiv_rn(walked, total);
-        out[((u64)row * 4 + head) * 64 + d] = (u16)to_operand(v);
-    }
-}
-}
-
-
 // attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10
 namespace n_attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -2374,6 +2165,311 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
         }
     }
 #endif
+}
+}
+
+
+// split_4x2x64_0p125_t10_s3_op
+namespace n_split_4x2x64_0p125_t10_s3_op {
+struct Keys { u32 of[2][2][2][4]; };
+struct Values { u32 of[2][4][1][4]; };
+DEV void take(u32 (&to)[4], const u8* from, bool there) {
+    const uint4 v = there ? load16(from) : make_uint4(0, 0, 0, 0);
+    to[0] = v.x;
+    to[1] = v.y;
+    to[2] = v.z;
+    to[3] = v.w;
+}
+DEV void load_keys(Keys& k, const u8* block, u32 last, u32 lane) {
+#pragma unroll
+    for (u32 t = 0; t < 2; ++t) {
+#pragma unroll
+        for (u32 half = 0; half < 2; ++half) {
+            const u32 at = 16 * t + 8 * half + lane / 4;
+            const u8* row = block + (at < last ? at : last) * (64 * 2);
+#pragma unroll
+            for (u32 i = 0; i < 2; ++i) {
+                const u32 d = 32 * i + lane % 4 * 8;
+                take(k.of[t][half][i], row + 2 * d, d < 64);
+            }
+        }
+    }
+}
+DEV void load_values(Values& v, const u8* block, u32 last, u32 lane) {
+#pragma unroll
+    for (u32 t = 0; t < 2; ++t) {
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) {
+            const u32 at = 16 * t + 4 * j + lane % 4;
+            const u8* row = block + (at < last ? at : last) * (64 * 2);
+#pragma unroll
+            for (u32 h = 0; h < 1; ++h) {
+                const u32 d = 64 * h + lane / 4 * 8;
+                take(v.of[t][j][h], row + 2 * d, d < 64);
+            }
+        }
+    }
+}
+// Two values as two f16, and what that leaves.
+DEV void parts_of(float a, float b, u32& high, u32& low) {
+    high = half_pair(a, b);
+    low = half_pair(a - from_half(high & 0xffffu), b - from_half(high >> 16));
+}
+extern "C" __global__ void __launch_bounds__(128, 1) split_4x2x64_0p125_t10_s3_op(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
+    , float* states
+    , u16* out
+) {
+    __shared__ float weights[4][32 * 8], sums[4][2][64], top_of[4][8], total_of[4][8];
+    let_next_begin();
+    const u32 row = blockIdx.z, split = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 rows = (u32)*count;
+    if (row >= rows) return;
+    const u32 position = (u32)positions[row], first = 0u;
+    const u32 seg0 = first / 128, segments = position / 128 - seg0 + 1, each = (segments + 3 - 1) / 3;
+    if (split * each >= segments) return;
+    const u32 begin = seg0 + split * each, end = begin + each < seg0 + segments ? begin + each : seg0 + segments;
+    const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
+    const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
+    const int seq = seqs[row];
+    const int* blocks = tables + (u64)(u32)seq * 10;
+    // The first position that this step writes.
+    float newest = (float)position;
+    for (u32 i = lane; i < rows; i += 32) newest = seqs[i] == seq ? fminf(newest, (float)positions[i]) : newest;
+    newest = -warp_max(-newest);
+    Keys k;
+    Values v;
+    // Where a warp has no position that is seen, it has nothing to do in that segment.
+    const auto there = [&](u32 seg) {
+        const u32 from = seg * 128 + warp * 32;
+        return seg < end && from <= position && from + 32 > first;
+    };
+    const auto place = [&](const u8* half, u32 seg) {
+        return half + ((u64)(u32)blocks[seg * 4 + warp] * 2 + kvh) * 4096;
+    };
+    const auto last = [&](u32 seg) { return position - (seg * 128 + warp * 32); };
+    const bool early = there(begin) && (float)(begin * 128 + warp * 32 + 32) <= newest;
+    if (early) {
+        load_keys(k, place(keys, begin), last(begin), lane);
+        load_values(v, place(values, begin), last(begin), lane);
+    }
+    wait_for_previous();
+    if (!early && there(begin)) {
+        load_keys(k, place(keys, begin), last(begin), lane);
+        load_values(v, place(values, begin), last(begin), lane);
+    }
+    u32 q_high[2][4], q_low[2][4];
+    {
+        const u32 head = lane / 4;
+        const float* from = q + ((u64)row * 4 + head0 + (head < heads ? head : 0)) * 64;
+#pragma unroll
+        for (u32 i = 0; i < 2; ++i) {
+            const u32 d = 32 * i + lane % 4 * 8;
+            float own[8];
+#pragma unroll
+            for (u32 e = 0; e < 8; ++e) own[e] = d < 64 ? saturated(from[d + e]) : 0.0f;
+#pragma unroll
+            for (u32 w = 0; w < 4; ++w) parts_of(own[2 * w], own[2 * w + 1], q_high[i][w], q_low[i][w]);
+        }
+    }
+    float top[2] = {-1e30f, -1e30f}, total[2] = {}, mix[1][4][4] = {};
+    for (u32 seg = begin; seg < end; ++seg) {
+        if (!there(seg)) {
+            if (there(seg + 1)) {
+                load_keys(k, place(keys, seg + 1), last(seg + 1), lane);
+                load_values(v, place(values, seg + 1), last(seg + 1), lane);
+            }
+            continue;
+        }
+        float x_of[2][4];
+#pragma unroll
+        for (u32 t = 0; t < 2; ++t) {
+            float high[4] = {}, low[4] = {};
+#pragma unroll
+            for (u32 i = 0; i < 2; ++i) {
+#pragma unroll
+                for (u32 w = 0; w < 4; w += 2) {
+                    const u32 a0 = k.of[t][0][i][w], a1 = k.of[t][1][i][w];
+                    const u32 a2 = k.of[t][0][i][w + 1], a3 = k.of[t][1][i][w + 1];
+                    mma_f16(high, a0, a1, a2, a3, q_high[i][w], q_high[i][w + 1]);
+                    mma_f16(low, a0, a1, a2, a3, q_low[i][w], q_low[i][w + 1]);
+                }
+            }
+#pragma unroll
+            for (u32 n = 0; n < 4; ++n) {
+                const u32 at = seg * 128 + warp * 32 + 16 * t + n / 2 * 8 + lane / 4;
+                const float x = (high[n] + low[n]) * 0.125f;
+                x_of[t][n] = at <= position && at >= first ? x : __uint_as_float(0xff800000u);
+            }
+        }
+        if (there(seg + 1)) load_keys(k, place(keys, seg + 1), last(seg + 1), lane);
+        float by[2];
+#pragma unroll
+        for (u32 n = 0; n < 2; ++n) {
+            float most = fmaxf(fmaxf(x_of[0][n], x_of[0][n + 2]), fmaxf(x_of[1][n], x_of[1][n + 2]));
+#pragma unroll
+            for (int o = 4; o < 32; o *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, o));
+            most = fmaxf(most, top[n]);
+            by[n] = expf(top[n] - most);
+            top[n] = most;
+#pragma unroll
+            for (u32 t = 0; t < 2; ++t) {
+                x_of[t][n] = expf(x_of[t][n] - most);
+                x_of[t][n + 2] = expf(x_of[t][n + 2] - most);
+            }
+            const float all = (x_of[0][n] + x_of[0][n + 2]) + (x_of[1][n] + x_of[1][n + 2]);
+            total[n] = fmaf(total[n], by[n], all);
+        }
+        float* own = weights[warp];
+        __syncwarp();
+#pragma unroll
+        for (u32 t = 0; t < 2; ++t) {
+#pragma unroll
+            for (u32 n = 0; n < 4; ++n)
+                own[(16 * t + n / 2 * 8 + lane / 4) * 8 + lane % 4 * 2 + n % 2] = x_of[t][n];
+        }
+        __syncwarp();
+#pragma unroll
+        for (u32 h = 0; h < 1; ++h) {
+#pragma unroll
+            for (u32 w = 0; w < 4; ++w) {
+#pragma unroll
+                for (u32 n = 0; n < 4; ++n) mix[h][w][n] *= by[n % 2];
+            }
+        }
+#pragma unroll
+        for (u32 t = 0; t < 2; ++t) {
+            float p[4];
+#pragma unroll
+            for (u32 j = 0; j < 4; ++j) p[j] = own[(16 * t + 4 * j + lane % 4) * 8 + lane / 4];
+            u32 high[2], low[2];
+            parts_of(p[0], p[1], high[0], low[0]);
+            parts_of(p[2], p[3], high[1], low[1]);
+#pragma unroll
+            for (u32 h = 0; h < 1; ++h) {
+#pragma unroll
+                for (u32 w = 0; w < 4; ++w) {
+                    const u32 a0 = __byte_perm(v.of[t][0][h][w], v.of[t][1][h][w], 0x5410u);
+                    const u32 a1 = __byte_perm(v.of[t][0][h][w], v.of[t][1][h][w], 0x7632u);
+                    const u32 a2 = __byte_perm(v.of[t][2][h][w], v.of[t][3][h][w], 0x5410u);
+                    const u32 a3 = __byte_perm(v.of[t][2][h][w], v.of[t][3][h][w], 0x7632u);
+                    mma_f16(mix[h][w], a0, a1, a2, a3, high[0], high[1]);
+                    mma_f16(mix[h][w], a0, a1, a2, a3, low[0], low[1]);
+                }
+            }
+        }
+        if (there(seg + 1)) load_values(v, place(values, seg + 1), last(seg + 1), lane);
+    }
+#pragma unroll
+    for (u32 n = 0; n < 2; ++n) {
+        const u32 head = lane % 4 * 2 + n;
+        float all = total[n];
+#pragma unroll
+        for (int o = 4; o < 32; o *= 2) all += __shfl_xor_sync(0xffffffffu, all, o);
+        if (lane < 4) {
+            top_of[warp][head] = top[n];
+            total_of[warp][head] = all;
+        }
+        if (head < heads) {
+#pragma unroll
+            for (u32 h = 0; h < 1; ++h) {
+#pragma unroll
+                for (u32 w = 0; w < 4; ++w) {
+                    const u32 d = 64 * h + lane / 4 * 8 + 2 * w;
+                    if (d < 64) {
+                        sums[warp][head][d] = mix[h][w][n];
+                        sums[warp][head][d + 1] = mix[h][w][n + 2];
+                    }
+                }
+            }
+        }
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+        const u32 g = i / 64, d = i % 64;
+        float most = top_of[0][g], l = 0.0f, x = 0.0f;
+#pragma unroll
+        for (u32 w = 1; w < 4; ++w) most = fmaxf(most, top_of[w][g]);
+#pragma unroll
+        for (u32 w = 0; w < 4; ++w) {
+            const float by = expf(top_of[w][g] - most);
+            l = fmaf(total_of[w][g], by, l);
+            x = fmaf(sums[w][g][d], by, x);
+        }
+        if (each >= segments) {
+            const float v = __fdiv_rn(x, l);
+            out[((u64)row * 4 + head0 + g) * 64 + d] = (u16)to_operand(v);
+            continue;
+        }
+        float* state = states + (((u64)row * 4 + head0 + g) * 3 + split) * 68;
+        state[d] = x;
+        if (d == 0) {
+            state[64] = most;
+            state[64 + 1] = l;
+        }
+    }
+}
+}
+
+
+// join_4x2x64_0p125_t10_s3_op
+namespace n_join_4x2x64_0p125_t10_s3_op {
+extern "C" __global__ void __launch_bounds__(128, 1) join_4x2x64_0p125_t10_s3_op(
+    const int* count
+    , const float* states
+    , const int* positions
+    , u16* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    __shared__ float by_of[4][32];
+    __shared__ float parts[8][64];
+    const u32 head = blockIdx.x, row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *count) return;
+    const u32 position = (u32)positions[row], first = 0u;
+    const u32 segments = position / 128 - first / 128 + 1, each = (segments + 3 - 1) / 3;
+    const u32 splits = (segments + each - 1) / each;
+    if (splits == 1) return;
+    const float* from = states + ((u64)row * 4 + head) * (3 * 68);
+    const u32 part = threadIdx.x / 16, d = threadIdx.x % 16 * 4;
+    uint4 own[1];
+#pragma unroll
+    for (u32 i = 0; i < 1; ++i) {
+        const u32 split = i * 8 + part;
+        own[i] = part < 8 && split < splits ? load16(from + split * 68 + d) : make_uint4(0, 0, 0, 0);
+    }
+    const bool counts = lane < splits;
+    const float top = counts ? from[lane * 68 + 64] : -1e30f, l = counts ? from[lane * 68 + 64 + 1] : 0.0f;
+    const float by = expf(top - warp_max(top)), total = warp_sum(l * by);
+    by_of[warp][lane] = by;
+    __syncwarp();
+    float x[4] = {};
+#pragma unroll
+    for (u32 i = 0; i < 1; ++i) {
+        const float f = by_of[warp][(i * 8 + part) % 32];
+        x[0] = fmaf(__uint_as_float(own[i].x), f, x[0]);
+        x[1] = fmaf(__uint_as_float(own[i].y), f, x[1]);
+        x[2] = fmaf(__uint_as_float(own[i].z), f, x[2]);
+        x[3] = fmaf(__uint_as_float(own[i].w), f, x[3]);
+    }
+    if (part < 8) {
+#pragma unroll
+        for (u32 e = 0; e < 4; ++e) parts[part][d + e] = x[e];
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < 64; i += 32 * 4) {
+        float all = 0.0f;
+#pragma unroll
+        for (u32 p = 0; p < 8; ++p) all += parts[p][i];
+        const float v = __fdiv_rn(all, total);
+        out[((u64)row * 4 + head) * 64 + i] = (u16)to_operand(v);
+    }
 }
 }
 
