@@ -77,6 +77,10 @@ fn contents(plan: &Plan, arg: Arg, q8a: bool, rng: &mut Rng) -> Vec<u8> {
             let n = plan.ropes[id].spec.dims as usize * plan.limits.tokens as usize;
             quantize(DType::F32, &floats(n, rng)).unwrap()
         }
+        Arg::Hidden => {
+            let n = plan.limits.tokens * plan.takes.unwrap();
+            quantize(DType::F32, &floats(n as usize, rng)).unwrap()
+        }
         Arg::Input(Input::Tokens) => rows(&[3, 1, 4, 15, 9, 2, 6, 5, 35]),
         Arg::Input(Input::Positions) => rows(&[254, 255, 256, 257, 258, 0, 1, 2, 287]),
         Arg::Input(Input::Seqs) => rows(&[0, 0, 0, 0, 0, 1, 1, 1, 1]),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lathe_ir::graph::Graph;
 use lathe_ir::plan::ModelOutput;
+use lathe_ir::types::Sym;
 
 use crate::Error;
 use crate::arch::build_graph;
@@ -20,7 +21,7 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 pub struct Model {
     /// Its hyperparameters.
     pub config: Config,
-    /// One step of it, from tokens to logits or embeddings.
+    /// One step of it, from tokens to logits, embeddings or hidden states.
     pub graph: Graph,
     /// How rows are pooled where nobody says; `None` where they are logits.
     pub pooling: Option<Pooling>,
@@ -33,9 +34,12 @@ pub struct Model {
 impl Model {
     /// What its graph gives.
     pub fn output(&self) -> ModelOutput {
-        match self.pooling {
-            Some(_) => ModelOutput::Embeddings,
-            None => ModelOutput::Logits,
+        let result = self.graph.outputs.first();
+        let every_row = result.is_some_and(|&v| self.graph.ty(v).dims.first() == Some(&Sym::Tokens.into()));
+        match (every_row, self.pooling) {
+            (true, _) => ModelOutput::Hidden,
+            (false, Some(_)) => ModelOutput::Embeddings,
+            (false, None) => ModelOutput::Logits,
         }
     }
 
@@ -74,7 +78,7 @@ impl Model {
         let graph = build_graph(&config, &mut weights, output)?;
         let metadata = weights.file().metadata();
         let pooling = match output {
-            ModelOutput::Logits => None,
+            ModelOutput::Logits | ModelOutput::Hidden => None,
             ModelOutput::Embeddings => Some(Pooling::from_metadata(metadata, config.architecture)?),
         };
         let text = TextModel::from_metadata(metadata)?;

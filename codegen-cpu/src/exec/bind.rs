@@ -26,6 +26,8 @@ pub(super) struct Memory {
     kv_offsets: Vec<(u64, u64)>,
     /// Start of each input, in the order of [`Input::ALL`].
     input_offsets: [u64; 6],
+    /// Start of the hidden states that steps take.
+    hidden_offset: u64,
     /// Start of each rotation table.
     pub(super) rope_offsets: Vec<u64>,
     /// Bytes from one thread's scratch memory to the next.
@@ -78,6 +80,9 @@ impl Memory {
                 .add(Some(4 * input_len(plan, *input)))
                 .ok_or_else(|| too_large("the inputs"))?;
         }
+        let hidden_offset = inputs
+            .add(hidden_len(plan).checked_mul(4))
+            .ok_or_else(|| too_large("the inputs"))?;
         let mut ropes = Layout::default();
         let mut rope_offsets = Vec::new();
         for rope in plan.ropes.values() {
@@ -101,6 +106,7 @@ impl Memory {
             weights,
             kv_offsets,
             input_offsets,
+            hidden_offset,
             rope_offsets,
             scratch_stride,
         })
@@ -140,6 +146,12 @@ impl Memory {
         &mut self.inputs.slice_mut()[start..start + 4 * input_len(plan, input) as usize]
     }
 
+    /// The bytes of the hidden states that steps take.
+    pub(super) fn hidden_mut(&mut self, plan: &Plan) -> &mut [u8] {
+        let start = self.hidden_offset as usize;
+        &mut self.inputs.slice_mut()[start..start + 4 * hidden_len(plan) as usize]
+    }
+
     fn input_offset(&self, input: Input) -> u64 {
         Input::ALL
             .iter()
@@ -158,8 +170,14 @@ impl Memory {
             }
             Arg::Rope(rope) => self.ropes.at(self.rope_offsets[rope.index()]),
             Arg::Input(input) => self.inputs.at(self.input_offset(input)),
+            Arg::Hidden => self.inputs.at(self.hidden_offset),
         }
     }
+}
+
+/// Elements of the hidden states that steps take, at the plan's bounds.
+fn hidden_len(plan: &Plan) -> u64 {
+    u64::from(plan.limits.tokens) * u64::from(plan.takes.unwrap_or(0))
 }
 
 /// Entries of an input at the plan's bounds.

@@ -18,6 +18,7 @@ use bind::{Bound, Memory, Sizes};
 use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource, WindowPool};
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput, Plan, RopeDecl};
+use lathe_ir::types::Sym;
 use memmap2::Mmap;
 use profile::Profile;
 use rope::RopeAngles;
@@ -58,7 +59,7 @@ pub struct CpuExecutable {
     ropes: Vec<RopeAngles>,
     check: BatchCheck,
     /// Rows of the last step's result.
-    outputs: usize,
+    results: usize,
     pool: ThreadPool,
     profile: Profile,
     report: BuildReport,
@@ -196,7 +197,7 @@ impl CpuExecutable {
             filled: false,
             ropes,
             check,
-            outputs: 0,
+            results: 0,
             pool,
             profile,
             report,
@@ -302,9 +303,28 @@ impl Executable for CpuExecutable {
         self.windows
     }
 
+    fn takes(&self) -> Option<u32> {
+        self.plan.takes
+    }
+
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError> {
+        self.run_on(batch, &[])
+    }
+
+    fn run_on(&mut self, batch: &Batch, hidden: &[f32]) -> Result<&[f32], ExecError> {
         self.check.check(batch)?;
-        self.outputs = batch.outputs.len();
+        let want = batch.tokens.len() * self.plan.takes.unwrap_or(0) as usize;
+        if hidden.len() != want {
+            return Err(ExecError::Length {
+                what: "elements of hidden states",
+                got: hidden.len(),
+                want,
+            });
+        }
+        self.results = match self.plan.result_rows() {
+            Sym::Outputs => batch.outputs.len(),
+            Sym::Tokens | Sym::Ctx => batch.tokens.len(),
+        };
         if batch.tokens.is_empty() {
             return Ok(self.output());
         }
@@ -313,6 +333,10 @@ impl Executable for CpuExecutable {
             self.filled = true;
         }
         self.copy_inputs(batch);
+        let input = self.memory.hidden_mut(&self.plan);
+        for (out, value) in input.as_chunks_mut().0.iter_mut().zip(hidden) {
+            *out = value.to_le_bytes();
+        }
         let last = batch.positions.iter().max().copied().unwrap_or(0);
         self.bound.prepare(Sizes {
             tokens: batch.tokens.len() as u64,
@@ -369,7 +393,7 @@ impl Executable for CpuExecutable {
     }
 
     fn output(&self) -> &[f32] {
-        self.output_of(self.outputs)
+        self.output_of(self.results)
     }
 
     fn weight_bytes_per_step(&self) -> Option<u64> {

@@ -202,16 +202,20 @@ impl<'a> Net<'a> {
     }
 
     /// `[tokens, width] → [outputs, vocab]` or, for embeddings, `[outputs, width]`: the rows that are wanted, normed and,
-    /// for logits, projected.
+    /// for logits, projected; or the hidden states of all rows as they are.
     pub(super) fn output(&mut self, x: Value) -> Result<Value, Error> {
+        if self.output != ModelOutput::Logits {
+            HEAD.iter().for_each(|tensor| self.weights.ignore(tensor));
+        }
+        if self.output == ModelOutput::Hidden {
+            self.weights.ignore("output_norm.weight");
+            return Ok(x);
+        }
         let rows = self.node(Op::GatherRows {}, &[], &[x, self.outputs])?;
         let normed = self.norm(rows, "output_norm")?;
         match self.output {
             ModelOutput::Logits => self.logits(normed),
-            ModelOutput::Embeddings => {
-                HEAD.iter().for_each(|tensor| self.weights.ignore(tensor));
-                Ok(normed)
-            }
+            ModelOutput::Embeddings | ModelOutput::Hidden => Ok(normed),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A graph says the mathematics and nothing else: no fused ops, no layouts. Its parameters are `%tok, %pos, %seq:
 //! [tokens]i32`, `%outputs: [outputs]i32` (the rows whose result is wanted) and `%kv: kv`; its result is `[outputs,
-//! vocab]f32` for logits and `[outputs, width]f32` for embeddings. What several architectures share is in [`blocks`] and [`rope`].
+//! vocab]f32` for logits, `[outputs, width]f32` for embeddings and `[tokens, width]f32` for hidden states. What several architectures share is in [`blocks`] and [`rope`].
 
 mod blocks;
 mod gemma3;

@@ -332,6 +332,19 @@ fn mistral3_matches_the_plain_forward_pass() {
 }
 
 #[test]
+fn hidden_states_take_nothing_after_the_layers() {
+    for family in Family::ALL {
+        let writer = TinyModel::new(family).writer();
+        let weights = ModelWeights::new(file(&writer));
+        let model = Model::from_weights(weights, ModelOutput::Hidden).unwrap();
+        assert_eq!(model.output(), ModelOutput::Hidden, "{family:?}");
+        let text = print(&model.graph);
+        assert_eq!(text.matches("%outputs").count(), 1, "{family:?}: a parameter");
+        assert!(!text.contains("@output"), "{family:?}: {text}");
+    }
+}
+
+#[test]
 fn embeddings_take_nothing_of_the_head() {
     for family in Family::ALL {
         let mut writer = TinyModel::new(family).writer();

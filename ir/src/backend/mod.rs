@@ -113,8 +113,14 @@ pub trait Executable: Send {
         None
     }
 
+    /// Elements of a row of the hidden states that a step takes, where this is a later part of a model: it is run by
+    /// [`Executable::run_on`] then.
+    fn takes(&self) -> Option<u32> {
+        None
+    }
+
     /// Runs one step and returns its result `[outputs, width]`, row-major, valid until the next step: logits or embeddings,
-    /// as the plan says.
+    /// as the plan says; or `[rows, width]` hidden states, whatever rows are wanted.
     ///
     /// The result of a row depends on nothing but its sequence up to its position: not on other rows of the batch, not on
     /// how the sequence was cut into steps, not on the number of threads.
@@ -122,6 +128,22 @@ pub trait Executable: Send {
     /// # Errors
     /// Where the batch breaks a bound of the plan; nothing is written then. Where the device fails.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
+
+    /// Runs one step of a later part of a model on the hidden states `[rows, takes]` that the part before it gave. Of the
+    /// tokens no more is read than their number.
+    ///
+    /// # Errors
+    /// As [`Executable::run`]; where it takes no hidden states, or not so many.
+    fn run_on(&mut self, batch: &Batch, hidden: &[f32]) -> Result<&[f32], ExecError> {
+        match hidden {
+            [] => self.run(batch),
+            _ => Err(ExecError::Length {
+                what: "elements of hidden states",
+                got: hidden.len(),
+                want: 0,
+            }),
+        }
+    }
 
     /// Copies the keys and values of block `from` to block `to`, in all layers that have blocks of this pool.
     ///

@@ -52,6 +52,11 @@ pub struct Plan {
     pub vocab: u32,
     /// Elements of an embedding, where steps give embeddings; `None` where they give logits.
     pub embedding: Option<u32>,
+    /// Elements of a row of the hidden states that steps take instead of embedding tokens; `None` but in a later part of a
+    /// model.
+    pub takes: Option<u32>,
+    /// Elements of a row of the hidden states that steps give, of every row; `None` but in an earlier part of a model.
+    pub leaves: Option<u32>,
     /// Each kernel once.
     pub kernels: Arena<KernelId, Kernel>,
     /// Ranges of the arena; ranges that live at different times may overlap.
@@ -66,18 +71,20 @@ pub struct Plan {
     pub kv_layers: Vec<KvLayer>,
     /// Launches in order; a barrier stands between two steps.
     pub steps: Vec<Step>,
-    /// Where the result `[outputs, width]f32` is after the last step.
+    /// Where the result is after the last step: `[outputs, width]f32`, or `[tokens, width]f32` of hidden states.
     pub output: Option<Buffer>,
 }
 
-/// What a step gives for the rows that are wanted.
+/// What a step gives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum ModelOutput {
-    /// A logit for each token of the vocabulary.
+    /// A logit for each token of the vocabulary, for the rows that are wanted.
     #[default]
     Logits,
-    /// The hidden state after the final norm.
+    /// The hidden state after the final norm, of the rows that are wanted.
     Embeddings,
+    /// The hidden state after the last layer, of every row: what the layers of another part of the model go on with.
+    Hidden,
 }
 
 /// Upper bounds that a plan is compiled for.
@@ -112,9 +119,10 @@ impl Limits {
 impl Plan {
     /// What steps give.
     pub fn gives(&self) -> ModelOutput {
-        match self.embedding {
-            Some(_) => ModelOutput::Embeddings,
-            None => ModelOutput::Logits,
+        match (self.leaves, self.embedding) {
+            (Some(_), _) => ModelOutput::Hidden,
+            (None, Some(_)) => ModelOutput::Embeddings,
+            (None, None) => ModelOutput::Logits,
         }
     }
 
@@ -124,9 +132,17 @@ impl Plan {
         windows.max().filter(|&window| window > 0)
     }
 
-    /// Elements of a row of the result: those of an embedding, or a logit for each token.
+    /// Elements of a row of the result: those of a hidden state or an embedding, or a logit for each token.
     pub fn width(&self) -> u32 {
-        self.embedding.unwrap_or(self.vocab)
+        self.leaves.or(self.embedding).unwrap_or(self.vocab)
+    }
+
+    /// What the rows of the result are.
+    pub fn result_rows(&self) -> Sym {
+        match self.leaves {
+            Some(_) => Sym::Tokens,
+            None => Sym::Outputs,
+        }
     }
 
     /// The same plan with kernels that declare their parameters and have no body: what running compiled code needs.
@@ -288,7 +304,12 @@ pub enum Arg {
     Rope(Rope),
     /// An input of the step.
     Input(Input),
+    /// The hidden states that the step takes, `[tokens, takes]f32`.
+    Hidden,
 }
+
+/// The parameter of a graph that is [`Arg::Hidden`].
+pub const HIDDEN: &str = "hidden";
 
 /// Inputs of a step, each an i32 array.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -10,6 +10,7 @@ impl Display for Arg {
             Arg::Buffer(b) => b.fmt(f),
             Arg::Section(s) => s.fmt(f),
             Arg::Rope(r) => r.fmt(f),
+            Arg::Hidden => f.write_str("in.hidden"),
             Arg::Kv(part, layer) => write!(f, "kv.{}.{layer}", part.keyword()),
             Arg::Input(input) => write!(f, "in.{}", input.keyword()),
         }

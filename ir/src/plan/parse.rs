@@ -250,10 +250,9 @@ impl<'t> Parser<'t> {
         };
         self.keyword("vocab")?;
         self.plan.vocab = self.number()?;
-        if self.at_word("embedding") {
-            self.take()?;
-            self.plan.embedding = Some(self.number()?);
-        }
+        self.plan.embedding = self.width("embedding")?;
+        self.plan.takes = self.width("takes")?;
+        self.plan.leaves = self.width("leaves")?;
         self.declarations()?;
         while self.at_word("step") {
             let step = self.step()?;
@@ -265,6 +264,15 @@ impl<'t> Parser<'t> {
         } else {
             self.expected("`step` or `}`")
         }
+    }
+
+    /// A number that stands after its keyword, where it does.
+    fn width(&mut self, keyword: &str) -> Result<Option<u32>, ParseError> {
+        if !self.at_word(keyword) {
+            return Ok(None);
+        }
+        self.take()?;
+        self.number().map(Some)
     }
 
     fn declarations(&mut self) -> Result<(), ParseError> {
@@ -493,6 +501,9 @@ fn dim(text: &str) -> Option<Dim> {
 }
 
 fn arg(text: &str) -> Option<Arg> {
+    if text == "in.hidden" {
+        return Some(Arg::Hidden);
+    }
     if let Some(name) = text.strip_prefix("in.") {
         return Input::ALL
             .iter()

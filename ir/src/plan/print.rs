@@ -21,7 +21,9 @@
 //!
 //! The brackets hold the scalars; a count is a number, a symbol, or `symbol*number`, and each of them may be
 //! multiplied by `pieces(of=256, most=8, rows=16)` or `merges(…)`: see [`Split`]. Declarations of a kind are numbered
-//! from 0. After the vocabulary, a plan for embeddings has their width: `embedding 576`. Calls name kernels as the kernels that follow do, in order of their ids. Names of weights and kernels with
+//! from 0. After the vocabulary, a plan for embeddings has their width: `embedding 576`; then a part of a model has that of
+//! the hidden states that it takes, `in.hidden`, and of those that it gives: `takes 576`, `leaves 576`. Calls name kernels
+//! as the kernels that follow do, in order of their ids. Names of weights and kernels with
 //! other characters than letters, digits and `._-+/` stand in quotes. Floats have the fewest digits that read back.
 
 use super::names::{Quoted, Word};
@@ -49,6 +51,12 @@ impl Display for Plan {
         writeln!(f, "  vocab {}", self.vocab)?;
         if let Some(width) = self.embedding {
             writeln!(f, "  embedding {width}")?;
+        }
+        if let Some(width) = self.takes {
+            writeln!(f, "  takes {width}")?;
+        }
+        if let Some(width) = self.leaves {
+            writeln!(f, "  leaves {width}")?;
         }
         for (
             layer,

@@ -243,6 +243,12 @@ fn ids_exist() {
         |p| p.steps[2].calls[0].args[0] = Arg::Section(Section::new(9)),
         &section,
     );
+    let hidden = format!("{at}, arg 0 ($q): the input of hidden states does not exist");
+    breaks(|p| p.steps[2].calls[0].args[0] = Arg::Hidden, &hidden);
+    assert_eq!(
+        errors(|p| (p.takes, p.steps[2].calls[0].args[0]) = (Some(32), Arg::Hidden)),
+        []
+    );
     let empty = errors(|p| p.kv_layers[0].head_dim = 0);
     assert_eq!(empty.len(), 2, "{empty:?}");
     assert_eq!(
@@ -407,6 +413,12 @@ fn the_result_outlives_the_steps() {
     );
     // Ids and rows of the result have bounds of their own.
     assert_eq!(errors(|p| (p.vocab, p.embedding) = (4096, Some(64))), []);
+    // Of hidden states there are as many rows as tokens.
+    breaks(
+        |p| p.leaves = Some(64),
+        "output: buffer b3 has 512 bytes, 1024 are needed",
+    );
+    breaks(|p| p.takes = Some(0), "limits: takes is 0");
     let unused = |p: &mut Plan| {
         p.output = Some(p.buffers.push(BufferDecl {
             name: "none".into(),

@@ -144,6 +144,7 @@ fn arg() -> impl Strategy<Value = Arg> {
         (0usize..9).prop_map(|i| Arg::Buffer(crate::Id::new(i))),
         any::<u32>().prop_map(|i| Arg::Section(crate::Id::new(i as usize))),
         (0usize..9).prop_map(|i| Arg::Rope(crate::Id::new(i))),
+        Just(Arg::Hidden),
         (part, any::<u32>()).prop_map(|(part, layer)| Arg::Kv(part, layer)),
         select(&Input::ALL[..]).prop_map(|(input, _)| Arg::Input(input)),
     ]
@@ -233,8 +234,9 @@ fn plans() -> impl Strategy<Value = Plan> {
         },
     );
     let output = prop::option::of((0usize..9).prop_map(crate::Id::new));
-    let embedding = prop::option::of(any::<u32>());
-    let head = (name(), limits, any::<u32>(), any::<u64>(), output, embedding);
+    let width = || prop::option::of(any::<u32>());
+    let widths = [width(), width(), width()];
+    let head = (name(), limits, any::<u32>(), any::<u64>(), output, widths);
     let lists = (
         vec(kv, 0..3),
         vec(section(), 0..4),
@@ -244,13 +246,15 @@ fn plans() -> impl Strategy<Value = Plan> {
     );
     let kernels = (name(), name()).prop_filter("names differ", |(a, b)| a != b);
     (head, lists, kernels).prop_map(|(head, (kv_layers, sections, ropes, buffers, steps), kernels)| {
-        let (name, limits, vocab, arena_bytes, output, embedding) = head;
+        let (name, limits, vocab, arena_bytes, output, [embedding, takes, leaves]) = head;
         let bufs = [("x", Access::In), ("y", Access::Out)];
         Plan {
             name,
             limits,
             vocab,
             embedding,
+            takes,
+            leaves,
             kernels: [kernels.0, kernels.1]
                 .map(|n| kernel(&n, &bufs, &["rows"]))
                 .into_iter()

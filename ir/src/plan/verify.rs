@@ -15,7 +15,9 @@
 //!   by no other call, and not twice by the call itself;
 //! - **time**: a buffer lives from the first step that writes it to the last that names it; the result lives on. It is
 //!   read in no step before or at the one that writes it first. Buffers that live in one step have no byte in common;
-//! - **output**: there is a buffer for the result, some step writes it, and it holds `outputs · width` f32.
+//! - **output**: there is a buffer for the result, some step writes it, and it holds `outputs · width` f32, or `tokens · width`
+//!   of hidden states;
+//! - **hidden states**: a row of those that steps take has elements, and they are named only where steps take any.
 
 use super::*;
 use crate::graph::RowOrder;
@@ -98,6 +100,7 @@ impl<'p> Verifier<'p> {
             ("ctx", ctx),
             ("vocab", vocab),
             ("width", width),
+            ("takes", self.plan.takes.unwrap_or(1)),
         ] {
             if n == 0 {
                 self.error("limits", format!("{name} is 0"));
@@ -239,6 +242,10 @@ impl<'p> Verifier<'p> {
             Arg::Section(s) => plan.sections.get(s).is_none().then(|| format!("section {s}")),
             Arg::Rope(r) => plan.ropes.get(r).is_none().then(|| format!("rope {r}")),
             Arg::Input(_) => None,
+            Arg::Hidden => plan
+                .takes
+                .is_none()
+                .then(|| "the input of hidden states".to_owned()),
             Arg::Kv(part, layer) => match plan.kv_layers.get(layer as usize) {
                 None => Some(format!("KV layer {layer}")),
                 Some(
@@ -310,7 +317,7 @@ impl<'p> Verifier<'p> {
         let Some(decl) = plan.buffers.get(output) else {
             return self.error("output", format!("buffer {output} does not exist"));
         };
-        let needed = u128::from(plan.limits.outputs) * u128::from(plan.width()) * 4;
+        let needed = u128::from(plan.limits.bound(plan.result_rows())) * u128::from(plan.width()) * 4;
         if u128::from(decl.bytes) < needed {
             self.error(
                 "output",

@@ -40,8 +40,8 @@ use lathe_ir::id::Id;
 use lathe_ir::kernel::Kernel;
 use lathe_ir::plan::memory::{self, Lifetime};
 use lathe_ir::plan::{
-    Arg, Buffer, BufferDecl, Call, Count, Input, KernelId, ModelOutput, Plan, Rope, RopeDecl, SectionDecl,
-    SectionForm, Step,
+    Arg, Buffer, BufferDecl, Call, Count, HIDDEN, Input, KernelId, ModelOutput, Plan, Rope, RopeDecl,
+    SectionDecl, SectionForm, Step,
 };
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
@@ -50,7 +50,8 @@ use rows::{NormKernel, RowOp};
 use std::collections::HashMap;
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
-/// width]f32`: logits or, where the options say so, embeddings.
+/// width]f32`: logits or, where the options say so, embeddings. A later part of a model has `%hidden` (f32) instead of
+/// embedding tokens, an earlier one gives `[tokens, width]f32`.
 ///
 /// # Errors
 /// Names the node or weight that can't be lowered, and why.
@@ -102,6 +103,11 @@ struct Lowering<'g> {
     products: Vec<LoweredProduct>,
 }
 
+/// Elements of a row of a matrix.
+fn columns_of(ty: &TensorType) -> Option<u32> {
+    ty.columns().and_then(|n| u32::try_from(n).ok())
+}
+
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph, options: LowerOptions) -> Result<Self, LowerError> {
         let mut lowering = Lowering {
@@ -124,6 +130,10 @@ impl<'g> Lowering<'g> {
             let location = match (Input::of_parameter(name), name) {
                 (Some(input), _) => Location::Arg(Arg::Input(input)),
                 (None, "kv") => Location::Token,
+                (None, HIDDEN) => {
+                    lowering.plan.takes = columns_of(graph.ty(param));
+                    Location::Arg(Arg::Hidden)
+                }
                 _ => return Err(LowerError::Param(name.to_owned())),
             };
             lowering.locations[param.index()] = Some(location);
@@ -444,15 +454,15 @@ impl<'g> Lowering<'g> {
             return Err(LowerError::Outputs(1));
         };
         self.lifetimes[buffer.index()].last = self.plan.steps.len();
-        let width = self.graph.ty(output).columns();
-        let width = width.and_then(|n| u32::try_from(n).ok());
-        let width = width.ok_or(LowerError::Outputs(1))?;
+        let width = columns_of(self.graph.ty(output)).ok_or(LowerError::Outputs(1))?;
+        let vocab = || self.tokens().ok_or(LowerError::NoVocabulary);
         match self.options.output {
             ModelOutput::Logits => self.plan.vocab = width,
-            ModelOutput::Embeddings => {
-                self.plan.vocab = self.tokens().ok_or(LowerError::NoVocabulary)?;
-                self.plan.embedding = Some(width);
-            }
+            ModelOutput::Embeddings => (self.plan.vocab, self.plan.embedding) = (vocab()?, Some(width)),
+            ModelOutput::Hidden => (self.plan.vocab, self.plan.leaves) = (vocab()?, Some(width)),
+        }
+        if self.graph.ty(output).dims.first() != Some(&Dim::Sym(self.plan.result_rows())) {
+            return Err(LowerError::Outputs(1));
         }
         self.plan.output = Some(buffer);
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();

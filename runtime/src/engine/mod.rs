@@ -235,6 +235,7 @@ impl Engine {
         let name = |output| match output {
             ModelOutput::Logits => "text",
             ModelOutput::Embeddings => "embeddings",
+            ModelOutput::Hidden => "hidden states",
         };
         match self.executable.gives() {
             has if has == asked => Ok(()),

@@ -79,8 +79,8 @@ pub fn code(
     })
 }
 
-/// `{name, limits: {tokens, outputs, seqs, ctx}, vocab, embedding, arena_bytes, output, kv: [{layer, kv_heads, head_dim, k, v}],
-/// sections, ropes, buffers: [{id, name, bytes, offset}], steps: [{label, calls: [{kernel, args, scalars, units,
+/// `{name, limits: {tokens, outputs, seqs, ctx}, vocab, embedding, takes, leaves, arena_bytes, output, kv: [{layer, kv_heads,
+/// head_dim, k, v}], sections, ropes, buffers: [{id, name, bytes, offset}], steps: [{label, calls: [{kernel, args, scalars, units,
 /// cost}]}]}`; sections, ropes, arguments and counts are as the text form writes them. Kernels are a stage of their own.
 pub fn plan_json(plan: &Plan) -> Json {
     let limits = plan.limits;
@@ -108,6 +108,8 @@ pub fn plan_json(plan: &Plan) -> Json {
         "limits": {"tokens": limits.tokens, "outputs": limits.outputs, "seqs": limits.seqs, "ctx": limits.ctx},
         "vocab": plan.vocab,
         "embedding": plan.embedding,
+        "takes": plan.takes,
+        "leaves": plan.leaves,
         "arena_bytes": plan.arena_bytes,
         "output": plan.output.map(|b| b.to_string()),
         "kv": kv.collect::<Vec<_>>(),
