@@ -2,11 +2,11 @@
 //!
 //! A file begins with `; test: passes NAME,NAME…` (the graph after them), `; test: verify` (errors of an invalid graph),
 //! `; test: verify-kernel`, or `; test: parse` (the error of a text that is no graph); then, for passes, `; fires: yes`
-//! or `; fires: no`, which is checked too. What must come of it follows a line `; ---- expect`.
+//! or `; fires: no`, which is checked too. `; test: cut N` gives the two parts of a graph cut after N layers. What must come of it follows a line `; ---- expect`.
 //! `UPDATE_FILETESTS=1` writes what came.
 
 use lathe_ir::graph::{parse, print, verify};
-use lathe_passes::{PipelineOptions, passes_by_name, pipeline, run_passes};
+use lathe_passes::{PipelineOptions, cut, passes_by_name, pipeline, run_passes};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,24 @@ fn outcome(text: &str) -> Result<String, String> {
             Ok(errors.iter().map(|e| format!("; {e}\n")).collect())
         }
         "passes" => passes(input, names, header(text, "fires")),
+        "cut" => cut_after(input, names),
         other => Err(format!("no test is named `{other}`")),
+    }
+}
+
+/// The parts of a graph, or why it can't be cut.
+fn cut_after(input: &str, layers: &str) -> Result<String, String> {
+    let graph = parse::parse(input).map_err(|e| e.to_string())?;
+    verify::verify(&graph).map_err(|e| e[0].to_string())?;
+    let layers = layers.parse().map_err(|_| "`cut` takes a number of layers")?;
+    match cut(&graph, layers) {
+        Err(error) => Ok(format!("; {error}\n")),
+        Ok(parts) => {
+            for part in &parts {
+                verify::verify(part).map_err(|e| e[0].to_string())?;
+            }
+            Ok(parts.each_ref().map(print::print).join("\n"))
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod attention;
 mod cleanup;
+mod cut;
 mod gather;
 mod linear;
 pub mod lower;
@@ -12,6 +13,7 @@ mod pipeline;
 mod quantize;
 mod rewrite;
 
+pub use cut::{CutError, cut};
 pub use pipeline::{
     Activations, Hook, Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline,
 };
