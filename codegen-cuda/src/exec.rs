@@ -29,8 +29,8 @@ pub struct CudaExecutable<D> {
     kv_blocks: u32,
     /// The tables of a step, as they are uploaded.
     tables: Vec<u8>,
-    /// Rows of logits of the last step.
-    outputs: usize,
+    /// Rows of the last step's result.
+    results: usize,
     /// Why the device failed, once it has.
     failed: Option<String>,
     report: BuildReport,
@@ -200,7 +200,7 @@ impl<D: Device> CudaExecutable<D> {
             device,
             memory,
             kv_blocks,
-            outputs: 0,
+            results: 0,
             failed: None,
             report,
         })
@@ -260,7 +260,7 @@ impl<D: Device> CudaExecutable<D> {
         let logits = plan.logits.map_or(0, |id| plan.buffers[id].offset);
         self.device.download(
             memory.arena.plus(logits),
-            batch.outputs.len() * plan.vocab as usize,
+            sizes.rows(plan.result_rows()) as usize * plan.width() as usize,
         )
     }
 
@@ -268,7 +268,7 @@ impl<D: Device> CudaExecutable<D> {
     fn fail(&mut self, error: &Error) -> ExecError {
         let text = error.to_string();
         self.failed = Some(text.clone());
-        self.outputs = 0;
+        self.results = 0;
         ExecError::Device(text)
     }
 }
@@ -389,11 +389,14 @@ impl<D: Device> Executable for CudaExecutable<D> {
     }
 
     fn gives(&self) -> ModelOutput {
-        ModelOutput::Logits
+        match self.plan.leaves {
+            Some(_) => ModelOutput::Hidden,
+            None => ModelOutput::Logits,
+        }
     }
 
     fn width(&self) -> u32 {
-        self.vocab()
+        self.plan.width()
     }
 
     fn kv_blocks(&self) -> u32 {
@@ -410,7 +413,10 @@ impl<D: Device> Executable for CudaExecutable<D> {
         {
             return Err(self.fail(&error));
         }
-        self.outputs = batch.outputs.len();
+        self.results = match self.plan.result_rows() {
+            Sym::Outputs => batch.outputs.len(),
+            Sym::Tokens | Sym::Ctx => batch.tokens.len(),
+        };
         Ok(self.output())
     }
 
@@ -429,7 +435,7 @@ impl<D: Device> Executable for CudaExecutable<D> {
     }
 
     fn output(&self) -> &[f32] {
-        let len = self.outputs * self.plan.vocab as usize;
+        let len = self.results * self.plan.width() as usize;
         self.device.downloaded().get(..len).unwrap_or_default()
     }
 

@@ -59,7 +59,7 @@ fn tiny_models() {
         eprintln!("skipped: {error}");
         return;
     }
-    for (case, model) in cases::models() {
+    for (case, model) in cases::models().into_iter().chain(cases::parts()) {
         let apart =
             run(&case, &model.weights, Gpu::open().unwrap()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         println!("{:64} {apart:.2e}", case.name);

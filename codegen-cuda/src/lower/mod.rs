@@ -42,7 +42,7 @@ pub struct LowerOptions {
 }
 
 /// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
-/// vocab]f32`.
+/// vocab]f32`; or, of an earlier part of a model, `[tokens, width]f32`.
 ///
 /// # Errors
 /// Names the node that can't be lowered, and why.
@@ -459,18 +459,33 @@ impl<'g> Lowering<'g> {
         }
     }
 
+    /// Rows of the table that token ids choose from.
+    fn tokens(&self) -> Option<u32> {
+        let mut nodes = self.graph.order.iter().map(|&node| &self.graph.nodes[node]);
+        let embed = nodes.find(|node| matches!(node.op, Op::Embed {}))?;
+        let rows = self.graph.weights[embed.weights[0]].ty.dims.first()?.constant()?;
+        u32::try_from(rows).ok()
+    }
+
     fn finish(mut self) -> Result<CudaPlan, Error> {
-        let no_logits = || Error::Graph("its output is no [outputs, vocab]f32".into());
+        let no_result = || Error::Graph("its output is no [outputs, vocab]f32 or [tokens, width]f32".into());
         let [output] = self.graph.outputs[..] else {
-            return Err(no_logits());
+            return Err(no_result());
         };
         let ty = self.graph.ty(output);
         let Some(Location::Arg(Arg::Buffer(logits))) = self.locations[output.index()] else {
-            return Err(no_logits());
+            return Err(no_result());
         };
-        let vocab = ty.columns().and_then(|n| u32::try_from(n).ok());
-        let whole = ty.rank() == 2 && ty.dims[0] == Dim::Sym(Sym::Outputs) && ty.dtype == DType::F32;
-        self.plan.vocab = vocab.filter(|_| whole).ok_or_else(no_logits)?;
+        let width = ty.columns().and_then(|n| u32::try_from(n).ok());
+        let width = width.filter(|_| ty.rank() == 2 && ty.dtype == DType::F32);
+        match ty.dims.first() {
+            Some(Dim::Sym(Sym::Outputs)) => self.plan.vocab = width.ok_or_else(no_result)?,
+            Some(Dim::Sym(Sym::Tokens)) => {
+                self.plan.leaves = Some(width.ok_or_else(no_result)?);
+                self.plan.vocab = self.tokens().ok_or_else(no_result)?;
+            }
+            _ => return Err(no_result()),
+        }
         self.lifetimes[logits.index()].last = self.plan.launches.len();
         self.plan.logits = Some(logits);
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();

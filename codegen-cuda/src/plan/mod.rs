@@ -20,8 +20,11 @@ pub struct CudaPlan {
     pub name: String,
     /// Bounds of the symbols and of the cache.
     pub limits: Limits,
-    /// Columns of a row of logits.
+    /// Tokens of the vocabulary: ids are below it.
     pub vocab: u32,
+    /// Elements of a row of the hidden states that steps give, of every row, in an earlier part of a model; `None` where
+    /// they give logits.
+    pub leaves: Option<u32>,
     /// Each kernel once.
     pub kernels: Arena<KernelId, Kernel>,
     /// Ranges of the arena; ranges that live at different times may overlap.
@@ -40,7 +43,7 @@ pub struct CudaPlan {
     pub unpacks: Vec<Call>,
     /// In order.
     pub launches: Vec<Launch>,
-    /// Where the logits `[outputs, vocab]f32` are after the last launch.
+    /// Where the result is after the last launch: logits `[outputs, vocab]f32`, or hidden states `[tokens, leaves]f32`.
     pub logits: Option<Buffer>,
 }
 
@@ -180,6 +183,19 @@ impl Launch {
 }
 
 impl CudaPlan {
+    /// Elements of a row of the result.
+    pub fn width(&self) -> u32 {
+        self.leaves.unwrap_or(self.vocab)
+    }
+
+    /// What the rows of the result are.
+    pub fn result_rows(&self) -> Sym {
+        match self.leaves {
+            Some(_) => Sym::Tokens,
+            None => Sym::Outputs,
+        }
+    }
+
     /// Bytes of matrices that a step of one row reads whole: those of products.
     pub fn weight_bytes_per_step(&self) -> u64 {
         let calls = self.launches.iter().filter_map(|l| l.call(1));

@@ -17,6 +17,9 @@ pub fn print(plan: &CudaPlan) -> String {
         l.tokens, l.outputs, l.seqs, l.ctx
     ));
     text.line(format_args!("  vocab {}", plan.vocab));
+    if let Some(width) = plan.leaves {
+        text.line(format_args!("  leaves {width}"));
+    }
     for (i, kv) in plan.kv_layers.iter().enumerate() {
         text.line(format_args!(
             "  kv {i}: heads={} dim={} k={} v={}",

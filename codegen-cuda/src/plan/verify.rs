@@ -10,7 +10,7 @@
 //! - A buffer is written before it is read, and no write of another buffer overlaps it until it was last read.
 //! - Of the calls of a launch, at most one fits any number of rows; together they fit all from a first number up to the
 //!   limit, or end at a bound.
-//! - The logits are a buffer of outputs times vocab f32 that is written.
+//! - The logits are a buffer of outputs times vocab f32 that is written; hidden states in their place, one of a row a token.
 
 use super::{Arg, Call, CudaPlan, Form, Launch};
 use crate::error::Error;
@@ -227,8 +227,9 @@ fn lifetimes(plan: &CudaPlan) -> Result<(), String> {
 
 fn logits(plan: &CudaPlan) -> Result<(), String> {
     let bytes = plan.logits.and_then(|id| plan.buffers.get(id)).map(|b| b.bytes);
-    let want = u64::from(plan.limits.outputs) * u64::from(plan.vocab) * 4;
-    match bytes == Some(want) && plan.vocab > 0 {
+    let rows = plan.limits.bound(plan.result_rows());
+    let want = u64::from(rows) * u64::from(plan.width()) * 4;
+    match bytes == Some(want) && plan.vocab > 0 && plan.width() > 0 {
         true => Ok(()),
         false => Err(format!("the logits have {bytes:?} bytes and not {want}")),
     }

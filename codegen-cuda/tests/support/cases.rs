@@ -295,6 +295,23 @@ pub fn large() -> Vec<Case> {
     vec![case("large", graph(weights, body), OPERANDS)]
 }
 
+/// The layers of tiny models but the last one, which give hidden states of all rows.
+pub fn parts() -> Vec<(Case, Model)> {
+    let part = |(whole, model): (Case, Model)| {
+        let layers = model.config.layers.len() as u32;
+        let [mut first, _] = lathe_passes::cut(&model.graph, layers - 1).unwrap();
+        lathe_passes::run_pipeline(&mut first, passes()).unwrap();
+        let case = Case {
+            name: format!("part of {}", whole.name),
+            graph: first,
+            steps: WIDE,
+            ..whole
+        };
+        (case, model)
+    };
+    models().into_iter().map(part).collect()
+}
+
 /// Tiny models, with the weights of their files.
 pub fn models() -> Vec<(Case, Model)> {
     let all = [
