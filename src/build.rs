@@ -1,10 +1,11 @@
 //! From a model file to an executable: load, build the graph, run the passes, lower, compile, pack.
 
+mod parts;
+
 use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
-use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
+use lathe_codegen_cpu::{CpuFeatures, CpuOptions, OptLevel};
 use lathe_codegen_cuda as cuda;
-use lathe_codegen_cuda::device::Device as _;
 use lathe_frontend::model::Model;
 use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
@@ -12,8 +13,9 @@ use lathe_ir::backend::Executable;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::{KV_BLOCK, Limits, ModelOutput, Plan};
-use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower, lower_with_products};
-use lathe_passes::{Activations, PipelineOptions};
+use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower_with_products};
+use lathe_passes::{Activations, CutError, PipelineOptions};
+use lathe_runtime::PartsError;
 use lathe_runtime::cache::CacheError;
 use lathe_runtime::session::Identity;
 use std::path::{Path, PathBuf};
@@ -46,11 +48,22 @@ impl Device {
     }
 }
 
+/// A model's first layers run elsewhere than the rest of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// How many they are.
+    pub layers: u32,
+    /// Where they run.
+    pub device: Device,
+}
+
 /// What to build.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildOptions {
     /// Where steps run.
     pub device: Device,
+    /// Which layers run elsewhere; `None` for none.
+    pub cut: Option<Cut>,
     /// Threads that run steps.
     pub threads: usize,
     /// Whether each thread stays on a processor of its own.
@@ -96,6 +109,7 @@ impl Default for BuildOptions {
     fn default() -> Self {
         BuildOptions {
             device: Device::Cpu,
+            cut: None,
             threads: 1,
             pin: false,
             context: None,
@@ -114,6 +128,11 @@ impl Default for BuildOptions {
 }
 
 impl BuildOptions {
+    /// Whether the whole model runs on the processor, in one plan.
+    pub fn on_cpu(&self) -> bool {
+        self.device == Device::Cpu && self.cut.is_none()
+    }
+
     /// The same for embeddings: each row of a step may be wanted.
     pub fn for_embeddings(self) -> BuildOptions {
         BuildOptions {
@@ -156,6 +175,20 @@ pub enum BuildError {
     /// The CUDA backend.
     #[error("{0}")]
     Cuda(#[from] cuda::Error),
+    /// The model can't be cut between two layers.
+    #[error("{0}")]
+    Cut(#[from] CutError),
+    /// Its parts do not fit together.
+    #[error("{0}")]
+    Parts(#[from] PartsError),
+    /// More layers were to run elsewhere than there are.
+    #[error("{asked} layers on the GPU are more than the model's {model}")]
+    Layers {
+        /// Layers asked for.
+        asked: u32,
+        /// Layers of the model.
+        model: u32,
+    },
     /// Something that only the CPU backend does.
     #[error("{0} are for the CPU alone; leave out --device cuda")]
     CpuOnly(&'static str),
@@ -309,10 +342,7 @@ pub fn build_model(
     options: &BuildOptions,
 ) -> Result<Built, BuildError> {
     let mut clock = Clock { stages: vec![made] };
-    let executable = match options.device {
-        Device::Cpu => on_cpu(&model, options, &mut clock)?,
-        Device::Cuda => on_cuda(&model, options, &mut clock)?,
-    };
+    let executable = parts::executable(&model, options, &mut clock)?;
     clock.stages.extend(executable.report().stages.iter().cloned());
     Ok(Built {
         text: model.text,
@@ -321,56 +351,6 @@ pub fn build_model(
         identity: None,
         stages: clock.stages,
     })
-}
-
-fn on_cpu(
-    model: &Model,
-    options: &BuildOptions,
-    clock: &mut Clock,
-) -> Result<Box<dyn Executable>, BuildError> {
-    let graph = clock.time("passes", || optimize(&model.graph, options.verify))?;
-    let (features, lowering) = tuned_options(limits(model, options)?, options)?;
-    let lowering = lowering.with_output(model.output());
-    let plan = clock.time("lower", || lower(&graph, &lowering))?;
-    let cpu = cpu_options(&plan, features, options);
-    Ok(Box::new(CpuExecutable::compile(plan, &model.weights, cpu)?))
-}
-
-fn on_cuda(
-    model: &Model,
-    options: &BuildOptions,
-    clock: &mut Clock,
-) -> Result<Box<dyn Executable>, BuildError> {
-    if model.output() == ModelOutput::Embeddings {
-        return Err(BuildError::CpuOnly("embeddings"));
-    }
-    let gpu = clock.time("open GPU", cuda::driver::Gpu::open)?;
-    let graph = clock.time("passes", || {
-        optimize_for(&model.graph, Activations::F32, options.verify)
-    })?;
-    let lowering = cuda::LowerOptions {
-        limits: limits(model, options)?,
-        kv_types: options.kv_types.unwrap_or_default(),
-        target: gpu.target(),
-        panels: Some(cuda::PanelsIn::Memory),
-    };
-    let blocks = kv_blocks(&lowering.limits, options);
-    let plan = clock.time("lower", || {
-        let plan = cuda::lower(&graph, lowering)?;
-        if gpu.check(&cuda::exec::needs(&plan, blocks)).is_ok() {
-            return Ok(plan);
-        }
-        // There is no room for all weights as products with many rows want them.
-        cuda::lower(
-            &graph,
-            cuda::LowerOptions {
-                panels: Some(cuda::PanelsIn::Arena),
-                ..lowering
-            },
-        )
-    })?;
-    let executable = cuda::exec::CudaExecutable::build(plan, &model.weights, gpu, blocks, options.threads)?;
-    Ok(Box::new(executable))
 }
 
 /// How the executable of a plan is built and run.

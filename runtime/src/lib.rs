@@ -6,6 +6,7 @@ pub mod engine;
 pub mod error;
 pub mod evaluator;
 pub mod kv;
+pub mod parts;
 pub mod sampling;
 pub mod schedule;
 pub mod session;
@@ -18,4 +19,5 @@ pub use engine::{
 pub use error::Error;
 pub use evaluator::Evaluator;
 pub use lathe_frontend::pooling::Pooling;
+pub use parts::{Parts, PartsError};
 pub use sampling::SamplingParams;

@@ -1,6 +1,6 @@
 //! Arguments that several verbs share.
 
-use crate::build::{BuildOptions, Device};
+use crate::build::{BuildOptions, Cut, Device};
 use crate::cli::error::CliError;
 use crate::cli::plans::CacheArgs;
 use clap::Args;
@@ -38,10 +38,13 @@ pub struct RunArgs {
     /// Where to run: cpu, or cuda for the first NVIDIA GPU
     #[arg(long, env = "LATHE_DEVICE", default_value = "cpu")]
     pub device: String,
+    /// With --device cuda: so many of the model's first layers run on the GPU, and the rest on the processor [default: all]
+    #[arg(long, env = "LATHE_GPU_LAYERS", value_name = "N")]
+    pub gpu_layers: Option<u32>,
     /// Positions of the context [default: the model's, at most 8192]
     #[arg(long, env = "LATHE_CTX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub ctx: Option<u32>,
-    /// Most prompt tokens in one step [default: 512, on a GPU 2048]
+    /// Most prompt tokens in one step [default: 512; on a GPU, without --gpu-layers, 2048]
     #[arg(long, env = "LATHE_CHUNK", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub chunk: Option<u32>,
     /// CPU features to use, separated by commas (all: what the machine has)
@@ -64,9 +67,10 @@ pub struct RunArgs {
 impl RunArgs {
     /// The options of a build for text generation.
     pub fn build_options(&self) -> Result<BuildOptions, CliError> {
-        let device = self.device()?;
+        let (device, cut) = self.placement()?;
         Ok(BuildOptions {
             device,
+            cut,
             threads: self.thread_count()?,
             pin: self.pin,
             context: self.ctx,
@@ -79,8 +83,20 @@ impl RunArgs {
         })
     }
 
+    /// Where the model runs, and which of its layers elsewhere.
+    fn placement(&self) -> Result<(Device, Option<Cut>), CliError> {
+        match (self.device()?, self.gpu_layers) {
+            (device, None) => Ok((device, None)),
+            (_, Some(0)) => Ok((Device::Cpu, None)),
+            (Device::Cpu, Some(layers)) => Err(CliError::input(format!(
+                "--gpu-layers {layers} goes with --device cuda"
+            ))),
+            (device, Some(layers)) => Ok((Device::Cpu, Some(Cut { layers, device }))),
+        }
+    }
+
     /// The device asked for.
-    pub fn device(&self) -> Result<Device, CliError> {
+    fn device(&self) -> Result<Device, CliError> {
         match &self.device[..] {
             "cpu" => Ok(Device::Cpu),
             "cuda" => Ok(Device::Cuda),

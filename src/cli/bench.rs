@@ -2,7 +2,7 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, Device, build_model};
+use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, build_model};
 use crate::machine::{proc_bytes, stream_bandwidth};
 use clap::Args;
 use lathe_frontend::synthetic;
@@ -92,11 +92,11 @@ impl Bench {
         if self.batch == 1 {
             let mut evaluator = Evaluator::new(executable);
             let best = best(|| self.measure(&mut evaluator, &tokens))?;
-            self.report(evaluator.executable(), best, options.threads)
+            self.report(evaluator.executable(), best, &options)
         } else {
             let mut engine = Engine::new(executable, Arc::new(Silent));
             let best = best(|| self.measure_batch(&mut engine, &tokens))?;
-            self.report(engine.executable(), best, options.threads)
+            self.report(engine.executable(), best, &options)
         }
     }
 
@@ -168,8 +168,9 @@ impl Bench {
         &self,
         executable: &dyn Executable,
         (prefill, decode): (f64, f64),
-        threads: usize,
+        options: &BuildOptions,
     ) -> Result<(), CliError> {
+        let threads = options.threads;
         let rate = |tokens: u32, seconds: f64| f64::from(tokens) * f64::from(self.batch) / seconds;
         let (pp_tps, tg_tps) = (rate(self.prompt, prefill), rate(self.decode, decode));
         let bytes = executable.weight_bytes_per_step().unwrap_or(0);
@@ -177,10 +178,7 @@ impl Bench {
         // Every step reads the weights once, for all sequences.
         let read = bytes as f64 * tg_tps / f64::from(self.batch) / 1e9;
         // What the memory of a GPU can give is not measured here.
-        let stream = match self.run.device()? {
-            Device::Cpu => Some(stream_bandwidth(threads)),
-            Device::Cuda => None,
-        };
+        let stream = options.on_cpu().then(|| stream_bandwidth(threads));
         let share = stream.map(|stream| read / stream);
         if self.profile {
             eprint!("{}", executable.profile_text());

@@ -3,7 +3,7 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use super::plans::Bar;
-use crate::build::{BuildError, BuildOptions, Device, cpu_features};
+use crate::build::{BuildError, BuildOptions, cpu_features};
 use crate::plans::{Compiled, portable};
 use crate::tune::{BUSY, TuneError, Tuned, file, keep, tune};
 use clap::Args;
@@ -48,7 +48,7 @@ impl Compile {
             true => self.run.build_options()?.for_embeddings(),
             false => self.run.build_options()?,
         };
-        if options.device != Device::Cpu {
+        if !options.on_cpu() {
             return Err(BuildError::CpuOnly("compiled plans").into());
         }
         let tuning = match self.tune {

@@ -42,6 +42,9 @@ impl DraftArgs {
             |e: &dyn std::fmt::Display| CliError::input(format!("{name} can't be the draft model: {e}"));
         let options = BuildOptions {
             windows: Windows::All,
+            // It is small: the device of a model's first layers has room for all of it.
+            device: options.cut.map_or(options.device, |cut| cut.device),
+            cut: None,
             ..options.clone()
         };
         let built = ModelArg { model }.load(run, &options)?;

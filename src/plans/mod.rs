@@ -13,7 +13,7 @@ mod source;
 pub use format::{PlanData, WeightsData};
 pub use source::{Source, SourceError};
 
-use crate::build::{BuildError, BuildOptions, Built, Device, build};
+use crate::build::{BuildError, BuildOptions, Built, build};
 use key::Key;
 use lathe_runtime::cache::{Bundle, Cache, CacheError, Kind};
 use open::Fault;
@@ -113,7 +113,7 @@ impl Plans<'_> {
     /// # Errors
     /// As [`build`], and where it can't be kept.
     pub fn compile(&self, path: &Path, options: &BuildOptions) -> Result<Compiled, BuildError> {
-        if options.device != Device::Cpu {
+        if !options.on_cpu() {
             return Err(BuildError::CpuOnly("compiled plans"));
         }
         let key = Key::new(self, path, options)?;

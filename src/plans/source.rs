@@ -1,7 +1,7 @@
 //! What the name of a model stands for: a file, a compiled plan of the cache, or one in a folder of its own.
 
 use super::{Plans, is_plan, open, portable};
-use crate::build::{BuildError, BuildOptions, Built, Device, build};
+use crate::build::{BuildError, BuildOptions, Built, build};
 use crate::store::{self, StoreError};
 use lathe_codegen_cpu::CpuFeatures;
 use lathe_frontend::gguf::GgufFile;
@@ -109,7 +109,7 @@ impl Source {
     /// # Errors
     /// As [`Plans::load`], [`Plans::load_id`] and [`portable::load`].
     pub fn load(&self, options: &BuildOptions, plans: Option<&Plans>) -> Result<Built, BuildError> {
-        if options.device != Device::Cpu {
+        if !options.on_cpu() {
             return match self {
                 Source::File(path) => build(path, options),
                 Source::Folder(_) | Source::Cached(_) => Err(BuildError::CpuOnly("compiled plans")),

@@ -14,7 +14,7 @@ mod view;
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{BuildError, BuildOptions, Device, cpu_features, plan, plan_with_products};
+use crate::build::{BuildError, BuildOptions, cpu_features, plan, plan_with_products};
 use crate::plans::Source;
 use clap::{Args, ValueEnum};
 use lathe_codegen_cpu::CpuFeatures;
@@ -108,7 +108,7 @@ impl Inspect {
             true => self.run.build_options()?.for_embeddings(),
             false => self.run.build_options()?,
         };
-        if options.device != Device::Cpu {
+        if !options.on_cpu() {
             return Err(BuildError::CpuOnly("the stages of inspect").into());
         }
         let cache = self.run.cache.open(options.threads)?;
