@@ -52,10 +52,10 @@ pub fn cut(graph: &Graph, layers: u32) -> Result<[Graph; 2], CutError> {
     }
     // Before the first node of a layer that is cut off, and after the last of those that stay.
     let end = places().position(|l| l.is_some_and(|l| l >= layers)).unwrap_or(0);
-    let own = places()
+    let mut own = places()
         .enumerate()
         .filter(|(_, l)| l.is_some_and(|l| l < layers));
-    let start = own.last().map_or(0, |(at, _)| at + 1);
+    let start = own.next_back().map_or(0, |(at, _)| at + 1);
     let found = (start..=end)
         .rev()
         .find_map(|at| crossing(graph, at).map(|value| (at, value)));
