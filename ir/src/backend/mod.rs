@@ -129,8 +129,8 @@ pub trait Executable: Send {
     /// Where the batch breaks a bound of the plan; nothing is written then. Where the device fails.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
 
-    /// Runs one step of a later part of a model on the hidden states `[rows, takes]` that the part before it gave. Of the
-    /// tokens no more is read than their number.
+    /// Runs one step of a later part of a model on the hidden states `[rows, takes]` that the part before it gave.
+    /// Tokens are checked like the rest of the batch, and not read.
     ///
     /// # Errors
     /// As [`Executable::run`]; where it takes no hidden states, or not so many.
