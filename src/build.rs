@@ -4,7 +4,7 @@ use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuExecutable, CpuFeatures, CpuOptions, OptLevel};
 use lathe_codegen_cuda as cuda;
-use lathe_codegen_cuda::device::Device as _;
+use lathe_codegen_cuda::code::{CodeStore, NoStore};
 use lathe_frontend::model::Model;
 use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
@@ -197,7 +197,12 @@ pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
     optimize_for(graph, Activations::Int8, verify)
 }
 
-fn optimize_for(graph: &Graph, activations: Activations, verify: bool) -> Result<Graph, BuildError> {
+/// The same for a device whose products take such activations.
+pub(crate) fn optimize_for(
+    graph: &Graph,
+    activations: Activations,
+    verify: bool,
+) -> Result<Graph, BuildError> {
     let mut graph = graph.clone();
     let options = PipelineOptions {
         activations,
@@ -294,12 +299,20 @@ pub fn plan_with_products(model: &Model, options: &BuildOptions) -> Result<Lower
 /// # Errors
 /// Names the file, the thing and the bound.
 pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
-    let start = Instant::now();
-    let model = Model::load_for(path, options.output)?;
-    build_model(model, ("load".to_owned(), start.elapsed()), options)
+    build_keeping(path, options, &NoStore)
 }
 
-/// Builds a model, which gives what it was loaded for; `made` is the stage that made it.
+/// The same; `code` keeps code for GPUs.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_keeping(path: &Path, options: &BuildOptions, code: &dyn CodeStore) -> Result<Built, BuildError> {
+    let start = Instant::now();
+    let model = Model::load_for(path, options.output)?;
+    build_model(model, ("load".to_owned(), start.elapsed()), options, code)
+}
+
+/// Builds a model, which gives what it was loaded for; `made` is the stage that made it, `code` keeps code for GPUs.
 ///
 /// # Errors
 /// As [`build`].
@@ -307,11 +320,12 @@ pub fn build_model(
     model: Model,
     made: (String, Duration),
     options: &BuildOptions,
+    code: &dyn CodeStore,
 ) -> Result<Built, BuildError> {
     let mut clock = Clock { stages: vec![made] };
     let executable = match options.device {
         Device::Cpu => on_cpu(&model, options, &mut clock)?,
-        Device::Cuda => on_cuda(&model, options, &mut clock)?,
+        Device::Cuda => crate::gpu::executable(&model, options, code, &mut clock.stages)?,
     };
     clock.stages.extend(executable.report().stages.iter().cloned());
     Ok(Built {
@@ -336,43 +350,6 @@ fn on_cpu(
     Ok(Box::new(CpuExecutable::compile(plan, &model.weights, cpu)?))
 }
 
-fn on_cuda(
-    model: &Model,
-    options: &BuildOptions,
-    clock: &mut Clock,
-) -> Result<Box<dyn Executable>, BuildError> {
-    if model.output() == ModelOutput::Embeddings {
-        return Err(BuildError::CpuOnly("embeddings"));
-    }
-    let gpu = clock.time("open GPU", cuda::driver::Gpu::open)?;
-    let graph = clock.time("passes", || {
-        optimize_for(&model.graph, Activations::F32, options.verify)
-    })?;
-    let lowering = cuda::LowerOptions {
-        limits: limits(model, options)?,
-        kv_types: options.kv_types.unwrap_or_default(),
-        target: gpu.target(),
-        panels: Some(cuda::PanelsIn::Memory),
-    };
-    let blocks = kv_blocks(&lowering.limits, options);
-    let plan = clock.time("lower", || {
-        let plan = cuda::lower(&graph, lowering)?;
-        if gpu.check(&cuda::exec::needs(&plan, blocks)).is_ok() {
-            return Ok(plan);
-        }
-        // There is no room for all weights as products with many rows want them.
-        cuda::lower(
-            &graph,
-            cuda::LowerOptions {
-                panels: Some(cuda::PanelsIn::Arena),
-                ..lowering
-            },
-        )
-    })?;
-    let executable = cuda::exec::CudaExecutable::build(plan, &model.weights, gpu, blocks, options.threads)?;
-    Ok(Box::new(executable))
-}
-
 /// How the executable of a plan is built and run.
 pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOptions) -> CpuOptions {
     CpuOptions {
@@ -386,7 +363,7 @@ pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOpt
 }
 
 /// Blocks of the KV pool: no more than all sequences can use, and no less than one can.
-fn kv_blocks(limits: &Limits, options: &BuildOptions) -> u32 {
+pub(crate) fn kv_blocks(limits: &Limits, options: &BuildOptions) -> u32 {
     let one = limits.blocks_per_seq();
     let all = one.saturating_mul(limits.seqs);
     let asked = options.kv_positions.map_or(one, |n| n.div_ceil(KV_BLOCK));

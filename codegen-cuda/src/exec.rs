@@ -3,6 +3,7 @@
 //! Weights, cache, and the rest (arena, tables of the step, angles) are one allocation each, of the size that the plan says.
 //! A step uploads its tables, runs the launches that its rows call for, and copies the logits back.
 
+use crate::code::CodeStore;
 use crate::device::{Address, BoundLaunch, Device, Needs};
 use crate::error::Error;
 use crate::kernels::{Kernel, SEGMENT};
@@ -19,6 +20,17 @@ use std::time::{Duration, Instant};
 
 /// Steps of up to so many rows are recorded.
 const RECORDED_ROWS: u32 = 8;
+
+/// How an executable is built.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// Blocks of the KV cache.
+    pub kv_blocks: u32,
+    /// Threads of the host that compile and pack.
+    pub threads: usize,
+    /// Where machine code of kernels is kept.
+    pub code: &'a dyn CodeStore,
+}
 
 /// A compiled model on a device.
 pub struct CudaExecutable<D> {
@@ -133,6 +145,7 @@ pub fn needs(plan: &CudaPlan, kv_blocks: u32) -> Needs {
         rest: aligned(plan.arena_bytes)
             + angles.map(aligned).sum::<u64>()
             + aligned(Tables::new(&plan.limits).bytes),
+        kv_blocks,
     }
 }
 
@@ -148,8 +161,7 @@ impl Cursor {
 }
 
 impl<D: Device> CudaExecutable<D> {
-    /// Compiles the plan's kernels for the device, uploads its weights, and plans its memory. `threads` of the host compile
-    /// and pack.
+    /// Loads the plan's kernels, plans its memory, and uploads its weights.
     ///
     /// # Errors
     /// Where the plan is invalid, a kernel does not compile, a weight is missing, differs from its declaration or can't be
@@ -158,9 +170,13 @@ impl<D: Device> CudaExecutable<D> {
         plan: CudaPlan,
         weights: &dyn WeightSource,
         mut device: D,
-        kv_blocks: u32,
-        threads: usize,
+        setup: Setup,
     ) -> Result<CudaExecutable<D>, Error> {
+        let Setup {
+            kv_blocks,
+            threads,
+            code,
+        } = setup;
         verify::verify(&plan)?;
         let needs = needs(&plan, kv_blocks);
         device.check(&needs)?;
@@ -168,8 +184,8 @@ impl<D: Device> CudaExecutable<D> {
 
         let start = Instant::now();
         let kernels: Vec<&Kernel> = plan.kernels.values().collect();
-        let code_bytes = device.load(&kernels, threads)?;
-        stages.push((format!("compile {} kernels", kernels.len()), start.elapsed()));
+        let loaded = device.load(&kernels, threads, code)?;
+        stages.push((loaded.stage(kernels.len()), start.elapsed()));
 
         let start = Instant::now();
         let memory = Memory::new(&plan, &mut device, &needs, kv_blocks)?;
@@ -187,7 +203,7 @@ impl<D: Device> CudaExecutable<D> {
         let report = BuildReport {
             stages,
             kernels: kernels.len(),
-            code_bytes,
+            code_bytes: loaded.bytes,
             weight_bytes: needs.weights,
             kv_bytes: needs.kv,
             arena_bytes: plan.arena_bytes,

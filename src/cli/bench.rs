@@ -3,8 +3,11 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, Device, build_model};
+use crate::cli::plans::notice;
 use crate::machine::{proc_bytes, stream_bandwidth};
+use crate::plans::Kernels;
 use clap::Args;
+use lathe_codegen_cuda::code::{CodeStore, NoStore};
 use lathe_frontend::synthetic;
 use lathe_ir::backend::Executable;
 use lathe_ir::plan::KV_BLOCK;
@@ -107,7 +110,14 @@ impl Bench {
                 let (shape, quant) = synthetic::parse(name).map_err(CliError::input)?;
                 let start = Instant::now();
                 let model = synthetic::model(&shape, &quant)?;
-                Ok(build_model(model, ("make".to_owned(), start.elapsed()), options)?)
+                let made = ("make".to_owned(), start.elapsed());
+                let cache = match options.device {
+                    Device::Cpu => None,
+                    Device::Cuda => self.run.cache.open(options.threads)?,
+                };
+                let store = cache.as_ref().map(|cache| Kernels::new(cache, &notice));
+                let code = store.as_ref().map_or(&NoStore as &dyn CodeStore, |store| store);
+                Ok(build_model(model, made, options, code)?)
             }
             (None, Some(model)) => ModelArg { model: model.clone() }.load(&self.run, options),
             (None, None) => Err(CliError::input("name a model, or a shape with --synthetic")),

@@ -106,7 +106,8 @@ impl CacheArgs {
     }
 }
 
-fn notice(text: &str) {
+/// Tells people something.
+pub fn notice(text: &str) {
     eprintln!("lathe: {text}");
 }
 
