@@ -16,6 +16,7 @@ use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
 use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput};
 use lathe_ir::types::Sym;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// Steps of up to so many rows are recorded.
@@ -335,9 +336,25 @@ impl Memory {
         threads: usize,
     ) -> Result<(), Error> {
         let from_file = |(decl, _): &(&SectionDecl, &Address)| decl.panels().is_none();
-        for (decl, &address) in plan.sections.values().zip(&self.sections).filter(from_file) {
-            device.upload(address, &pack::pack(decl, weights, threads)?)?;
-        }
+        let sections = plan.sections.values().zip(&self.sections).filter(from_file);
+        std::thread::scope(|scope| -> Result<(), Error> {
+            // One goes up while the next is packed.
+            let (packed, ready) = sync_channel(1);
+            scope.spawn(move || {
+                for (decl, &address) in sections {
+                    // Who waits no longer has met an error.
+                    if packed
+                        .send((address, pack::pack(decl, weights, threads)))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+            ready
+                .into_iter()
+                .try_for_each(|(address, bytes)| device.upload(address, &bytes?))
+        })?;
         for (decl, &address) in plan.ropes.values().zip(&self.angles) {
             let pairs = decl.spec.dims as usize / 2;
             let factors = decl
