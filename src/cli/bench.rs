@@ -3,7 +3,7 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, Device, build_model};
-use crate::cli::plans::notice;
+use crate::cli::plans::{notice, print_stages};
 use crate::machine::{proc_bytes, stream_bandwidth};
 use crate::plans::Kernels;
 use clap::Args;
@@ -49,6 +49,9 @@ pub struct Bench {
     /// Print the time of each kernel
     #[arg(long)]
     profile: bool,
+    /// Print how long each stage of the start took
+    #[arg(long)]
+    stages: bool,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -85,7 +88,14 @@ impl Bench {
             options.outputs = options.outputs.max(self.batch);
             options.kv_positions = Some((wanted + 1).next_multiple_of(KV_BLOCK).saturating_mul(self.batch));
         }
-        let Built { mut executable, .. } = self.build(&options)?;
+        let Built {
+            mut executable,
+            stages,
+            ..
+        } = self.build(&options)?;
+        if self.stages {
+            print_stages(&stages);
+        }
         executable.set_profiling(self.profile);
         let vocab = executable.vocab();
         let tokens: Vec<u32> = (0..wanted)
