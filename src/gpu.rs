@@ -52,7 +52,10 @@ impl GpuModel {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn here() -> Result<GpuModel, cuda::Error> {
-        let gpu = Gpu::open()?;
+        GpuModel::of_open(&Gpu::open()?)
+    }
+
+    fn of_open(gpu: &Gpu) -> Result<GpuModel, cuda::Error> {
         Ok(GpuModel {
             name: gpu.name().to_owned(),
             arch: gpu.arch(),
@@ -116,12 +119,7 @@ pub(crate) fn executable(
 ) -> Result<Box<dyn Executable>, BuildError> {
     let start = Instant::now();
     let gpu = Gpu::open()?;
-    let here = GpuModel {
-        name: gpu.name().to_owned(),
-        arch: gpu.arch(),
-        target: gpu.target(),
-        free: Some(gpu.free_bytes()?),
-    };
+    let here = GpuModel::of_open(&gpu)?;
     stages.push(("open GPU".to_owned(), start.elapsed()));
     let start = Instant::now();
     let Planned { plan, needs } = self::plan(model, &here, options)?;
