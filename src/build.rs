@@ -6,6 +6,7 @@ use crate::tune::file::{self, FileError};
 use lathe_codegen_cpu::limits::Caches;
 use lathe_codegen_cpu::{CpuFeatures, CpuOptions, OptLevel};
 use lathe_codegen_cuda as cuda;
+use lathe_codegen_cuda::code::{CodeStore, NoStore};
 use lathe_frontend::model::Model;
 use lathe_frontend::pooling::Pooling;
 use lathe_frontend::text::TextModel;
@@ -189,6 +190,9 @@ pub enum BuildError {
         /// Layers of the model.
         model: u32,
     },
+    /// Something that is done with whole models only.
+    #[error("parts of models are built when they are run; leave out --gpu-layers")]
+    Uncut,
     /// Something that only the CPU backend does.
     #[error("{0} are for the CPU alone; leave out --device cuda")]
     CpuOnly(&'static str),
@@ -230,7 +234,12 @@ pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
     optimize_for(graph, Activations::Int8, verify)
 }
 
-fn optimize_for(graph: &Graph, activations: Activations, verify: bool) -> Result<Graph, BuildError> {
+/// The same for a device whose products take such activations.
+pub(crate) fn optimize_for(
+    graph: &Graph,
+    activations: Activations,
+    verify: bool,
+) -> Result<Graph, BuildError> {
     let mut graph = graph.clone();
     let options = PipelineOptions {
         activations,
@@ -327,12 +336,20 @@ pub fn plan_with_products(model: &Model, options: &BuildOptions) -> Result<Lower
 /// # Errors
 /// Names the file, the thing and the bound.
 pub fn build(path: &Path, options: &BuildOptions) -> Result<Built, BuildError> {
-    let start = Instant::now();
-    let model = Model::load_for(path, options.output)?;
-    build_model(model, ("load".to_owned(), start.elapsed()), options)
+    build_keeping(path, options, &NoStore)
 }
 
-/// Builds a model, which gives what it was loaded for; `made` is the stage that made it.
+/// The same; `code` keeps code for GPUs.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_keeping(path: &Path, options: &BuildOptions, code: &dyn CodeStore) -> Result<Built, BuildError> {
+    let start = Instant::now();
+    let model = Model::load_for(path, options.output)?;
+    build_model(model, ("load".to_owned(), start.elapsed()), options, code)
+}
+
+/// Builds a model, which gives what it was loaded for; `made` is the stage that made it, `code` keeps code for GPUs.
 ///
 /// # Errors
 /// As [`build`].
@@ -340,9 +357,10 @@ pub fn build_model(
     model: Model,
     made: (String, Duration),
     options: &BuildOptions,
+    code: &dyn CodeStore,
 ) -> Result<Built, BuildError> {
     let mut clock = Clock { stages: vec![made] };
-    let executable = parts::executable(&model, options, &mut clock)?;
+    let executable = parts::executable(&model, options, code, &mut clock)?;
     clock.stages.extend(executable.report().stages.iter().cloned());
     Ok(Built {
         text: model.text,
@@ -366,7 +384,7 @@ pub(crate) fn cpu_options(plan: &Plan, features: CpuFeatures, options: &BuildOpt
 }
 
 /// Blocks of the KV pool: no more than all sequences can use, and no less than one can.
-fn kv_blocks(limits: &Limits, options: &BuildOptions) -> u32 {
+pub(crate) fn kv_blocks(limits: &Limits, options: &BuildOptions) -> u32 {
     let one = limits.blocks_per_seq();
     let all = one.saturating_mul(limits.seqs);
     let asked = options.kv_positions.map_or(one, |n| n.div_ceil(KV_BLOCK));

@@ -6,6 +6,7 @@ pub mod build;
 pub mod cli;
 mod embed;
 mod engine;
+pub mod gpu;
 pub mod machine;
 pub mod plans;
 pub mod session;

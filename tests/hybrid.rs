@@ -276,7 +276,9 @@ fn the_command_places_layers() {
     assert!(line.contains("--gpu-layers 1 goes with --device cuda"), "{line}");
     let hybrid = ["--device", "cuda", "--gpu-layers", "1"];
     let compile = [&["compile", model], &hybrid[..]].concat();
-    assert!(refusal(&compile, 2).contains("for the CPU alone"));
+    assert!(refusal(&compile, 2).contains("leave out --gpu-layers"));
+    let inspect = [&["inspect", model, "--stage", "plan"], &hybrid[..]].concat();
+    assert!(refusal(&inspect, 2).contains("leave out --gpu-layers"));
     let embed = [&["embed", model, "the cat"], &hybrid[..]].concat();
     assert!(refusal(&embed, 2).contains("for the CPU alone"));
     if lathe_codegen_cuda::driver::Gpu::open().is_err() {

@@ -98,10 +98,10 @@ fn parameters_out_of_range() {
         let line = refusal(&["run", text(&model), "-p", "x", "--device", "cuda"], 2);
         assert!(line.contains("CUDA"), "{line}");
     }
-    let line = refusal(&["compile", text(&model), "--device", "cuda"], 2);
-    assert!(line.contains("for the CPU alone"), "{line}");
+    let line = refusal(&["compile", text(&model), "--device", "cuda", "-o", "x"], 2);
+    assert!(line.contains("plans in folders are for the CPU alone"), "{line}");
     let line = refusal(&["inspect", text(&model), "--device", "cuda"], 2);
-    assert!(line.contains("for the CPU alone"), "{line}");
+    assert!(line.contains("the stages plan, memory, cuda and ptx"), "{line}");
     let line = refusal(
         &["run", text(&model), "-p", "x", "--cpu-features", "warp-drive"],
         2,

@@ -3,9 +3,10 @@
 //! `wide [--plain] [--arena] [ROWS]...`: rows of each step of one sequence that goes on (default: 2048 four times). With
 //! `--plain`, without what sm_90 alone has; with `--arena`, weights become panels in each step.
 
+use lathe_codegen_cuda::code::NoStore;
 use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::driver::Gpu;
-use lathe_codegen_cuda::exec::CudaExecutable;
+use lathe_codegen_cuda::exec::{CudaExecutable, Setup};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use lathe_ir::backend::{Batch, Executable};
 use lathe_ir::graph::interp::MemoryWeights;
@@ -73,7 +74,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights = MemoryWeights::random(&graph, 7)?;
     let blocks = limits.blocks_per_seq();
     let plan = lower(&graph, options)?;
-    let mut executable = CudaExecutable::build(plan, &weights, gpu, blocks, 8)?;
+    let setup = Setup {
+        kv_blocks: blocks,
+        threads: 8,
+        code: &NoStore,
+    };
+    let mut executable = CudaExecutable::build(plan, &weights, gpu, setup)?;
     let table: Vec<u32> = (0..blocks).rev().collect();
     for round in 0..2 {
         let mut start = 0;

@@ -1,8 +1,10 @@
 //! What an executable needs of a device: memory, kernels, launches. [`crate::driver::Gpu`] is one; tests have another that
 //! runs the same text on the CPU.
 
+use crate::code::CodeStore;
 use crate::error::Error;
 use crate::kernels::Kernel;
+use lathe_ir::plan::KV_BLOCK;
 use std::time::Duration;
 
 /// An address in device memory.
@@ -53,6 +55,68 @@ pub struct Needs {
     pub kv: u64,
     /// The arena and tables.
     pub rest: u64,
+    /// Blocks of the KV cache.
+    pub kv_blocks: u32,
+}
+
+/// Bytes of a device that are left to the driver.
+pub const RESERVE: u64 = 256 << 20;
+
+impl Needs {
+    /// All of it, and what is left to the driver.
+    pub fn total(&self) -> u64 {
+        self.weights + self.panels + self.kv + self.rest + RESERVE
+    }
+
+    /// The largest KV cache, in positions, that there is room for in so many bytes.
+    pub fn most_positions(&self, free: u64) -> u64 {
+        let block = (self.kv / u64::from(self.kv_blocks.max(1))).max(1);
+        let left = free.saturating_sub(self.total() - self.kv);
+        left / block * u64::from(KV_BLOCK)
+    }
+
+    /// Says whether so many bytes are enough.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where they are not.
+    pub fn check(&self, free: u64) -> Result<(), Error> {
+        if self.total() <= free {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let room = match self.most_positions(free) {
+            0 => String::new(),
+            positions => format!("; there is room for a KV cache of {positions} positions"),
+        };
+        Err(Error::Memory {
+            free: free >> 20,
+            need: mib(self.total()),
+            weights: mib(self.weights + self.panels),
+            kv: mib(self.kv),
+            rest: mib(self.rest + RESERVE),
+            room,
+        })
+    }
+}
+
+/// What loading kernels came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    /// Kernels that were compiled now.
+    pub compiled: usize,
+    /// Bytes of machine code.
+    pub bytes: u64,
+}
+
+impl Loaded {
+    /// What was done, of so many kernels.
+    pub fn stage(&self, kernels: usize) -> String {
+        match self.compiled {
+            0 => format!("load {kernels} kernels"),
+            n if n == kernels => format!("compile {n} kernels"),
+            n => format!("compile {n} of {kernels} kernels"),
+        }
+    }
 }
 
 /// A device with memory of its own, one queue of work, and kernels.
@@ -75,11 +139,12 @@ pub trait Device: Send {
     /// Where there is none.
     fn allocate(&mut self, bytes: u64) -> Result<Address, Error>;
 
-    /// Compiles and loads kernels; their numbers are their places. Bytes of machine code.
+    /// Loads kernels, which are compiled, on so many threads, where `store` does not keep their code; their numbers are
+    /// their places.
     ///
     /// # Errors
     /// Where one does not compile.
-    fn load(&mut self, kernels: &[&Kernel], threads: usize) -> Result<u64, Error>;
+    fn load(&mut self, kernels: &[&Kernel], threads: usize, store: &dyn CodeStore) -> Result<Loaded, Error>;
 
     /// Copies bytes to the device, in the order of the queue. They may be changed when this returns.
     ///
@@ -118,4 +183,43 @@ pub trait Device: Send {
 
     /// What the last [`Device::download`] brought.
     fn downloaded(&self) -> &[f32];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_numbers() {
+        let needs = Needs {
+            weights: 100 << 20,
+            panels: 20 << 20,
+            kv: 64 << 20,
+            rest: 10 << 20,
+            kv_blocks: 64,
+        };
+        let total = (100 + 20 + 64 + 10 + 256) << 20;
+        assert_eq!(needs.total(), total);
+        needs.check(total).unwrap();
+        let message = needs.check(total - 1).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "the CUDA device has 449 MiB free, but 450 MiB are needed: 120 MiB of weights, 64 MiB of KV cache, 266 MiB of \
+             buffers; there is room for a KV cache of 2016 positions"
+        );
+        // A block more or less decides.
+        assert_eq!(needs.most_positions(total), 64 * 32);
+        assert_eq!(needs.most_positions(total - (1 << 20)), 63 * 32);
+        let message = needs.check(300 << 20).unwrap_err().to_string();
+        assert!(message.ends_with("266 MiB of buffers"), "{message}");
+    }
+
+    #[test]
+    fn stages_say_what_was_compiled() {
+        let stage = |compiled| Loaded { compiled, bytes: 1 }.stage(3);
+        assert_eq!(
+            [0, 2, 3].map(stage),
+            ["load 3 kernels", "compile 2 of 3 kernels", "compile 3 kernels"]
+        );
+    }
 }

@@ -3,10 +3,11 @@
 //! Launches of steps that come again are recorded as a CUDA graph when they come the second time. The queue's order is the
 //! order of calls.
 
-use crate::device::{Address, BoundLaunch, Device, Needs, Target};
+use crate::arch::Arch;
+use crate::code::{self, CodeStore, Version};
+use crate::device::{Address, BoundLaunch, Device, Loaded, Needs, Target};
 use crate::error::Error;
 use crate::kernels::Kernel;
-use crate::nvrtc;
 use cudarc::driver::sys::{
     self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUfunction_attribute, CUgraph,
     CUgraphExec, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig, CUmodule,
@@ -19,8 +20,10 @@ use std::time::Duration;
 
 /// Most graphs that are kept: steps of other sizes are launched one kernel after another.
 const MOST_GRAPHS: usize = 64;
-/// Bytes of the device that are left to the driver.
-const RESERVE: u64 = 256 << 20;
+/// The oldest driver that has every function that is called, but those of [`TIMING`].
+const OLDEST_DRIVER: Version = Version { major: 12, minor: 0 };
+/// The oldest driver that times launches.
+const TIMING: Version = Version { major: 12, minor: 8 };
 
 /// The first GPU of the machine.
 pub struct Gpu {
@@ -28,8 +31,10 @@ pub struct Gpu {
     device: CUdevice,
     stream: CUstream,
     name: String,
-    capability: (u32, u32),
+    arch: Arch,
     target: Target,
+    /// What the driver supports.
+    driver: Version,
     modules: Vec<CUmodule>,
     functions: Vec<CUfunction>,
     allocations: Vec<u64>,
@@ -87,7 +92,7 @@ impl Gpu {
     /// Opens the first GPU.
     ///
     /// # Errors
-    /// Where there is no driver, no device, or one that is too old; where NVRTC is missing.
+    /// Where there is no driver, no device, or one that is too old.
     pub fn open() -> Result<Gpu, Error> {
         // SAFETY: opens the driver's library and closes it again.
         if !unsafe { sys::is_culib_present() } {
@@ -105,13 +110,14 @@ impl Gpu {
             }
             cu!(cuDeviceGet(&mut device, 0))?;
         }
-        let (name, capability) = describe(device)?;
-        let target = target(device)?;
-        if capability.0 < 8 {
-            let (major, minor) = capability;
+        let driver = driver_version()?;
+        need_driver(driver, OLDEST_DRIVER)?;
+        let (name, arch) = describe(device)?;
+        let target = target(device, arch)?;
+        if arch < Arch::OLDEST {
+            let Arch { major, minor } = arch;
             return Err(Error::OldDevice { name, major, minor });
         }
-        nvrtc::find()?;
         // SAFETY: as above; the context is released and the stream destroyed when the value is dropped.
         unsafe {
             cu!(cuDevicePrimaryCtxRetain(&mut context, device))?;
@@ -126,8 +132,9 @@ impl Gpu {
             device,
             stream,
             name,
-            capability,
+            arch,
             target,
+            driver,
             modules: Vec::new(),
             functions: Vec::new(),
             allocations: Vec::new(),
@@ -140,11 +147,26 @@ impl Gpu {
         })
     }
 
-    /// The architecture as NVRTC names it.
-    fn arch(&self) -> String {
-        // With the instructions of that architecture alone.
-        let only = if self.target.wgmma { "a" } else { "" };
-        format!("sm_{}{}{only}", self.capability.0, self.capability.1)
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    /// Bytes of memory that nobody uses.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn free_bytes(&self) -> Result<u64, Error> {
+        self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the context is current.
+        unsafe { cu!(cuMemGetInfo_v2(&mut free, &mut total))? };
+        Ok(free as u64)
     }
 
     /// Makes the context that of this thread.
@@ -182,7 +204,7 @@ impl Gpu {
             hStream: self.stream,
             attrs: &mut overlap,
             // Launches overlap where the device can do that, and kernels wait for one another.
-            numAttrs: u32::from(self.capability.0 >= 9 && self.profile.is_none()),
+            numAttrs: u32::from(self.arch.major >= 9 && self.profile.is_none()),
         };
         // SAFETY: the function is loaded and takes so many pointers: plans are verified, and arguments bound to memory that
         // was allocated as they say.
@@ -243,32 +265,47 @@ impl Gpu {
         }
     }
 
-    fn load_module(&mut self, module: &nvrtc::Module, kernels: &[&Kernel]) -> Result<(), Error> {
+    fn load_module(&mut self, cubin: &[u8], number: usize, kernel: &Kernel) -> Result<(), Error> {
         let mut handle = null_mut();
+        let name = CString::new(kernel.name()).unwrap_or_default();
         // SAFETY: the cubin is whole; the module is unloaded when this value is dropped; names end with zero.
         unsafe {
-            cu!(cuModuleLoadData(&mut handle, module.cubin.as_ptr().cast()))?;
+            cu!(cuModuleLoadData(&mut handle, cubin.as_ptr().cast()))?;
             self.modules.push(handle);
-            for &number in &module.kernels {
-                let name = CString::new(kernels[number].name()).unwrap_or_default();
-                cu!(cuModuleGetFunction(
-                    &mut self.functions[number],
-                    handle,
-                    name.as_ptr()
-                ))?;
-                cu!(cuFuncSetAttribute(
-                    self.functions[number],
-                    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                    kernels[number].dynamic_shared() as c_int,
-                ))?;
-            }
+            cu!(cuModuleGetFunction(
+                &mut self.functions[number],
+                handle,
+                name.as_ptr()
+            ))?;
+            cu!(cuFuncSetAttribute(
+                self.functions[number],
+                CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                kernel.dynamic_shared() as c_int,
+            ))
         }
-        Ok(())
+    }
+}
+
+/// What the driver supports. It has been started.
+fn driver_version() -> Result<Version, Error> {
+    let mut version: c_int = 0;
+    // SAFETY: the driver's library is there, and writes a number.
+    unsafe { cu!(cuDriverGetVersion(&mut version))? };
+    Ok(Version {
+        major: version as u32 / 1000,
+        minor: version as u32 % 1000 / 10,
+    })
+}
+
+fn need_driver(driver: Version, need: Version) -> Result<(), Error> {
+    match driver >= need {
+        true => Ok(()),
+        false => Err(Error::OldDriver { driver, need }),
     }
 }
 
 /// Name and compute capability of a device.
-fn describe(device: CUdevice) -> Result<(String, (u32, u32)), Error> {
+fn describe(device: CUdevice) -> Result<(String, Arch), Error> {
     let mut name = [0u8; 128];
     let (mut major, mut minor): (c_int, c_int) = (0, 0);
     // SAFETY: the device is one of those that the driver counted; the buffer is as long as said.
@@ -293,11 +330,12 @@ fn describe(device: CUdevice) -> Result<(String, (u32, u32)), Error> {
         }
     }
     let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-    Ok((name.to_string_lossy().into_owned(), (major as u32, minor as u32)))
+    let (major, minor) = (major as u32, minor as u32);
+    Ok((name.to_string_lossy().into_owned(), Arch { major, minor }))
 }
 
 /// What kernels are cut to.
-fn target(device: CUdevice) -> Result<Target, Error> {
+fn target(device: CUdevice, arch: Arch) -> Result<Target, Error> {
     let attribute = |attribute| -> Result<u32, Error> {
         let mut value: c_int = 0;
         // SAFETY: the device is one of those that the driver counted.
@@ -307,7 +345,7 @@ fn target(device: CUdevice) -> Result<Target, Error> {
     Ok(Target {
         processors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-        wgmma: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? == 9,
+        wgmma: arch.wgmma(),
     })
 }
 
@@ -317,26 +355,11 @@ impl Device for Gpu {
     }
 
     fn describe(&self) -> String {
-        format!("cuda: {}, {}", self.name, self.arch())
+        format!("cuda: {}, {}", self.name, self.arch)
     }
 
     fn check(&self, needs: &Needs) -> Result<(), Error> {
-        self.enter()?;
-        let (mut free, mut total) = (0, 0);
-        // SAFETY: the context is current.
-        unsafe { cu!(cuMemGetInfo_v2(&mut free, &mut total))? };
-        let need = needs.weights + needs.panels + needs.kv + needs.rest;
-        if need + RESERVE <= free as u64 {
-            return Ok(());
-        }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        Err(Error::Memory {
-            free: free as u64 >> 20,
-            need: mib(need + RESERVE),
-            weights: mib(needs.weights + needs.panels),
-            kv: mib(needs.kv),
-            rest: mib(needs.rest + RESERVE),
-        })
+        needs.check(self.free_bytes()?)
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<Address, Error> {
@@ -352,14 +375,20 @@ impl Device for Gpu {
         Ok(Address(address))
     }
 
-    fn load(&mut self, kernels: &[&Kernel], threads: usize) -> Result<u64, Error> {
-        let modules = nvrtc::compile(kernels, &self.arch(), threads)?;
+    fn load(&mut self, kernels: &[&Kernel], threads: usize, store: &dyn CodeStore) -> Result<Loaded, Error> {
+        let code = code::load(kernels, self.arch, threads, store, &|compiler| {
+            // Within a major version, older drivers run what newer compilers make.
+            need_driver(self.driver, Version { minor: 0, ..compiler })
+        })?;
         self.enter()?;
         self.functions = vec![null_mut(); kernels.len()];
-        for module in &modules {
-            self.load_module(module, kernels)?;
+        for (number, (kernel, cubin)) in kernels.iter().zip(&code.cubins).enumerate() {
+            self.load_module(cubin, number, kernel)?;
         }
-        Ok(modules.iter().map(|m| m.cubin.len() as u64).sum())
+        Ok(Loaded {
+            compiled: code.compiled,
+            bytes: code.bytes(),
+        })
     }
 
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), Error> {
@@ -421,6 +450,7 @@ impl Device for Gpu {
     }
 
     fn set_profiling(&mut self, on: bool) {
+        let on = on && self.driver >= TIMING;
         self.profile = on.then(|| vec![(0, 0.0); self.functions.len()]);
     }
 
@@ -462,10 +492,24 @@ impl Device for Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        if self.enter().is_err() {
-            return;
+        // SAFETY: everything was made by this value and is used by nothing else. Errors at the end are of no interest: where
+        // the context is lost, all that was in it is too, but it must be released, or the device can't be opened again.
+        unsafe {
+            if self.enter().is_ok() {
+                self.free_all();
+            }
+            sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
-        // SAFETY: everything was made by this value and is used by nothing else; errors at the end are of no interest.
+    }
+}
+
+impl Gpu {
+    /// Frees what was made in the context.
+    ///
+    /// # Safety
+    /// Nothing is used afterwards.
+    unsafe fn free_all(&mut self) {
+        // SAFETY: the context is current; each was made once and is freed once.
         unsafe {
             sys::cuStreamSynchronize(self.stream);
             for exec in self.graphs.values().flatten() {
@@ -480,7 +524,6 @@ impl Drop for Gpu {
             self.staging.free();
             self.results.free();
             sys::cuStreamDestroy_v2(self.stream);
-            sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
     }
 }

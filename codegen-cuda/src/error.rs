@@ -1,5 +1,6 @@
 //! Why a model can't be built for, or run on, a CUDA device.
 
+use crate::code::Version;
 use lathe_ir::DType;
 
 /// What went wrong, in one line.
@@ -20,6 +21,25 @@ pub enum Error {
         major: u32,
         /// Compute capability.
         minor: u32,
+    },
+    /// An architecture that nothing is known of.
+    #[error("architecture `{name}` is not known; {known} are")]
+    Arch {
+        /// As it was named.
+        name: String,
+        /// Those that are.
+        known: String,
+    },
+    /// The driver is older than the compiler.
+    #[error(
+        "the NVIDIA driver supports CUDA {driver}, but the kernels need CUDA {need}: a newer driver, or an older NVRTC, is \
+         needed"
+    )]
+    OldDriver {
+        /// What it supports.
+        driver: Version,
+        /// What is asked of it.
+        need: Version,
     },
     /// There is no NVRTC library.
     #[error(
@@ -47,7 +67,7 @@ pub enum Error {
     /// The device has too little memory.
     #[error(
         "the CUDA device has {free} MiB free, but {need} MiB are needed: {weights} MiB of weights, {kv} MiB of KV cache, \
-         {rest} MiB of buffers"
+         {rest} MiB of buffers{room}"
     )]
     Memory {
         /// Free.
@@ -58,8 +78,10 @@ pub enum Error {
         weights: u64,
         /// Of that, the KV cache.
         kv: u64,
-        /// Of that, the arena and tables.
+        /// Of that, the arena, tables, and what is left to the driver.
         rest: u64,
+        /// What there is room for, if anything.
+        room: String,
     },
     /// A node that no kernel computes.
     #[error("node {node} can't run on a CUDA device: {what}")]

@@ -3,6 +3,7 @@
 //! Weights, cache, and the rest (arena, tables of the step, angles) are one allocation each, of the size that the plan says.
 //! A step uploads its tables, runs the launches that its rows call for, and copies the logits back.
 
+use crate::code::CodeStore;
 use crate::device::{Address, BoundLaunch, Device, Needs};
 use crate::error::Error;
 use crate::kernels::{Kernel, SEGMENT};
@@ -15,10 +16,22 @@ use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
 use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput};
 use lathe_ir::types::Sym;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// Steps of up to so many rows are recorded.
 const RECORDED_ROWS: u32 = 8;
+
+/// How an executable is built.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// Blocks of the KV cache.
+    pub kv_blocks: u32,
+    /// Threads of the host that compile and pack.
+    pub threads: usize,
+    /// Where machine code of kernels is kept.
+    pub code: &'a dyn CodeStore,
+}
 
 /// A compiled model on a device.
 pub struct CudaExecutable<D> {
@@ -133,6 +146,7 @@ pub fn needs(plan: &CudaPlan, kv_blocks: u32) -> Needs {
         rest: aligned(plan.arena_bytes)
             + angles.map(aligned).sum::<u64>()
             + aligned(Tables::new(&plan.limits).bytes),
+        kv_blocks,
     }
 }
 
@@ -148,8 +162,7 @@ impl Cursor {
 }
 
 impl<D: Device> CudaExecutable<D> {
-    /// Compiles the plan's kernels for the device, uploads its weights, and plans its memory. `threads` of the host compile
-    /// and pack.
+    /// Loads the plan's kernels, plans its memory, and uploads its weights.
     ///
     /// # Errors
     /// Where the plan is invalid, a kernel does not compile, a weight is missing, differs from its declaration or can't be
@@ -158,9 +171,13 @@ impl<D: Device> CudaExecutable<D> {
         plan: CudaPlan,
         weights: &dyn WeightSource,
         mut device: D,
-        kv_blocks: u32,
-        threads: usize,
+        setup: Setup,
     ) -> Result<CudaExecutable<D>, Error> {
+        let Setup {
+            kv_blocks,
+            threads,
+            code,
+        } = setup;
         verify::verify(&plan)?;
         let needs = needs(&plan, kv_blocks);
         device.check(&needs)?;
@@ -168,8 +185,8 @@ impl<D: Device> CudaExecutable<D> {
 
         let start = Instant::now();
         let kernels: Vec<&Kernel> = plan.kernels.values().collect();
-        let code_bytes = device.load(&kernels, threads)?;
-        stages.push((format!("compile {} kernels", kernels.len()), start.elapsed()));
+        let loaded = device.load(&kernels, threads, code)?;
+        stages.push((loaded.stage(kernels.len()), start.elapsed()));
 
         let start = Instant::now();
         let memory = Memory::new(&plan, &mut device, &needs, kv_blocks)?;
@@ -187,7 +204,7 @@ impl<D: Device> CudaExecutable<D> {
         let report = BuildReport {
             stages,
             kernels: kernels.len(),
-            code_bytes,
+            code_bytes: loaded.bytes,
             weight_bytes: needs.weights,
             kv_bytes: needs.kv,
             arena_bytes: plan.arena_bytes,
@@ -319,9 +336,25 @@ impl Memory {
         threads: usize,
     ) -> Result<(), Error> {
         let from_file = |(decl, _): &(&SectionDecl, &Address)| decl.panels().is_none();
-        for (decl, &address) in plan.sections.values().zip(&self.sections).filter(from_file) {
-            device.upload(address, &pack::pack(decl, weights, threads)?)?;
-        }
+        let sections = plan.sections.values().zip(&self.sections).filter(from_file);
+        std::thread::scope(|scope| -> Result<(), Error> {
+            // One goes up while the next is packed.
+            let (packed, ready) = sync_channel(1);
+            scope.spawn(move || {
+                for (decl, &address) in sections {
+                    // Who waits no longer has met an error.
+                    if packed
+                        .send((address, pack::pack(decl, weights, threads)))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+            ready
+                .into_iter()
+                .try_for_each(|(address, bytes)| device.upload(address, &bytes?))
+        })?;
         for (decl, &address) in plan.ropes.values().zip(&self.angles) {
             let pairs = decl.spec.dims as usize / 2;
             let factors = decl

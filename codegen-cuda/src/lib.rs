@@ -4,6 +4,8 @@
 //! runs a plan on any [`device::Device`]: a GPU ([`driver::Gpu`]), or, in tests, an emulator of the CUDA thread model on the
 //! CPU. Nothing here is linked to CUDA: the driver and the compiler are looked for when they are used.
 
+pub mod arch;
+pub mod code;
 pub mod device;
 pub mod driver;
 pub mod error;

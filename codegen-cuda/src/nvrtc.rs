@@ -1,24 +1,24 @@
-//! NVRTC: CUDA C++ text to machine code for one architecture. Needs no GPU.
+//! NVRTC: CUDA C++ text to machine code for one architecture, or to PTX. Needs no GPU.
 
+use crate::arch::Arch;
+use crate::code::Version;
 use crate::error::Error;
 use crate::kernels::{Kernel, prelude};
 use cudarc::nvrtc::sys::{self, nvrtcProgram, nvrtcResult};
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
-
-/// Kernels that are compiled as one source: fewer make more threads busy, more share the start of a compilation.
-const KERNELS_OF_A_SOURCE: usize = 4;
+use std::sync::OnceLock;
 
 /// The variable that names the folder of the library.
 pub const FOLDER: &str = "LATHE_NVRTC";
 
-/// Kernels compiled together.
-pub struct Module {
-    /// Machine code, as the driver loads it.
-    pub cubin: Vec<u8>,
-    /// Numbers of its kernels among all.
-    pub kernels: Vec<usize>,
+/// What a text is compiled to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// Machine code of one architecture.
+    Cubin,
+    /// The assembly language that drivers compile for this and later architectures.
+    Ptx,
 }
 
 /// Looks for the library: in the folder that `LATHE_NVRTC` names, then where the system looks.
@@ -59,68 +59,84 @@ fn open_folder(folder: &Path) {
     }
 }
 
-/// Compiles kernels for an architecture such as `sm_90`, in sources of a few, on several threads.
+/// The library's version.
 ///
 /// # Errors
-/// Where the library is missing, or does not take the text of a kernel.
-pub fn compile(kernels: &[&Kernel], arch: &str, threads: usize) -> Result<Vec<Module>, Error> {
+/// Where it is missing.
+pub fn version() -> Result<Version, Error> {
     find()?;
-    let numbers: Vec<usize> = (0..kernels.len()).collect();
-    let sources: Vec<&[usize]> = numbers.chunks(KERNELS_OF_A_SOURCE).collect();
-    let state = Mutex::new((sources.into_iter(), Vec::new(), None));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                let next = || {
-                    state
-                        .lock()
-                        .ok()
-                        .filter(|s| s.2.is_none())
-                        .and_then(|mut s| s.0.next())
-                };
-                while let Some(numbers) = next() {
-                    let made = module(kernels, numbers, arch);
-                    let Ok(mut state) = state.lock() else { return };
-                    match made {
-                        Ok(module) => state.1.push(module),
-                        Err(error) => state.2 = Some(error),
-                    }
-                }
-            });
-        }
-    });
-    match state.into_inner() {
-        Ok((_, modules, None)) => Ok(modules),
-        Ok((_, _, Some(error))) => Err(error),
-        Err(_) => Err(Error::Driver {
-            call: "compile".into(),
-            what: "a thread panicked".into(),
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is there, and writes two numbers.
+    match unsafe { sys::nvrtcVersion(&mut major, &mut minor) } {
+        nvrtcResult::NVRTC_SUCCESS => Ok(Version {
+            major: major as u32,
+            minor: minor as u32,
+        }),
+        error => Err(Error::Driver {
+            call: "nvrtcVersion".into(),
+            what: format!("{error:?}"),
         }),
     }
 }
 
-fn module(kernels: &[&Kernel], numbers: &[usize], arch: &str) -> Result<Module, Error> {
-    let mut text = prelude().to_owned();
-    for &n in numbers {
-        text += &kernels[n].source();
-    }
-    let names: Vec<String> = numbers.iter().map(|&n| kernels[n].name()).collect();
-    let cubin = compile_text(&text, arch).map_err(|log| Error::Compile {
-        kernel: names.join(", "),
-        arch: arch.to_owned(),
+/// Options for an architecture and a form.
+fn options(arch: Arch, form: Form) -> [String; 2] {
+    let kind = match form {
+        Form::Cubin => "sm",
+        Form::Ptx => "compute",
+    };
+    [
+        format!("--gpu-architecture={kind}_{}", arch.number()),
+        "--std=c++17".to_owned(),
+    ]
+}
+
+/// The options with which machine code for an architecture is made.
+pub fn cubin_options(arch: Arch) -> [String; 2] {
+    options(arch, Form::Cubin)
+}
+
+/// The whole text that a kernel is compiled from.
+pub fn text(kernel: &Kernel) -> String {
+    prelude().to_owned() + &kernel.source()
+}
+
+/// Compiles a kernel's [`text`] to machine code, as the driver loads it.
+///
+/// # Errors
+/// Where the library is missing, or does not take the text.
+pub fn cubin(kernel: &Kernel, arch: Arch) -> Result<Vec<u8>, Error> {
+    compile(kernel, arch, Form::Cubin)
+}
+
+/// Compiles a kernel's [`text`] to PTX.
+///
+/// # Errors
+/// As [`cubin`].
+pub fn ptx(kernel: &Kernel, arch: Arch) -> Result<String, Error> {
+    let mut bytes = compile(kernel, arch, Form::Ptx)?;
+    // It ends with zero.
+    bytes.truncate(bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len()));
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn compile(kernel: &Kernel, arch: Arch, form: Form) -> Result<Vec<u8>, Error> {
+    find()?;
+    compile_text(&text(kernel), &options(arch, form), form).map_err(|log| Error::Compile {
+        kernel: kernel.name(),
+        arch: arch.to_string(),
         log,
-    })?;
-    Ok(Module {
-        cubin,
-        kernels: numbers.to_vec(),
     })
 }
 
-/// Machine code of a text, or the first line of the log that says what is wrong. [`find`] has found the library.
-fn compile_text(text: &str, arch: &str) -> Result<Vec<u8>, String> {
+/// What a text is compiled to, or the first line of the log that says what is wrong. [`find`] has found the library.
+fn compile_text(text: &str, options: &[String], form: Form) -> Result<Vec<u8>, String> {
     let text = CString::new(text).map_err(|e| e.to_string())?;
-    let arch = CString::new(format!("--gpu-architecture={arch}")).map_err(|e| e.to_string())?;
-    let options: [*const c_char; 2] = [arch.as_ptr(), c"--std=c++17".as_ptr()];
+    let options: Vec<CString> = options
+        .iter()
+        .map(|o| CString::new(&o[..]).map_err(|e| e.to_string()))
+        .collect::<Result<_, _>>()?;
+    let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
     let mut program: nvrtcProgram = std::ptr::null_mut();
     // SAFETY: the texts end with zero and outlive the calls; the program is destroyed once, below.
     let made = unsafe {
@@ -139,7 +155,7 @@ fn compile_text(text: &str, arch: &str) -> Result<Vec<u8>, String> {
     // SAFETY: the program is alive, and the options are as many as said.
     let done = unsafe { sys::nvrtcCompileProgram(program, options.len() as i32, options.as_ptr()) };
     let result = match done {
-        nvrtcResult::NVRTC_SUCCESS => cubin(program),
+        nvrtcResult::NVRTC_SUCCESS => output(program, form),
         error => Err(first_error(program).unwrap_or_else(|| format!("{error:?}"))),
     };
     // SAFETY: it is alive, and nothing uses it afterwards.
@@ -147,20 +163,30 @@ fn compile_text(text: &str, arch: &str) -> Result<Vec<u8>, String> {
     result
 }
 
-fn cubin(program: nvrtcProgram) -> Result<Vec<u8>, String> {
+/// What a compiled program was compiled to.
+fn output(program: nvrtcProgram, form: Form) -> Result<Vec<u8>, String> {
     let mut size = 0;
-    // SAFETY: the program is alive and compiled; the buffer is as long as the library says.
-    unsafe {
-        let result = sys::nvrtcGetCUBINSize(program, &mut size);
-        if result != nvrtcResult::NVRTC_SUCCESS || size == 0 {
-            return Err(format!("no machine code: {result:?}"));
+    // SAFETY: the program is alive and compiled.
+    let result = unsafe {
+        match form {
+            Form::Cubin => sys::nvrtcGetCUBINSize(program, &mut size),
+            Form::Ptx => sys::nvrtcGetPTXSize(program, &mut size),
         }
-        let mut code = vec![0u8; size];
-        let result = sys::nvrtcGetCUBIN(program, code.as_mut_ptr().cast());
-        if result != nvrtcResult::NVRTC_SUCCESS {
-            return Err(format!("no machine code: {result:?}"));
+    };
+    if result != nvrtcResult::NVRTC_SUCCESS || size == 0 {
+        return Err(format!("no {form:?}: {result:?}"));
+    }
+    let mut bytes = vec![0u8; size];
+    // SAFETY: as above; the buffer is as long as the library says.
+    let result = unsafe {
+        match form {
+            Form::Cubin => sys::nvrtcGetCUBIN(program, bytes.as_mut_ptr().cast()),
+            Form::Ptx => sys::nvrtcGetPTX(program, bytes.as_mut_ptr().cast()),
         }
-        Ok(code)
+    };
+    match result {
+        nvrtcResult::NVRTC_SUCCESS => Ok(bytes),
+        result => Err(format!("no {form:?}: {result:?}")),
     }
 }
 

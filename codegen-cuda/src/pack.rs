@@ -1,6 +1,7 @@
 //! Weights from the model file to device memory: checked against the plan, and laid out as [`crate::layout`] says.
 //!
-//! Matrices are packed tile by tile by several threads; no more than one packed section is in host memory.
+//! Matrices are packed tile by tile by several threads; no more than three packed sections are in host memory:
+//! one that goes up, one that waits, one that is being made.
 
 use crate::error::Error;
 use crate::layout::{Element, Field, GROUP, Matrix, SCALE_BIAS, TILE, word_place};

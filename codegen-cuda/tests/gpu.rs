@@ -3,9 +3,13 @@
 
 mod support;
 
+use lathe_codegen_cuda::code::NoStore;
+use lathe_codegen_cuda::device::{Address, BoundLaunch, Device};
 use lathe_codegen_cuda::driver::Gpu;
+use lathe_codegen_cuda::kernels::Kernel;
+use lathe_codegen_cuda::{LowerOptions, lower};
 use lathe_ir::graph::interp::MemoryWeights;
-use support::{Case, cases, invariant, run};
+use support::{Case, LIMITS, cases, invariant, run};
 
 fn check(cases: Vec<Case>) {
     if let Err(error) = Gpu::open() {
@@ -76,4 +80,51 @@ fn logits_do_not_depend_on_the_step() {
         invariant(&case.graph, &model.weights, || Gpu::open().unwrap());
         println!("{}: invariant", case.name);
     }
+}
+
+/// Set for the process in which a device is lost: others of this binary would lose theirs with it.
+const LOSE: &str = "LATHE_TEST_LOSE_DEVICE";
+
+#[test]
+fn a_lost_device_can_be_opened_again() {
+    if let Err(error) = Gpu::open() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    if std::env::var_os(LOSE).is_some() {
+        return lose_and_reopen();
+    }
+    let done = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_lost_device_can_be_opened_again", "--nocapture"])
+        .env(LOSE, "1")
+        .status();
+    assert!(done.unwrap().success());
+}
+
+fn lose_and_reopen() {
+    let (case, model) = cases::models().remove(0);
+    let mut gpu = Gpu::open().unwrap();
+    let options = LowerOptions {
+        limits: LIMITS,
+        kv_types: case.kv_types,
+        target: gpu.target(),
+        panels: case.panels,
+    };
+    let plan = lower(&case.graph, options).unwrap();
+    let kernel: &Kernel = plan.kernels.values().next().unwrap();
+    gpu.load(&[kernel], 1, &NoStore).unwrap();
+    // Nothing is there.
+    let launch = || BoundLaunch {
+        kernel: 0,
+        grid: [1; 3],
+        threads: kernel.threads(),
+        shared: kernel.dynamic_shared(),
+        args: vec![Address(64); 1 + kernel.params().len()],
+    };
+    gpu.run(None, &|| vec![launch()]).unwrap();
+    let error = gpu.download(Address(64), 0).unwrap_err();
+    println!("lost: {error}");
+    gpu.allocate(64).unwrap_err();
+    drop(gpu);
+    run(&case, &model.weights, Gpu::open().unwrap()).unwrap();
 }

@@ -83,7 +83,17 @@ pub enum Error {
     /// Results do not belong to their step: a fault of Lathe's.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The device failed and is not back yet.
+    #[error("the device failed and can't be used yet: {0}")]
+    Device(String),
     /// A step could not run: the engine broke a bound of its plan.
     #[error("a step failed: {0}")]
     Step(#[from] ExecError),
+}
+
+impl Error {
+    /// Whether the device is at fault.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Error::Device(_) | Error::Step(ExecError::Device(_)))
+    }
 }

@@ -14,7 +14,8 @@ pub mod text;
 pub mod tools;
 
 pub use engine::{
-    Completion, Embedding, EmbeddingRequest, Engine, Event, Finish, Request, RequestId, SwapWhen, Vocabulary,
+    Completion, Embedding, EmbeddingRequest, Engine, Event, Finish, Reopen, Reopened, Request, RequestId,
+    SwapWhen, Vocabulary,
 };
 pub use error::Error;
 pub use evaluator::Evaluator;

@@ -80,7 +80,7 @@ impl ApiError {
         }
     }
 
-    /// 503: the queue is full or the engine is gone.
+    /// 503: the queue is full, the engine is gone, or the device failed.
     pub fn unavailable(message: impl Into<String>) -> ApiError {
         ApiError {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -110,6 +110,8 @@ impl From<lathe_runtime::Error> for ApiError {
         use lathe_runtime::schedule::Refused;
         let message = error.to_string();
         match error {
+            // What is asked again later may be answered.
+            _ if error.is_of_device() => ApiError::unavailable(message),
             E::PromptTooLong { .. } => ApiError {
                 code: Some("context_length_exceeded"),
                 ..ApiError::invalid("messages", message)
@@ -120,7 +122,7 @@ impl From<lathe_runtime::Error> for ApiError {
             E::Refused(Refused::QueueFull { .. }) => ApiError::unavailable(message),
             E::Refused(_) => ApiError::invalid("prompt", message),
             E::Output { .. } => ApiError::body(message),
-            E::Cancelled => ApiError::unavailable(message),
+            E::Cancelled | E::Device(_) => ApiError::unavailable(message),
             E::Step(_)
             | E::NoToken
             | E::NotFinite

@@ -1,23 +1,21 @@
 //! Models and parts of models on their devices.
 
-use super::{
-    BuildError, BuildOptions, Clock, Cut, Device, cpu_options, kv_blocks, limits, optimize_for, tuned_options,
-};
+use super::{BuildError, BuildOptions, Clock, Cut, Device, cpu_options, limits, optimize, tuned_options};
 use lathe_codegen_cpu::CpuExecutable;
-use lathe_codegen_cuda as cuda;
-use lathe_codegen_cuda::device::Device as _;
+use lathe_codegen_cuda::code::CodeStore;
 use lathe_frontend::model::Model;
 use lathe_ir::backend::Executable;
 use lathe_ir::graph::Graph;
 use lathe_ir::plan::ModelOutput;
+use lathe_passes::cut;
 use lathe_passes::lower::lower;
-use lathe_passes::{Activations, cut};
 use lathe_runtime::Parts;
 
 /// Builds a model where the options say.
 pub(super) fn executable(
     model: &Model,
     options: &BuildOptions,
+    code: &dyn CodeStore,
     clock: &mut Clock,
 ) -> Result<Box<dyn Executable>, BuildError> {
     let whole = Part {
@@ -25,6 +23,7 @@ pub(super) fn executable(
         graph: &model.graph,
         output: model.output(),
         options,
+        code,
     };
     let layers = model.config.layers.len() as u32;
     match options.cut {
@@ -45,6 +44,8 @@ struct Part<'m> {
     /// What its steps give.
     output: ModelOutput,
     options: &'m BuildOptions,
+    /// Where machine code of GPU kernels is kept.
+    code: &'m dyn CodeStore,
 }
 
 impl Part<'_> {
@@ -81,15 +82,9 @@ impl Part<'_> {
         }
     }
 
-    fn optimized(&self, activations: Activations, clock: &mut Clock) -> Result<Graph, BuildError> {
-        clock.time("passes", || {
-            optimize_for(self.graph, activations, self.options.verify)
-        })
-    }
-
     fn on_cpu(&self, clock: &mut Clock) -> Result<Box<dyn Executable>, BuildError> {
         let (model, options) = (self.model, self.options);
-        let graph = self.optimized(Activations::Int8, clock)?;
+        let graph = clock.time("passes", || optimize(self.graph, options.verify))?;
         let (features, lowering) = tuned_options(limits(model, options)?, options)?;
         let lowering = lowering.with_output(self.output);
         let plan = clock.time("lower", || lower(&graph, &lowering))?;
@@ -101,32 +96,6 @@ impl Part<'_> {
         if self.output == ModelOutput::Embeddings {
             return Err(BuildError::CpuOnly("embeddings"));
         }
-        let (model, options) = (self.model, self.options);
-        let gpu = clock.time("open GPU", cuda::driver::Gpu::open)?;
-        let graph = self.optimized(Activations::F32, clock)?;
-        let lowering = cuda::LowerOptions {
-            limits: limits(model, options)?,
-            kv_types: options.kv_types.unwrap_or_default(),
-            target: gpu.target(),
-            panels: Some(cuda::PanelsIn::Memory),
-        };
-        let blocks = kv_blocks(&lowering.limits, options);
-        let plan = clock.time("lower", || {
-            let plan = cuda::lower(&graph, lowering)?;
-            if gpu.check(&cuda::exec::needs(&plan, blocks)).is_ok() {
-                return Ok(plan);
-            }
-            // There is no room for all weights as products with many rows want them.
-            cuda::lower(
-                &graph,
-                cuda::LowerOptions {
-                    panels: Some(cuda::PanelsIn::Arena),
-                    ..lowering
-                },
-            )
-        })?;
-        let executable =
-            cuda::exec::CudaExecutable::build(plan, &model.weights, gpu, blocks, options.threads)?;
-        Ok(Box::new(executable))
+        crate::gpu::executable(self.model, self.graph, self.options, self.code, &mut clock.stages)
     }
 }

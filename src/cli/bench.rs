@@ -3,8 +3,11 @@
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
 use crate::build::{BuildOptions, Built, DEFAULT_CONTEXT, build_model};
+use crate::cli::plans::{notice, print_stages};
 use crate::machine::{proc_bytes, stream_bandwidth};
+use crate::plans::Kernels;
 use clap::Args;
+use lathe_codegen_cuda::code::{CodeStore, NoStore};
 use lathe_frontend::synthetic;
 use lathe_ir::backend::Executable;
 use lathe_ir::plan::KV_BLOCK;
@@ -46,6 +49,9 @@ pub struct Bench {
     /// Print the time of each kernel
     #[arg(long)]
     profile: bool,
+    /// Print how long each stage of the start took
+    #[arg(long)]
+    stages: bool,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -82,7 +88,14 @@ impl Bench {
             options.outputs = options.outputs.max(self.batch);
             options.kv_positions = Some((wanted + 1).next_multiple_of(KV_BLOCK).saturating_mul(self.batch));
         }
-        let Built { mut executable, .. } = self.build(&options)?;
+        let Built {
+            mut executable,
+            stages,
+            ..
+        } = self.build(&options)?;
+        if self.stages {
+            print_stages(&stages);
+        }
         executable.set_profiling(self.profile);
         let vocab = executable.vocab();
         let tokens: Vec<u32> = (0..wanted)
@@ -107,7 +120,14 @@ impl Bench {
                 let (shape, quant) = synthetic::parse(name).map_err(CliError::input)?;
                 let start = Instant::now();
                 let model = synthetic::model(&shape, &quant)?;
-                Ok(build_model(model, ("make".to_owned(), start.elapsed()), options)?)
+                let made = ("make".to_owned(), start.elapsed());
+                let cache = match options.on_cpu() {
+                    true => None,
+                    false => self.run.cache.open(options.threads)?,
+                };
+                let store = cache.as_ref().map(|cache| Kernels::new(cache, &notice));
+                let code = store.as_ref().map_or(&NoStore as &dyn CodeStore, |store| store);
+                Ok(build_model(model, made, options, code)?)
             }
             (None, Some(model)) => ModelArg { model: model.clone() }.load(&self.run, options),
             (None, None) => Err(CliError::input("name a model, or a shape with --synthetic")),

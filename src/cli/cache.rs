@@ -69,7 +69,10 @@ fn list(cache: &Cache, json: bool) -> Result<(), CliError> {
         );
         return Ok(());
     }
-    for entry in &entries {
+    let (kernels, others): (Vec<&Entry>, Vec<&Entry>) = entries
+        .iter()
+        .partition(|e| e.kind == Kind::Kernel && e.bundle.is_ok());
+    for entry in others {
         outln!(
             "{}  {:7}  {:>10}  {:>8}  {}",
             &entry.id[..12],
@@ -77,6 +80,17 @@ fn list(cache: &Cache, json: bool) -> Result<(), CliError> {
             size(entry.bytes),
             ago(entry.used),
             describe(cache, entry)
+        );
+    }
+    // They are many and small.
+    if let Some(last) = kernels.first() {
+        outln!(
+            "{:12}  {:7}  {:>10}  {:>8}  for GPUs: {}",
+            "",
+            "kernels",
+            size(kernels.iter().map(|e| e.bytes).sum()),
+            ago(last.used),
+            kernels.len()
         );
     }
     outln!(
@@ -92,6 +106,7 @@ fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Plan => "plan",
         Kind::Weights => "weights",
+        Kind::Kernel => "kernel",
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
+use super::gpu::{self, GpuArgs};
 use super::plans::Bar;
-use crate::build::{BuildError, BuildOptions, cpu_features};
+use crate::build::{BuildError, BuildOptions, Device, cpu_features};
 use crate::plans::{Compiled, portable};
 use crate::tune::{BUSY, TuneError, Tuned, file, keep, tune};
 use clap::Args;
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  lathe compile smollm2-135m\n  lathe compile smollm2-135m --tune -t 2\n  \
-    lathe compile smollm2-135m -o plan && lathe run plan -p \"The capital of France is\""
+    lathe compile smollm2-135m -o plan && lathe run plan -p \"The capital of France is\"\n  \
+    lathe compile smollm2-135m --device cuda --gpu-arch sm_90 --gpu-memory 24G"
 )]
 pub struct Compile {
     #[command(flatten)]
@@ -39,6 +41,8 @@ pub struct Compile {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    gpu: GpuArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -48,8 +52,11 @@ impl Compile {
             true => self.run.build_options()?.for_embeddings(),
             false => self.run.build_options()?,
         };
-        if !options.on_cpu() {
-            return Err(BuildError::CpuOnly("compiled plans").into());
+        if options.cut.is_some() {
+            return Err(BuildError::Uncut.into());
+        }
+        if options.device == Device::Cuda {
+            return self.for_gpu(&options);
         }
         let tuning = match self.tune {
             true => self.tune(&options)?,
@@ -67,6 +74,18 @@ impl Compile {
             outln!("{}", json!({"tuning": tuning}));
         }
         Ok(())
+    }
+
+    /// Compiles the kernels of the model's plan for a GPU.
+    fn for_gpu(&self, options: &BuildOptions) -> Result<(), CliError> {
+        match () {
+            () if self.tune => Err(BuildError::CpuOnly("tuned shapes").into()),
+            () if self.output.is_some() => Err(BuildError::CpuOnly("plans in folders").into()),
+            () if self.run.cache.no_cache => Err(CliError::input(
+                "--no-cache leaves nothing to do: kernels are compiled to be kept",
+            )),
+            () => gpu::compile(&self.model, &self.run, &self.gpu, options, self.json),
+        }
     }
 
     /// Compiles the model into the cache, and copies the plan to where it is wanted.

@@ -6,6 +6,7 @@ use crate::build::{BuildOptions, Windows};
 use crate::session::{same_vocabulary, tokenizer};
 use clap::Args;
 use lathe_frontend::tokenizer::Tokenizer;
+use lathe_ir::backend::Executable;
 use lathe_runtime::Engine;
 
 /// Which model writes ahead, and how far.
@@ -34,12 +35,27 @@ impl DraftArgs {
         run: &RunArgs,
         options: &BuildOptions,
     ) -> Result<Engine, CliError> {
+        match self.load(own, run, options)? {
+            None => Ok(engine),
+            Some(executable) => engine.with_draft(executable).map_err(|e| self.refused(&e)),
+        }
+    }
+
+    fn refused(&self, error: &dyn std::fmt::Display) -> CliError {
+        let name = self.draft.as_deref().unwrap_or_default();
+        CliError::input(format!("{name} can't be the draft model: {error}"))
+    }
+
+    /// The draft model, if there is one, built for as much as the model whose tokenizer is `own`.
+    pub fn load(
+        &self,
+        own: &Tokenizer,
+        run: &RunArgs,
+        options: &BuildOptions,
+    ) -> Result<Option<Box<dyn Executable>>, CliError> {
         let Some(model) = self.draft.clone() else {
-            return Ok(engine);
+            return Ok(None);
         };
-        let name = model.clone();
-        let refused =
-            |e: &dyn std::fmt::Display| CliError::input(format!("{name} can't be the draft model: {e}"));
         let options = BuildOptions {
             windows: Windows::All,
             // It is small: the device of a model's first layers has room for all of it.
@@ -48,8 +64,8 @@ impl DraftArgs {
             ..options.clone()
         };
         let built = ModelArg { model }.load(run, &options)?;
-        let other = tokenizer(&built.text).map_err(|e| refused(&e))?;
-        same_vocabulary(own, other).map_err(|e| refused(&e))?;
-        engine.with_draft(built.executable).map_err(|e| refused(&e))
+        let other = tokenizer(&built.text).map_err(|e| self.refused(&e))?;
+        same_vocabulary(own, other).map_err(|e| self.refused(&e))?;
+        Ok(Some(built.executable))
     }
 }

@@ -79,7 +79,7 @@ impl From<crate::build::BuildError> for CliError {
 impl From<lathe_runtime::Error> for CliError {
     fn from(error: lathe_runtime::Error) -> CliError {
         match error {
-            lathe_runtime::Error::Step(_) => CliError::failed(error),
+            lathe_runtime::Error::Step(_) | lathe_runtime::Error::Device(_) => CliError::failed(error),
             error => CliError::input(error),
         }
     }

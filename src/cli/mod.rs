@@ -20,6 +20,7 @@ mod doctor;
 mod draft;
 mod embed;
 mod error;
+mod gpu;
 mod inspect;
 mod logits;
 mod models;

@@ -10,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use lathe_runtime::cache::{Cache, CacheError};
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How the plan cache is used.
 #[derive(Args, Clone, Debug, Default)]
@@ -106,8 +106,16 @@ impl CacheArgs {
     }
 }
 
-fn notice(text: &str) {
+/// Tells people something.
+pub fn notice(text: &str) {
     eprintln!("lathe: {text}");
+}
+
+/// Prints stages of a start and their time.
+pub fn print_stages(stages: &[(String, Duration)]) {
+    for (stage, time) in stages {
+        eprintln!("{stage:>20} {:9.1} ms", time.as_secs_f64() * 1e3);
+    }
 }
 
 /// Draws how far compiling is, on a terminal.

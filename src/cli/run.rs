@@ -4,6 +4,7 @@ use super::args::{ModelArg, RunArgs};
 use super::constraint::ConstraintArgs;
 use super::draft::DraftArgs;
 use super::error::{CliError, read_text};
+use super::plans::print_stages;
 use super::sampling::SamplingArgs;
 use super::session::SessionArgs;
 use crate::build::Built;
@@ -159,9 +160,7 @@ impl Run {
             session.save(&mut engine, &tokens, session.note.clone())?;
         }
         if self.stages {
-            for (stage, time) in &stages {
-                eprintln!("{stage:>20} {:9.1} ms", time.as_secs_f64() * 1e3);
-            }
+            print_stages(&stages);
             eprintln!(
                 "{:>20} {:9.1} ms",
                 "prefill",

@@ -3,11 +3,13 @@
 use super::args::{ModelArg, RunArgs};
 use super::draft::DraftArgs;
 use super::error::CliError;
+use super::plans::notice;
 use crate::build::{BuildOptions, DEFAULT_SEQS};
 use crate::session::{ModelPrompter, ModelVocabulary, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use lathe_runtime::{Engine, Pooling, SwapWhen};
+use lathe_frontend::tokenizer::Tokenizer;
+use lathe_runtime::{Engine, Pooling, Reopen, Reopened, SwapWhen};
 use lathe_server::Served;
 use lathe_server::queue::Queue;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ impl Serve {
         let engine = engine.with_swap_space(u64::from(self.swap_space) << 20, SwapWhen::Cheaper);
         let own = tokenizer(&built.text).map_err(CliError::input)?.clone();
         let engine = self.draft.equip(engine, &own, &self.run, &self.options()?)?;
+        let engine = engine.with_revival(self.reopen(own)?);
         let prompter = ModelPrompter::new(built.text, engine.context()).map_err(CliError::input)?;
         let prompter = Arc::new(prompter);
         if pooling.is_none() {
@@ -102,6 +105,27 @@ impl Serve {
         runtime
             .block_on(lathe_server::serve(listener, served, stop_signal()))
             .map_err(|e| CliError::failed(format!("the server stopped: {e}")))
+    }
+
+    /// Loads what is served once more, after the device failed.
+    fn reopen(&self, own: Arc<Tokenizer>) -> Result<Box<Reopen>, CliError> {
+        let (model, draft, run) = (self.model.clone(), self.draft.clone(), self.run.clone());
+        let options = self.options()?;
+        let load = move || -> Result<Reopened, CliError> {
+            Ok(Reopened {
+                model: model.load(&run, &options)?.executable,
+                draft: draft.load(&own, &run, &options)?,
+            })
+        };
+        Ok(Box::new(move |why| {
+            notice(&format!("the device failed ({why}); opening it anew"));
+            let done = load().map_err(|error| error.to_string());
+            match &done {
+                Ok(_) => notice("the device is back"),
+                Err(error) => notice(&format!("the device can't be opened yet: {error}")),
+            }
+            done
+        }))
     }
 
     /// How embeddings are pooled, where the model, whose own pooling this is, was built for them.

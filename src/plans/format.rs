@@ -12,6 +12,8 @@ pub(super) const KERNELS: &str = "kernels.lir";
 pub(super) const CODE: &str = "code";
 /// Packed weights.
 pub(super) const WEIGHTS: &str = "packed";
+/// Machine code of a kernel for GPUs.
+pub(super) const CUBIN: &str = "cubin";
 /// The tokenizer's tables.
 pub(super) const TOKENIZER: &str = "tokenizer";
 
@@ -46,6 +48,17 @@ pub struct PlanData {
     pub rope_factors: Vec<Option<Vec<f32>>>,
     /// Stages of compiling and their time in seconds.
     pub stages: Vec<(String, f64)>,
+}
+
+/// What the manifest of a GPU kernel's machine code says.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct KernelData {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The architecture, as in `sm_90`.
+    pub arch: String,
+    /// The version of NVRTC that compiled it.
+    pub nvrtc: String,
 }
 
 /// What the manifest of packed weights says.

@@ -5,12 +5,15 @@
 
 mod compile;
 mod format;
+mod kernels;
 mod key;
 mod open;
 pub mod portable;
 mod source;
 
-pub use format::{PlanData, WeightsData};
+pub use compile::Stages;
+pub use format::{KernelData, PlanData, WeightsData};
+pub use kernels::Kernels;
 pub use source::{Source, SourceError};
 
 use crate::build::{BuildError, BuildOptions, Built, build};
@@ -61,6 +64,11 @@ pub fn is_plan(path: &Path) -> bool {
 }
 
 impl Plans<'_> {
+    /// Kernels for GPUs of the cache.
+    pub fn kernels(&self) -> Kernels<'_> {
+        Kernels::new(self.cache, self.notice)
+    }
+
     /// Loads the model in the file at `path` from its compiled plan; compiles it where there is none. Where the plan
     /// can't be kept, it is compiled in memory, and `notice` told why.
     ///

@@ -1,7 +1,7 @@
 //! What the name of a model stands for: a file, a compiled plan of the cache, or one in a folder of its own.
 
 use super::{Plans, is_plan, open, portable};
-use crate::build::{BuildError, BuildOptions, Built, build};
+use crate::build::{BuildError, BuildOptions, Built, build, build_keeping};
 use crate::store::{self, StoreError};
 use lathe_codegen_cpu::CpuFeatures;
 use lathe_frontend::gguf::GgufFile;
@@ -103,15 +103,18 @@ impl Source {
         Ok(open::full_plan(&bundle)?)
     }
 
-    /// The model, ready to run: by its compiled plan, or compiled in memory where there are no `plans`. Plans of GPUs are not
-    /// kept: for them it is always compiled in memory.
+    /// The model, ready to run: by its compiled plan, or compiled in memory where there are no `plans`. Of plans of GPUs the
+    /// kernels are kept, and the rest is made anew.
     ///
     /// # Errors
     /// As [`Plans::load`], [`Plans::load_id`] and [`portable::load`].
     pub fn load(&self, options: &BuildOptions, plans: Option<&Plans>) -> Result<Built, BuildError> {
         if !options.on_cpu() {
             return match self {
-                Source::File(path) => build(path, options),
+                Source::File(path) => match plans {
+                    Some(plans) => build_keeping(path, options, &plans.kernels()),
+                    None => build(path, options),
+                },
                 Source::Folder(_) | Source::Cached(_) => Err(BuildError::CpuOnly("compiled plans")),
             };
         }

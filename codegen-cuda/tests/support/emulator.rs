@@ -1,7 +1,8 @@
 //! A device that runs the text of kernels on the CPU: g++ compiles it against `emu/emulator.hpp`, and a process of its own
 //! has the memory and takes launches.
 
-use lathe_codegen_cuda::device::{Address, BoundLaunch, Device, Needs, Target};
+use lathe_codegen_cuda::code::CodeStore;
+use lathe_codegen_cuda::device::{Address, BoundLaunch, Device, Loaded, Needs, Target};
 use lathe_codegen_cuda::error::Error;
 use lathe_codegen_cuda::kernels::{Kernel, prelude};
 use std::fmt::Write as _;
@@ -131,7 +132,12 @@ impl Device for Emulator {
         Ok(Address(u64::from_le_bytes(address)))
     }
 
-    fn load(&mut self, kernels: &[&Kernel], _threads: usize) -> Result<u64, Error> {
+    fn load(
+        &mut self,
+        kernels: &[&Kernel],
+        _threads: usize,
+        _store: &dyn CodeStore,
+    ) -> Result<Loaded, Error> {
         let (source, binary) = (self.folder.path().join("k.cpp"), self.folder.path().join("k"));
         std::fs::write(&source, program(kernels)).unwrap();
         let made = Command::new("g++")
@@ -161,7 +167,10 @@ impl Device for Emulator {
             answers: child.stdout.take().unwrap(),
             child,
         });
-        Ok(0)
+        Ok(Loaded {
+            compiled: kernels.len(),
+            bytes: 0,
+        })
     }
 
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), Error> {

@@ -5,8 +5,9 @@
 pub mod cases;
 pub mod emulator;
 
+use lathe_codegen_cuda::code::NoStore;
 use lathe_codegen_cuda::device::{Device, Target};
-use lathe_codegen_cuda::exec::CudaExecutable;
+use lathe_codegen_cuda::exec::{CudaExecutable, Setup};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use lathe_ir::backend::{Batch, Executable, WeightSource};
 use lathe_ir::graph::Graph;
@@ -22,6 +23,11 @@ pub const LIMITS: Limits = Limits {
     ctx: 320,
 };
 const BLOCKS: u32 = 30;
+const SETUP: Setup = Setup {
+    kv_blocks: BLOCKS,
+    threads: 2,
+    code: &NoStore,
+};
 /// What plans are made for where there is no device: few processors, each of which has much to do.
 pub const TARGET: Target = Target {
     processors: 3,
@@ -192,7 +198,7 @@ fn invariant_among<D: Device>(
     let mut first: Option<Vec<u32>> = None;
     for &step in sizes {
         let plan = lower(graph, options).unwrap();
-        let mut executable = CudaExecutable::build(plan, weights, device(), BLOCKS, 2).unwrap();
+        let mut executable = CudaExecutable::build(plan, weights, device(), SETUP).unwrap();
         let tokens: Vec<u32> = (0..140).map(|i| (i * 37 + 11) % executable.vocab()).collect();
         let positions: Vec<u32> = (0..140).collect();
         let mut bits = Vec::new();
@@ -241,8 +247,7 @@ pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Res
         Some(Some(n)) => n as u32,
         _ => plan.vocab,
     };
-    let mut executable =
-        CudaExecutable::build(plan, weights, device, BLOCKS, 2).map_err(|e| e.to_string())?;
+    let mut executable = CudaExecutable::build(plan, weights, device, SETUP).map_err(|e| e.to_string())?;
     let mut cache = KvCache::new();
     let (mut lens, tables) = ([0; LIMITS.seqs as usize], block_tables());
     let mut worst = 0.0f64;

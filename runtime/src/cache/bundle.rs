@@ -33,17 +33,20 @@ pub enum Kind {
     Plan,
     /// Packed weights, with the tokenizer.
     Weights,
+    /// A kernel for GPUs.
+    Kernel,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 2] = [Kind::Plan, Kind::Weights];
+    pub const ALL: [Kind; 3] = [Kind::Plan, Kind::Weights, Kind::Kernel];
 
     /// The name of the folder that holds bundles of this kind.
     pub fn folder(self) -> &'static str {
         match self {
             Kind::Plan => "plans",
             Kind::Weights => "weights",
+            Kind::Kernel => "kernels",
         }
     }
 }

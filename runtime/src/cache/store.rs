@@ -189,6 +189,21 @@ impl Cache {
         id: &str,
         make: impl FnOnce(&mut BundleWriter) -> Result<D, E>,
     ) -> Result<Bundle, E> {
+        let bundle = self.get_or_add(kind, id, make)?;
+        self.shrink(&[bundle.folder()]);
+        Ok(bundle)
+    }
+
+    /// The same for one of many entries that belong together: [`Cache::shrink`] follows the last of them.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_make`].
+    pub fn get_or_add<D: Serialize, E: From<CacheError>>(
+        &self,
+        kind: Kind,
+        id: &str,
+        make: impl FnOnce(&mut BundleWriter) -> Result<D, E>,
+    ) -> Result<Bundle, E> {
         let _lock = self.lock(id)?;
         if let Some(bundle) = self.get(kind, id)? {
             return Ok(bundle);
@@ -206,7 +221,6 @@ impl Cache {
         }
         let bundle = Bundle::open(&folder, kind)?;
         bundle.remember(&self.known);
-        self.shrink(&folder);
         Ok(bundle)
     }
 
@@ -343,15 +357,18 @@ impl Cache {
     }
 
     /// Removes what no plan has used for long: entries of other builds, and then, where the cache is larger than it may
-    /// be, the least recently used. `keep` stays.
-    fn shrink(&self, keep: &Path) {
+    /// be, the least recently used. Those in the folders `keep` stay.
+    pub fn shrink(&self, keep: &[&Path]) {
         let Ok(mut entries) = self.list() else { return };
         let mut total: u64 = entries.iter().map(|e| e.bytes).sum();
         while let Some(entry) = entries.pop() {
             let old = entry.used.elapsed().is_ok_and(|age| age > OUTDATED);
             let outdated = old && entry.bundle.as_ref().is_ok_and(|b| b.build() != self.build);
             let over = self.most_bytes.is_some_and(|most| total > most);
-            if entry.folder != keep && (outdated || over) && self.remove(&entry).unwrap_or(false) {
+            if !keep.contains(&entry.folder.as_path())
+                && (outdated || over)
+                && self.remove(&entry).unwrap_or(false)
+            {
                 total = total.saturating_sub(entry.bytes);
             }
         }

@@ -124,6 +124,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::check_embedding`]; a full queue.
     pub fn submit_embedding(&mut self, request: EmbeddingRequest) -> Result<RequestId, Error> {
+        self.revive()?;
         self.check_embedding(&request)?;
         let every_row = request.pooling != Pooling::Last;
         let scheduled = schedule::Request {

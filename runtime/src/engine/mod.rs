@@ -11,6 +11,7 @@ mod embedding;
 mod lookup;
 mod prefix;
 mod request;
+mod revival;
 mod swap;
 mod tuner;
 
@@ -18,6 +19,7 @@ pub use crate::schedule::RequestId;
 pub use embedding::{Embedding, EmbeddingRequest};
 pub use prefix::SavedPrefix;
 pub use request::{Completion, Event, Finish, Request, Vocabulary};
+pub use revival::{Reopen, Reopened};
 pub use swap::SwapWhen;
 
 use crate::constrain::Masks;
@@ -30,6 +32,7 @@ use drafter::{Drafter, Wanted};
 use embedding::Pooler;
 use lathe_ir::backend::Executable;
 use lathe_ir::plan::ModelOutput;
+use revival::Revival;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +61,8 @@ pub struct Engine {
     tuners: [Tuner; CLASSES],
     /// The drafts of the next step.
     ahead: Option<Ahead>,
+    /// What to do when the device fails.
+    revival: Option<Revival>,
 }
 
 /// Drafts that are under way.
@@ -113,6 +118,7 @@ impl Engine {
             wanted: Vec::new(),
             tuners: Default::default(),
             ahead: None,
+            revival: None,
         }
     }
 
@@ -196,8 +202,10 @@ impl Engine {
     /// Takes a request; the steps after that work on it.
     ///
     /// # Errors
-    /// A bad prompt, bad parameters or a full queue; a model that is compiled for embeddings.
+    /// A bad prompt, bad parameters or a full queue; a model that is compiled for embeddings; a device that failed and is
+    /// not back yet.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, Error> {
+        self.revive()?;
         self.check_output(ModelOutput::Logits)?;
         check_tokens(&request.prompt, self.executable.vocab(), self.context())?;
         let sampler = Sampler::new(request.sampling.clone())?;
@@ -267,7 +275,10 @@ impl Engine {
                 .and_then(|()| self.write_ahead())
             {
                 Ok(()) => self.close(show),
-                Err(error) => self.fail(&error, show),
+                Err(error) => {
+                    self.fail(&error, show);
+                    self.get_over(&error, show);
+                }
             }
         }
         !self.scheduler.is_idle()

@@ -1,8 +1,10 @@
 //! `lathe inspect`: a model's intermediate representations, from the file to machine code.
 //!
 //! A file a concern: [`gguf`] the file; [`graphs`] the graph between passes, with [`diff`] and the drawings [`dot`] and
-//! [`svg`] of a [`view`]; [`plans`] kernels, plan and code; [`memory`] the memory map.
+//! [`svg`] of a [`view`]; [`plans`] kernels, plan and code; [`memory`] the memory map;
+//! [`cuda`] plans for GPUs.
 
+mod cuda;
 mod diff;
 mod dot;
 mod gguf;
@@ -14,7 +16,8 @@ mod view;
 
 use super::args::{ModelArg, RunArgs};
 use super::error::CliError;
-use crate::build::{BuildError, BuildOptions, cpu_features, plan, plan_with_products};
+use super::gpu::GpuArgs;
+use crate::build::{BuildError, BuildOptions, Device, cpu_features, plan, plan_with_products};
 use crate::plans::Source;
 use clap::{Args, ValueEnum};
 use lathe_codegen_cpu::CpuFeatures;
@@ -31,7 +34,8 @@ use std::path::Path;
     lathe inspect smollm2-135m --diff fuse-matmul..fuse-glu --layer 0\n  \
     lathe inspect smollm2-135m --stage optimized --layer 0 --format svg > layer.svg\n  \
     lathe inspect smollm2-135m --stage memory\n  \
-    lathe inspect smollm2-135m --stage asm --kernel linear.q4_1"
+    lathe inspect smollm2-135m --stage asm --kernel linear.q4_1\n  \
+    lathe inspect smollm2-135m --stage cuda --gpu-arch sm_90 --kernel embed"
 )]
 pub struct Inspect {
     #[command(flatten)]
@@ -58,6 +62,8 @@ pub struct Inspect {
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
+    gpu: GpuArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -81,6 +87,10 @@ enum Stage {
     Clif,
     /// Machine code of the kernels
     Asm,
+    /// CUDA C++ of the kernels for a GPU; needs none (without one, for sm_90)
+    Cuda,
+    /// What NVRTC makes of them: PTX; needs no GPU
+    Ptx,
 }
 
 /// The form of what is printed.
@@ -104,16 +114,14 @@ fn pretty(value: &serde_json::Value) -> String {
 impl Inspect {
     pub fn run(&self) -> Result<(), CliError> {
         self.check()?;
-        let options = match self.embeddings {
-            true => self.run.build_options()?.for_embeddings(),
-            false => self.run.build_options()?,
-        };
-        if !options.on_cpu() {
-            return Err(BuildError::CpuOnly("the stages of inspect").into());
+        let options = self.options()?;
+        if options.cut.is_some() {
+            return Err(BuildError::Uncut.into());
         }
         let cache = self.run.cache.open(options.threads)?;
         let source = self.model.source(cache.as_ref())?;
         let text = match &source {
+            Source::File(path) if options.device == Device::Cuda => self.of_gpu(path, &options)?,
             Source::File(path) => self.text(path, &options)?,
             Source::Folder(_) | Source::Cached(_) => {
                 let (plan, features) = source.plan(cache.as_ref())?;
@@ -123,16 +131,52 @@ impl Inspect {
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
 
+    /// Options of the build. Stages that only GPUs have are of a GPU, whatever the device.
+    fn options(&self) -> Result<BuildOptions, CliError> {
+        let mut run = self.run.clone();
+        if self.is_of_gpu() {
+            run.device = "cuda".to_owned();
+        }
+        let options = run.build_options()?;
+        Ok(match self.embeddings {
+            true => options.for_embeddings(),
+            false => options,
+        })
+    }
+
+    /// Whether the stage is one that only GPUs have.
+    fn is_of_gpu(&self) -> bool {
+        matches!(self.stage, Stage::Cuda | Stage::Ptx)
+    }
+
+    /// Stages of a plan for a GPU.
+    fn of_gpu(&self, path: &Path, options: &BuildOptions) -> Result<String, CliError> {
+        if !self.is_of_gpu() && !matches!(self.stage, Stage::Plan | Stage::Memory) {
+            return Err(CliError::input(
+                "with --device cuda there are the stages plan, memory, cuda and ptx",
+            ));
+        }
+        let gpu = self.gpu.any()?;
+        let model = Model::load_for(path, options.output)?;
+        let wanted = cuda::Wanted {
+            stage: self.stage,
+            kernel: self.kernel.as_deref(),
+            format: self.format,
+            threads: options.threads,
+        };
+        cuda::text(&crate::gpu::plan(&model, &gpu, options)?, &gpu, &wanted)
+    }
+
     /// Options that the stage has no use for are refused.
     fn check(&self) -> Result<(), CliError> {
         let graph = matches!(self.stage, Stage::Graph | Stage::Optimized);
-        let kernels = matches!(self.stage, Stage::Kernels | Stage::Clif | Stage::Asm);
+        let kernels = matches!(self.stage, Stage::Kernels | Stage::Clif | Stage::Asm) || self.is_of_gpu();
         let drawing = matches!(self.format, Format::Dot | Format::Svg);
         let wrong = match () {
             () if drawing && (!graph || self.diff.is_some()) => "--format dot and svg draw graphs only",
             () if self.layer.is_some() && !graph => "--layer is for graphs only",
             () if self.kernel.is_some() && !kernels => {
-                "--kernel is for the stages kernels, clif and asm only"
+                "--kernel is for the stages kernels, clif, asm, cuda and ptx only"
             }
             () => return Ok(()),
         };
@@ -175,6 +219,7 @@ impl Inspect {
                 let features = cpu_features(&options.cpu_features).map_err(CliError::input)?;
                 self.of_plan(&plan(&model()?, options)?, &features)
             }
+            Stage::Cuda | Stage::Ptx => self.of_gpu(path, options),
         }
     }
 
@@ -183,6 +228,7 @@ impl Inspect {
         match self.stage {
             Stage::Kernels => plans::kernels(plan, &[], self.kernel.as_deref(), self.format),
             Stage::Plan | Stage::Memory | Stage::Clif | Stage::Asm => self.of_plan(plan, features),
+            Stage::Cuda | Stage::Ptx => Err(BuildError::CpuOnly("compiled plans").into()),
             Stage::Gguf | Stage::Graph | Stage::Passes | Stage::Optimized => Err(CliError::input(
                 "a compiled plan has no graph any more; it has the stages kernels, plan, memory, clif and asm",
             )),
