@@ -34,35 +34,44 @@ cuda plan "tiny-llama" {
   section s27: matrix @blk.1.ffn_down [256, 512]q4_k
   section s28: vector @output_norm [256]f32
   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
-  arena 576000
-  buffer b0 "embed": 153600 at 0
-  buffer b1 "operands": 76800 at 307200
-  buffer b2 "linear": 153600 at 153600
-  buffer b3 "rope": 38400 at 537600
-  buffer b4 "heads": 76800 at 384000
-  buffer b5 "heads": 76800 at 460800
-  buffer b6 "attention states": 25344 at 384000
-  buffer b7 "operands": 76800 at 307200
-  buffer b8 "linear": 153600 at 153600
-  buffer b9 "operands": 76800 at 307200
-  buffer b10 "operands": 153600 at 0
-  buffer b11 "linear": 153600 at 307200
-  buffer b12 "operands": 76800 at 153600
-  buffer b13 "linear": 153600 at 0
-  buffer b14 "heads": 76800 at 230400
-  buffer b15 "heads": 76800 at 460800
-  buffer b16 "attention states": 25344 at 460800
-  buffer b17 "attention.paged": 153600 at 153600
-  buffer b18 "gather_rows": 24576 at 0
-  buffer b19 "gather_rows": 24576 at 24576
-  buffer b20 "operands": 12288 at 49152
-  buffer b21 "linear": 24576 at 0
-  buffer b22 "operands": 12288 at 49152
-  buffer b23 "operands": 24576 at 24576
-  buffer b24 "linear": 24576 at 49152
-  buffer b25 "operands": 12288 at 30720
-  buffer b26 "linear": 30720 at 0
-  logits b26
+  arena 969216
+  buffer b0 "embed": 153600 at 393216
+  buffer b1 "operands": 76800 at 700416
+  buffer b2 "linear": 153600 at 546816
+  buffer b3 "rope": 38400 at 930816
+  buffer b4 "heads": 76800 at 777216
+  buffer b5 "heads": 76800 at 854016
+  buffer b6 "sums": 393216 at 0
+  buffer b7 "operands": 76800 at 208896
+  buffer b8 "attention states": 208896 at 0
+  buffer b9 "linear": 153600 at 546816
+  buffer b10 "sums": 131072 at 0
+  buffer b11 "operands": 76800 at 458752
+  buffer b12 "operands": 153600 at 700416
+  buffer b13 "sums": 458752 at 0
+  buffer b14 "linear": 153600 at 393216
+  buffer b15 "sums": 196608 at 0
+  buffer b16 "operands": 76800 at 700416
+  buffer b17 "linear": 153600 at 546816
+  buffer b18 "heads": 76800 at 777216
+  buffer b19 "heads": 76800 at 854016
+  buffer b20 "sums": 393216 at 0
+  buffer b21 "attention.paged": 153600 at 208896
+  buffer b22 "attention states": 208896 at 0
+  buffer b23 "gather_rows": 24576 at 0
+  buffer b24 "gather_rows": 24576 at 65536
+  buffer b25 "operands": 12288 at 90112
+  buffer b26 "linear": 24576 at 229376
+  buffer b27 "sums": 65536 at 0
+  buffer b28 "operands": 12288 at 278528
+  buffer b29 "operands": 24576 at 253952
+  buffer b30 "sums": 229376 at 0
+  buffer b31 "linear": 24576 at 161792
+  buffer b32 "sums": 98304 at 0
+  buffer b33 "operands": 12288 at 186368
+  buffer b34 "linear": 30720 at 131072
+  buffer b35 "sums": 131072 at 0
+  logits b34
   once 65..: unpack_q4_k_256x256(s2, s5) grid=4x1x1 threads=128
   once 65..: unpack_q4_k_128x256(s3, s6) grid=2x1x1 threads=128
   once 65..: unpack_q4_k_128x256(s4, s7) grid=2x1x1 threads=128
@@ -84,96 +93,153 @@ cuda plan "tiny-llama" {
   launch 3 "linear @blk.0.attn_q" over tokens {
     1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokensx1 threads=576 shared=174856
     2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=173808
-    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/64x1 threads=352 shared=224352
     65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
   }
   launch 4 "linear @blk.0.attn_q" over tokens {
+    9..16: join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/16x1 threads=64
+    17..32: join_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/32x1 threads=128
+    33..64: join_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/32x1 threads=128
+  }
+  launch 5 "linear @blk.0.attn_q" over tokens {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
-  launch 5 "attention.paged layer 0" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b6) grid=segmentsx2xtokens threads=256
-    9..64: attention_walk_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7) grid=tokensx2x1 threads=256
+  launch 6 "attention.paged layer 0" over tokens {
+    1..64: split_4x2x64_0p125_t10_s3_op(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b8, b7) grid=splits<=3x2xtokens threads=128
     65..: attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b7) grid=2xtilesx1 threads=384 shared=83968
   }
-  launch 6 "attention.paged layer 0" over tokens {
-    1..8: combine_4x64_t10_op(b6, in.positions, b7) grid=4xtokensx1 threads=128
+  launch 7 "attention.paged layer 0" over tokens {
+    1..64: join_4x2x64_0p125_t10_s3_op(b8, in.positions, b7) grid=4xtokensx1 threads=128
   }
-  launch 7 "linear @blk.0.attn_output" over tokens {
-    1: product_1r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokensx1 threads=576 shared=173320
-    2..64: product_8r227k_256_q4_k_256_add(b7, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
+  launch 8 "linear @blk.0.attn_output" over tokens {
+    1: product_1r227k_256_q4_k_256_add(b7, s8, b0, b9) grid=3xtokensx1 threads=576 shared=173320
+    2..8: product_8r227k_256_q4_k_256_add(b7, s8, b0, b9) grid=3xtokens/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
   }
-  launch 8 "rms_norm @blk.0.ffn_norm" over tokens {
-    9..: norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
+  launch 9 "linear @blk.0.attn_output" over tokens {
+    9..16: join_16x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/16x1 threads=64
+    17..32: join_32x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/32x1 threads=128
+    33..64: join_64x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/32x1 threads=128
   }
-  launch 9 "linear @blk.0.ffn_gate" over tokens {
-    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokensx1 threads=576 shared=158448
-    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=156352
-    9..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=173784
-    65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
+  launch 10 "rms_norm @blk.0.ffn_norm" over tokens {
+    9..: norm_op_1em5_256(s10, b9, b11) grid=tokensx1x1 threads=256
   }
-  launch 10 "linear @blk.0.ffn_down" over tokens {
-    1: product_1r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokensx1 threads=576 shared=173320
-    2..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma128x6_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
+  launch 11 "linear @blk.0.ffn_gate" over tokens {
+    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b9, s10, s11, s12, b12) grid=3xtokensx1 threads=576 shared=158448
+    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b9, s10, s11, s12, b12) grid=3xtokens/8x1 threads=576 shared=156352
+    9..16: stream227k_16x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
   }
-  launch 11 "rms_norm @blk.1.attn_norm" over tokens {
-    9..: norm_op_1em5_256(s16, b11, b12) grid=tokensx1x1 threads=256
+  launch 12 "linear @blk.0.ffn_gate" over tokens {
+    9..16: join_16x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/16x1 threads=64
+    17..32: join_32x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/32x1 threads=128
+    33..64: join_64x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/32x1 threads=128
   }
-  launch 12 "linear @blk.1.attn_q" over tokens {
-    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokensx1 threads=576 shared=174856
-    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=173808
-    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
+  launch 13 "linear @blk.0.ffn_down" over tokens {
+    1: product_1r227k_512_q4_k_256_add(b12, s14, b9, b14) grid=3xtokensx1 threads=576 shared=173320
+    2..8: product_8r227k_512_q4_k_256_add(b12, s14, b9, b14) grid=3xtokens/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma128x6_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
   }
-  launch 13 "linear @blk.1.attn_q" over tokens {
-    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b13, b3, b14, kv.k.1, b3, b15, kv.v.1) grid=2xtokensx1 threads=128
+  launch 14 "linear @blk.0.ffn_down" over tokens {
+    9..16: join_16x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/16x1 threads=64
+    17..32: join_32x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/32x1 threads=128
+    33..64: join_64x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/32x1 threads=128
   }
-  launch 14 "attention.paged layer 1" over tokens {
-    1..8: attention_split_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b16) grid=segmentsx2xtokens threads=256
-    9..64: attention_walk_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17) grid=tokensx2x1 threads=256
-    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b17) grid=2xtilesx1 threads=384 shared=83968
+  launch 15 "rms_norm @blk.1.attn_norm" over tokens {
+    9..: norm_op_1em5_256(s16, b14, b16) grid=tokensx1x1 threads=256
   }
-  launch 15 "attention.paged layer 1" over tokens {
-    1..8: combine_4x64_t10(b16, in.positions, b17) grid=4xtokensx1 threads=128
+  launch 16 "linear @blk.1.attn_q" over tokens {
+    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b14, s16, s17, b17, s18, b18, s19, b19) grid=3xtokensx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b14, s16, s17, b17, s18, b18, s19, b19) grid=3xtokens/8x1 threads=576 shared=173808
+    9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
   }
-  launch 16 "gather_rows" over outputs {
-    gather_256(b17, in.outputs, b18) grid=1xoutputsx1 threads=256
+  launch 17 "linear @blk.1.attn_q" over tokens {
+    9..16: join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/16x1 threads=64
+    17..32: join_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/32x1 threads=128
+    33..64: join_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/32x1 threads=128
   }
-  launch 17 "gather_rows" over outputs {
-    gather_256(b11, in.outputs, b19) grid=1xoutputsx1 threads=256
+  launch 18 "linear @blk.1.attn_q" over tokens {
+    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b17, b3, b18, kv.k.1, b3, b19, kv.v.1) grid=2xtokensx1 threads=128
   }
-  launch 18 "linear @blk.1.attn_output" over outputs {
-    operands_256(b18, b20) grid=1xoutputsx1 threads=256
+  launch 19 "attention.paged layer 1" over tokens {
+    1..64: split_4x2x64_0p125_t10_s3(b17, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b22, b21) grid=splits<=3x2xtokens threads=128
+    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b17, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b21) grid=2xtilesx1 threads=384 shared=83968
   }
-  launch 19 "linear @blk.1.attn_output" over outputs {
-    1: product_1r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputsx1 threads=576 shared=173320
-    2..: product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=172272
+  launch 20 "attention.paged layer 1" over tokens {
+    1..64: join_4x2x64_0p125_t10_s3(b22, in.positions, b21) grid=4xtokensx1 threads=128
   }
-  launch 20 "rms_norm @blk.1.ffn_norm" over outputs {
-    9..: norm_op_1em5_256(s24, b21, b22) grid=outputsx1x1 threads=256
+  launch 21 "gather_rows" over outputs {
+    gather_256(b21, in.outputs, b23) grid=1xoutputsx1 threads=256
   }
-  launch 21 "linear @blk.1.ffn_gate" over outputs {
-    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputsx1 threads=576 shared=158448
-    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=156352
-    9..: product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=173784
+  launch 22 "gather_rows" over outputs {
+    gather_256(b14, in.outputs, b24) grid=1xoutputsx1 threads=256
   }
-  launch 22 "linear @blk.1.ffn_down" over outputs {
-    1: product_1r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputsx1 threads=576 shared=173320
-    2..: product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=172272
+  launch 23 "linear @blk.1.attn_output" over outputs {
+    operands_256(b23, b25) grid=1xoutputsx1 threads=256
   }
-  launch 23 "rms_norm @output_norm" over outputs {
-    9..: norm_op_1em5_256(s28, b24, b25) grid=outputsx1x1 threads=256
+  launch 24 "linear @blk.1.attn_output" over outputs {
+    1: product_1r227k_256_q4_k_256_add(b25, s23, b24, b26) grid=3xoutputsx1 threads=576 shared=173320
+    2..8: product_8r227k_256_q4_k_256_add(b25, s23, b24, b26) grid=3xoutputs/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r1b_256_q4_k_256_add(b25, s23, b27) grid=1xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r1b_256_q4_k_256_add(b25, s23, b27) grid=1xoutputs/32x1 threads=352 shared=225408
   }
-  launch 24 "linear @token_embd" over outputs {
-    1: product_1r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputsx1 threads=576 shared=174856
-    2..8: product_8r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputs/8x1 threads=576 shared=173808
-    9..: product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=172272
+  launch 25 "linear @blk.1.attn_output" over outputs {
+    9..16: join_16x1r1b_256_q4_k_256_add(b27, b24, b26) grid=16xoutputs/16x1 threads=64
+    17..: join_32x1r1b_256_q4_k_256_add(b27, b24, b26) grid=16xoutputs/32x1 threads=128
+  }
+  launch 26 "rms_norm @blk.1.ffn_norm" over outputs {
+    9..: norm_op_1em5_256(s24, b26, b28) grid=outputsx1x1 threads=256
+  }
+  launch 27 "linear @blk.1.ffn_gate" over outputs {
+    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b26, s24, s25, s26, b29) grid=3xoutputsx1 threads=576 shared=158448
+    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b26, s24, s25, s26, b29) grid=3xoutputs/8x1 threads=576 shared=156352
+    9..16: stream227k_16x1r3b_256_q4_k_512_glusilu_op(b28, s25, s26, b30) grid=3xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r3b_256_q4_k_512_glusilu_op(b28, s25, s26, b30) grid=3xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 28 "linear @blk.1.ffn_gate" over outputs {
+    9..16: join_16x1r3b_256_q4_k_512_glusilu_op(b30, b29) grid=32xoutputs/16x1 threads=64
+    17..: join_32x1r3b_256_q4_k_512_glusilu_op(b30, b29) grid=32xoutputs/32x1 threads=128
+  }
+  launch 29 "linear @blk.1.ffn_down" over outputs {
+    1: product_1r227k_512_q4_k_256_add(b29, s27, b26, b31) grid=3xoutputsx1 threads=576 shared=173320
+    2..8: product_8r227k_512_q4_k_256_add(b29, s27, b26, b31) grid=3xoutputs/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r2b_512_q4_k_256_add(b29, s27, b32) grid=2xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r2b_512_q4_k_256_add(b29, s27, b32) grid=2xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 30 "linear @blk.1.ffn_down" over outputs {
+    9..16: join_16x1r2b_512_q4_k_256_add(b32, b26, b31) grid=16xoutputs/16x1 threads=64
+    17..: join_32x1r2b_512_q4_k_256_add(b32, b26, b31) grid=16xoutputs/32x1 threads=128
+  }
+  launch 31 "rms_norm @output_norm" over outputs {
+    9..: norm_op_1em5_256(s28, b31, b33) grid=outputsx1x1 threads=256
+  }
+  launch 32 "linear @token_embd" over outputs {
+    1: product_1r227k_norm1em5_256_q4_k_320(b31, s28, s0, b34) grid=3xoutputsx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_320(b31, s28, s0, b34) grid=3xoutputs/8x1 threads=576 shared=173808
+    9..16: stream227k_16x1r2b_256_q4_k_320(b33, s0, b35) grid=2xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r2b_256_q4_k_320(b33, s0, b35) grid=2xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 33 "linear @token_embd" over outputs {
+    9..16: join_16x1r2b_256_q4_k_320(b35, b34) grid=20xoutputs/16x1 threads=64
+    17..: join_32x1r2b_256_q4_k_320(b35, b34) grid=20xoutputs/32x1 threads=128
   }
 }
 
@@ -1821,6 +1887,1381 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
 }
 
 
+// stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128 {
+
+DEV void levels_0_0(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[0], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[1], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[2], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[3], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[4], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[5], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[6], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[7], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void levels_0_1(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[8], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[9], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[10], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[11], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[12], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[13], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[14], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[15], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void factors_0(const u8* cell, u32 lane, float (&d)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+    d[0] = d0; d[1] = d1;
+}
+DEV void minima_0(const u8* cell, u32 lane, u32 (&m)[4], float (&e)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    const u32 w0 = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4);
+    m[0] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    m[2] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    e[0] = -16.0f * e0;
+    const u32 w1 = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4);
+    m[1] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    m[3] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    e[1] = -16.0f * e1;
+}
+
+DEV void sums_0(const u32 (&b)[32], u32 column, u32 (&x)[2]) {
+    float d[4] = {};
+    { const u32 one = column == 0 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[0], b[1]);
+    mma_f16(d, one, 0, one, 0, b[2], b[3]);
+    }
+    { const u32 one = column == 1 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[4], b[5]);
+    mma_f16(d, one, 0, one, 0, b[6], b[7]);
+    }
+    { const u32 one = column == 2 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[8], b[9]);
+    mma_f16(d, one, 0, one, 0, b[10], b[11]);
+    }
+    { const u32 one = column == 3 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[12], b[13]);
+    mma_f16(d, one, 0, one, 0, b[14], b[15]);
+    }
+    { const u32 one = column == 4 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[16], b[17]);
+    mma_f16(d, one, 0, one, 0, b[18], b[19]);
+    }
+    { const u32 one = column == 5 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[20], b[21]);
+    mma_f16(d, one, 0, one, 0, b[22], b[23]);
+    }
+    { const u32 one = column == 6 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[24], b[25]);
+    mma_f16(d, one, 0, one, 0, b[26], b[27]);
+    }
+    { const u32 one = column == 7 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[28], b[29]);
+    mma_f16(d, one, 0, one, 0, b[30], b[31]);
+    }
+
+    split_pair(d[0], d[1], x[0], x[1]);
+    x[0] = transposed(x[0]);
+    x[1] = transposed(x[1]);
+}
+
+
+
+DEV void levels_1_0(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[0], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[1], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[2], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[3], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[4], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[5], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[6], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[7], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void levels_1_1(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[8], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[9], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[10], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[11], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[12], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[13], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[14], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[15], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void factors_1(const u8* cell, u32 lane, float (&d)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+    d[0] = d0; d[1] = d1;
+}
+DEV void minima_1(const u8* cell, u32 lane, u32 (&m)[4], float (&e)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    const u32 w0 = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4);
+    m[0] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    m[2] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    e[0] = -16.0f * e0;
+    const u32 w1 = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4);
+    m[1] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    m[3] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    e[1] = -16.0f * e1;
+}
+
+DEV void sums_1(const u32 (&b)[32], u32 column, u32 (&x)[2]) {
+    float d[4] = {};
+    { const u32 one = column == 0 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[0], b[1]);
+    mma_f16(d, one, 0, one, 0, b[2], b[3]);
+    }
+    { const u32 one = column == 1 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[4], b[5]);
+    mma_f16(d, one, 0, one, 0, b[6], b[7]);
+    }
+    { const u32 one = column == 2 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[8], b[9]);
+    mma_f16(d, one, 0, one, 0, b[10], b[11]);
+    }
+    { const u32 one = column == 3 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[12], b[13]);
+    mma_f16(d, one, 0, one, 0, b[14], b[15]);
+    }
+    { const u32 one = column == 4 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[16], b[17]);
+    mma_f16(d, one, 0, one, 0, b[18], b[19]);
+    }
+    { const u32 one = column == 5 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[20], b[21]);
+    mma_f16(d, one, 0, one, 0, b[22], b[23]);
+    }
+    { const u32 one = column == 6 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[24], b[25]);
+    mma_f16(d, one, 0, one, 0, b[26], b[27]);
+    }
+    { const u32 one = column == 7 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[28], b[29]);
+    mma_f16(d, one, 0, one, 0, b[30], b[31]);
+    }
+
+    split_pair(d[0], d[1], x[0], x[1]);
+    x[0] = transposed(x[0]);
+    x[1] = transposed(x[1]);
+}
+
+
+
+DEV void levels_2_0(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[0], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[1], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[2], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[3], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[4], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[5], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[6], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[7], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void levels_2_1(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[8], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[9], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[10], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[11], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[12], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[13], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[14], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[15], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void factors_2(const u8* cell, u32 lane, float (&d)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+    d[0] = d0; d[1] = d1;
+}
+DEV void minima_2(const u8* cell, u32 lane, u32 (&m)[4], float (&e)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    const u32 w0 = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4);
+    m[0] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    m[2] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    e[0] = -16.0f * e0;
+    const u32 w1 = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4);
+    m[1] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    m[3] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    e[1] = -16.0f * e1;
+}
+
+DEV void sums_2(const u32 (&b)[32], u32 column, u32 (&x)[2]) {
+    float d[4] = {};
+    { const u32 one = column == 0 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[0], b[1]);
+    mma_f16(d, one, 0, one, 0, b[2], b[3]);
+    }
+    { const u32 one = column == 1 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[4], b[5]);
+    mma_f16(d, one, 0, one, 0, b[6], b[7]);
+    }
+    { const u32 one = column == 2 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[8], b[9]);
+    mma_f16(d, one, 0, one, 0, b[10], b[11]);
+    }
+    { const u32 one = column == 3 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[12], b[13]);
+    mma_f16(d, one, 0, one, 0, b[14], b[15]);
+    }
+    { const u32 one = column == 4 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[16], b[17]);
+    mma_f16(d, one, 0, one, 0, b[18], b[19]);
+    }
+    { const u32 one = column == 5 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[20], b[21]);
+    mma_f16(d, one, 0, one, 0, b[22], b[23]);
+    }
+    { const u32 one = column == 6 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[24], b[25]);
+    mma_f16(d, one, 0, one, 0, b[26], b[27]);
+    }
+    { const u32 one = column == 7 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[28], b[29]);
+    mma_f16(d, one, 0, one, 0, b[30], b[31]);
+    }
+
+    split_pair(d[0], d[1], x[0], x[1]);
+    x[0] = transposed(x[0]);
+    x[1] = transposed(x[1]);
+}
+
+
+DEV u32 first_unit(u32 block) { return (u32)((u64)3 * block / 3); }
+
+extern "C" __global__ void __launch_bounds__(352, 1) stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const u8* w1
+    , const u8* w2
+    , float* sums
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 188416), empty = full + 8 * 4;
+    const shared_t operands_full = empty + 8 * 4, summed = operands_full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+            barrier_init(summed + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 16;
+    const u32 low = first_unit(blockIdx.x), high = first_unit(blockIdx.x + 1);
+    u32 copies = 0;
+
+    const u32 first0 = units_before(low, 0, 1, 1), end0 = units_before(high, 0, 1, 1);
+    const u32 first1 = units_before(low, 1, 1, 1), end1 = units_before(high, 1, 1, 1);
+    const u32 first2 = units_before(low, 2, 1, 1), end2 = units_before(high, 2, 1, 1);
+
+    if (warp == 8) {
+        const u64 policy = read_once();
+        for (u32 u = first0; u < end0; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4, strip = u / 1;
+            const u32 tile = strip % 1 * 16, tiles = 16 - tile < 16 ? 16 - tile : 16;
+            const u8* from = (strip < 1 ? w0 : w0) + ((u64)tile * 1 + u % 1) * 2368;
+            if (copies >= 2) {
+                const u32 before = copies - 2;
+                barrier_wait(full + 8 * (before % 4), before / 4 & 1);
+            }
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(full + 8 * slot, tiles * 2368, lane);
+            copy_pieces(shared + slot * 47104, 2368, from, 1 * 2368, tiles, 2368, full + 8 * slot, lane, policy);
+            copy_end(full + 8 * slot, lane);
+            // A lane that lags would miss the phases that it waits for.
+            __syncwarp();
+        }
+        for (u32 u = first1; u < end1; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4, strip = u / 1;
+            const u32 tile = strip % 1 * 16, tiles = 8 - tile < 16 ? 8 - tile : 16;
+            const u8* from = (strip < 1 ? w1 : w1) + ((u64)tile * 1 + u % 1) * 2368;
+            if (copies >= 2) {
+                const u32 before = copies - 2;
+                barrier_wait(full + 8 * (before % 4), before / 4 & 1);
+            }
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(full + 8 * slot, tiles * 2368, lane);
+            copy_pieces(shared + slot * 47104, 2368, from, 1 * 2368, tiles, 2368, full + 8 * slot, lane, policy);
+            copy_end(full + 8 * slot, lane);
+            // A lane that lags would miss the phases that it waits for.
+            __syncwarp();
+        }
+        for (u32 u = first2; u < end2; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4, strip = u / 1;
+            const u32 tile = strip % 1 * 16, tiles = 8 - tile < 16 ? 8 - tile : 16;
+            const u8* from = (strip < 1 ? w2 : w2) + ((u64)tile * 1 + u % 1) * 2368;
+            if (copies >= 2) {
+                const u32 before = copies - 2;
+                barrier_wait(full + 8 * (before % 4), before / 4 & 1);
+            }
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(full + 8 * slot, tiles * 2368, lane);
+            copy_pieces(shared + slot * 47104, 2368, from, 1 * 2368, tiles, 2368, full + 8 * slot, lane, policy);
+            copy_end(full + 8 * slot, lane);
+            // A lane that lags would miss the phases that it waits for.
+            __syncwarp();
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 16 ? all - row0 : 16);
+    if (warp == 8 + 1) {
+        const u64 policy = read_often();
+        for (u32 u = first0; u < end0; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(operands_full + 8 * slot, rows * 512, lane);
+            copy_pieces(shared + slot * 47104 + 37888, 544,
+                        (const u8*)(x + (u64)row0 * 256) + u % 1 * 512, 2 * 256, rows, 512,
+                        operands_full + 8 * slot, lane, policy);
+            copy_end(operands_full + 8 * slot, lane);
+            __syncwarp();
+        }
+        for (u32 u = first1; u < end1; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(operands_full + 8 * slot, rows * 512, lane);
+            copy_pieces(shared + slot * 47104 + 37888, 544,
+                        (const u8*)(x + (u64)row0 * 256) + u % 1 * 512, 2 * 256, rows, 512,
+                        operands_full + 8 * slot, lane, policy);
+            copy_end(operands_full + 8 * slot, lane);
+            __syncwarp();
+        }
+        for (u32 u = first2; u < end2; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(operands_full + 8 * slot, rows * 512, lane);
+            copy_pieces(shared + slot * 47104 + 37888, 544,
+                        (const u8*)(x + (u64)row0 * 256) + u % 1 * 512, 2 * 256, rows, 512,
+                        operands_full + 8 * slot, lane, policy);
+            copy_end(operands_full + 8 * slot, lane);
+            __syncwarp();
+        }
+        return;
+    }
+
+    if (warp == 8 + 2) {
+        for (u32 u = first0; u < end0; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            u8* start = shared + slot * 47104;
+            for (u32 n = 0; n < 2 && 8 * n < rows; ++n) {
+                const u8* at = start + 37888 + (8 * n + lane / 4) * 544 + lane % 4 * 8;
+                u32 b[32], x[2];
+#pragma unroll
+                for (u32 i = 0; i < 32 / 2; ++i) {
+                    const uint2 pair = load8(at + 32 * i);
+                    b[2 * i] = pair.x;
+                    b[2 * i + 1] = pair.y;
+                }
+                sums_0(b, lane / 4, x);
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) *(u32*)(start + 46592 + (n * 2 + i) * 128 + lane * 4) = x[i];
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(summed + 8 * slot);
+        }
+        for (u32 u = first1; u < end1; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            u8* start = shared + slot * 47104;
+            for (u32 n = 0; n < 2 && 8 * n < rows; ++n) {
+                const u8* at = start + 37888 + (8 * n + lane / 4) * 544 + lane % 4 * 8;
+                u32 b[32], x[2];
+#pragma unroll
+                for (u32 i = 0; i < 32 / 2; ++i) {
+                    const uint2 pair = load8(at + 32 * i);
+                    b[2 * i] = pair.x;
+                    b[2 * i + 1] = pair.y;
+                }
+                sums_1(b, lane / 4, x);
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) *(u32*)(start + 46592 + (n * 2 + i) * 128 + lane * 4) = x[i];
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(summed + 8 * slot);
+        }
+        for (u32 u = first2; u < end2; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            u8* start = shared + slot * 47104;
+            for (u32 n = 0; n < 2 && 8 * n < rows; ++n) {
+                const u8* at = start + 37888 + (8 * n + lane / 4) * 544 + lane % 4 * 8;
+                u32 b[32], x[2];
+#pragma unroll
+                for (u32 i = 0; i < 32 / 2; ++i) {
+                    const uint2 pair = load8(at + 32 * i);
+                    b[2 * i] = pair.x;
+                    b[2 * i + 1] = pair.y;
+                }
+                sums_2(b, lane / 4, x);
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) *(u32*)(start + 46592 + (n * 2 + i) * 128 + lane * 4) = x[i];
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(summed + 8 * slot);
+        }
+        return;
+    }
+
+    for (u32 u = first0; u < end0;) {
+        const u32 strip = u / 1, stop = (strip + 1) * 1 < end0 ? (strip + 1) * 1 : end0;
+        float acc[2][2][4] = {};
+        for (; u < stop; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            const u8* start = shared + slot * 47104;
+            const u8* cells = start + warp * (2 * 2368);
+            const u8* at = start + 37888 + lane / 4 * 544 + lane % 4 * 8;
+            float d[2][2];
+            barrier_wait(full + 8 * slot, turn & 1);
+            factors_0(cells, lane, d[0]);
+            factors_0(cells + 2368, lane, d[1]);
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            {
+                u32 a[2][8 * 4];
+                levels_0_0(cells, lane, a[0]);
+                levels_0_0(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 0 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            {
+                u32 a[2][8 * 4];
+                levels_0_1(cells, lane, a[0]);
+                levels_0_1(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 1 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            barrier_wait(summed + 8 * slot, turn & 1);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                u32 m[4];
+                float e[2];
+                minima_0(cells + j * 2368, lane, m, e);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    u32 x[2];
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) x[i] = load4(start + 46592 + (n * 2 + i) * 128 + lane * 4);
+                    float s[4] = {};
+                    mma_f16(s, m, x[0], x[1]);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(e[i / 2], s[i], acc[j][n][i]);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * slot);
+        }
+        for (u32 j = 0; j < 2; ++j) {
+            const u32 tile = warp * 2 + j;
+            u32* to = (u32*)sums + ((((u64)blockIdx.y * 6 + 0 + strip + blockIdx.x) * 16 + tile)
+                                    * 2 * 32 + lane) * 4;
+            if (strip % 1 * 16 + tile >= 16) continue;
+#pragma unroll
+            for (u32 n = 0; n < 2; ++n) {
+                if (8 * n >= rows) break;
+                *(uint4*)(to + 128 * n) =
+                    make_uint4(__float_as_uint(acc[j][n][0]), __float_as_uint(acc[j][n][1]), __float_as_uint(acc[j][n][2]),
+                               __float_as_uint(acc[j][n][3]));
+            }
+        }
+    }
+    for (u32 u = first1; u < end1;) {
+        const u32 strip = u / 1, stop = (strip + 1) * 1 < end1 ? (strip + 1) * 1 : end1;
+        float acc[2][2][4] = {};
+        for (; u < stop; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            const u8* start = shared + slot * 47104;
+            const u8* cells = start + warp * (2 * 2368);
+            const u8* at = start + 37888 + lane / 4 * 544 + lane % 4 * 8;
+            float d[2][2];
+            barrier_wait(full + 8 * slot, turn & 1);
+            factors_1(cells, lane, d[0]);
+            factors_1(cells + 2368, lane, d[1]);
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            {
+                u32 a[2][8 * 4];
+                levels_1_0(cells, lane, a[0]);
+                levels_1_0(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 0 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            {
+                u32 a[2][8 * 4];
+                levels_1_1(cells, lane, a[0]);
+                levels_1_1(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 1 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            barrier_wait(summed + 8 * slot, turn & 1);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                u32 m[4];
+                float e[2];
+                minima_1(cells + j * 2368, lane, m, e);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    u32 x[2];
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) x[i] = load4(start + 46592 + (n * 2 + i) * 128 + lane * 4);
+                    float s[4] = {};
+                    mma_f16(s, m, x[0], x[1]);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(e[i / 2], s[i], acc[j][n][i]);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * slot);
+        }
+        for (u32 j = 0; j < 2; ++j) {
+            const u32 tile = warp * 2 + j;
+            u32* to = (u32*)sums + ((((u64)blockIdx.y * 6 + 1 + strip + blockIdx.x) * 16 + tile)
+                                    * 2 * 32 + lane) * 4;
+            if (strip % 1 * 16 + tile >= 8) continue;
+#pragma unroll
+            for (u32 n = 0; n < 2; ++n) {
+                if (8 * n >= rows) break;
+                *(uint4*)(to + 128 * n) =
+                    make_uint4(__float_as_uint(acc[j][n][0]), __float_as_uint(acc[j][n][1]), __float_as_uint(acc[j][n][2]),
+                               __float_as_uint(acc[j][n][3]));
+            }
+        }
+    }
+    for (u32 u = first2; u < end2;) {
+        const u32 strip = u / 1, stop = (strip + 1) * 1 < end2 ? (strip + 1) * 1 : end2;
+        float acc[2][2][4] = {};
+        for (; u < stop; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            const u8* start = shared + slot * 47104;
+            const u8* cells = start + warp * (2 * 2368);
+            const u8* at = start + 37888 + lane / 4 * 544 + lane % 4 * 8;
+            float d[2][2];
+            barrier_wait(full + 8 * slot, turn & 1);
+            factors_2(cells, lane, d[0]);
+            factors_2(cells + 2368, lane, d[1]);
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            {
+                u32 a[2][8 * 4];
+                levels_2_0(cells, lane, a[0]);
+                levels_2_0(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 0 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            {
+                u32 a[2][8 * 4];
+                levels_2_1(cells, lane, a[0]);
+                levels_2_1(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 1 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            barrier_wait(summed + 8 * slot, turn & 1);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                u32 m[4];
+                float e[2];
+                minima_2(cells + j * 2368, lane, m, e);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    u32 x[2];
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) x[i] = load4(start + 46592 + (n * 2 + i) * 128 + lane * 4);
+                    float s[4] = {};
+                    mma_f16(s, m, x[0], x[1]);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(e[i / 2], s[i], acc[j][n][i]);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * slot);
+        }
+        for (u32 j = 0; j < 2; ++j) {
+            const u32 tile = warp * 2 + j;
+            u32* to = (u32*)sums + ((((u64)blockIdx.y * 6 + 2 + strip + blockIdx.x) * 16 + tile)
+                                    * 2 * 32 + lane) * 4;
+            if (strip % 1 * 16 + tile >= 8) continue;
+#pragma unroll
+            for (u32 n = 0; n < 2; ++n) {
+                if (8 * n >= rows) break;
+                *(uint4*)(to + 128 * n) =
+                    make_uint4(__float_as_uint(acc[j][n][0]), __float_as_uint(acc[j][n][1]), __float_as_uint(acc[j][n][2]),
+                               __float_as_uint(acc[j][n][3]));
+            }
+        }
+    }
+
+}
+}
+
+
+// join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128 {
+DEV u32 block_of(u32 unit) { return (u32)(((unit + 1ull) * 3 - 1) / (u64)3); }
+DEV void add_sums(const u32* at, u32 strip, float (&sum)[4]) {
+    const u32 first = block_of(strip * 1), last = block_of(strip * 1 + 1 - 1);
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) sum[i] = 0.0f;
+#pragma unroll 4
+    for (u32 b = first; b <= last; ++b) {
+        const uint4 v = load16(at + (u64)(strip + b) * (16 * 2 * 128));
+        sum[0] += __uint_as_float(v.x);
+        sum[1] += __uint_as_float(v.y);
+        sum[2] += __uint_as_float(v.z);
+        sum[3] += __uint_as_float(v.w);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(64, 1) join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const float* sums
+    , float* out0
+    , float* out1
+    , float* out2
+) {
+    let_next_begin();
+    wait_for_previous();
+
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, all = (u32)*count;
+    const u32 n = blockIdx.y * 2 + warp;
+    if (8 * n >= all) return;
+    u32 tile = blockIdx.x;
+    const u32* at = (const u32*)sums + ((u64)(n / 2) * (6 * 16 * 2) + n % 2) * 128 + lane * 4;
+
+    if (tile < 16) {
+        float sum[4];
+        add_sums(at + tile % 16 * (2 * 128), 0 + tile / 16, sum);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            const u32 row = 8 * n + lane % 4 * 2 + i % 2, col = 16 * tile + lane / 4 + i / 2 * 8;
+            if (row >= all) continue;
+            float v = sum[i] * OPERAND_UNIT;
+            if (col < 256) {  out0[(u64)row * 256 + col] = v; }
+        }
+        return;
+    }
+    tile -= 16;
+
+    if (tile < 8) {
+        float sum[4];
+        add_sums(at + tile % 16 * (2 * 128), 1 + tile / 16, sum);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            const u32 row = 8 * n + lane % 4 * 2 + i % 2, col = 16 * tile + lane / 4 + i / 2 * 8;
+            if (row >= all) continue;
+            float v = sum[i] * OPERAND_UNIT;
+            if (col < 128) {  out1[(u64)row * 128 + col] = v; }
+        }
+        return;
+    }
+    tile -= 8;
+
+    if (tile < 8) {
+        float sum[4];
+        add_sums(at + tile % 16 * (2 * 128), 2 + tile / 16, sum);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            const u32 row = 8 * n + lane % 4 * 2 + i % 2, col = 16 * tile + lane / 4 + i / 2 * 8;
+            if (row >= all) continue;
+            float v = sum[i] * OPERAND_UNIT;
+            if (col < 128) {  out2[(u64)row * 128 + col] = v; }
+        }
+        return;
+    }
+    tile -= 8;
+
+}
+}
+
+
 // heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10
 namespace n_heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10 {
 extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(
@@ -1926,213 +3367,6 @@ extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_hal
         u16* out = (u16*)to + (position % 32) * 64;
         for (u32 i = lane; i < 64; i += 32) out[i] = (u16)to_half(fminf(fmaxf(h[i], -65504.0f), 65504.0f));
         return;
-    }
-}
-}
-
-
-// attention_split_4x2x64_kf16_vf16_0p125_t10
-namespace n_attention_split_4x2x64_kf16_vf16_0p125_t10 {
-DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
-    const float most = fmaxf(top, m);
-    before = expf(top - most);
-    now = expf(m - most);
-    total = fmaf(total, before, __fmul_rn(l, now));
-    top = most;
-}
-DEV void load_k(const u8* head, u32 position, u32 d, float (&f)[8]) {
-    const u8* p = head + (position * 64 + d) * 2;
-    const uint4 l = load16(p);
-    f[0] = from_half(l.x & 0xffffu);
-    f[1] = from_half(l.x >> 16);
-    f[2] = from_half(l.y & 0xffffu);
-    f[3] = from_half(l.y >> 16);
-    f[4] = from_half(l.z & 0xffffu);
-    f[5] = from_half(l.z >> 16);
-    f[6] = from_half(l.w & 0xffffu);
-    f[7] = from_half(l.w >> 16);
-}
-DEV void load_v(const u8* head, u32 position, u32 d, float (&f)[8]) {
-    const u8* p = head + (position * 64 + d) * 2;
-    const uint4 l = load16(p);
-    f[0] = from_half(l.x & 0xffffu);
-    f[1] = from_half(l.x >> 16);
-    f[2] = from_half(l.y & 0xffffu);
-    f[3] = from_half(l.y >> 16);
-    f[4] = from_half(l.z & 0xffffu);
-    f[5] = from_half(l.z >> 16);
-    f[6] = from_half(l.w & 0xffffu);
-    f[7] = from_half(l.w >> 16);
-}
-extern "C" __global__ void __launch_bounds__(256, 1) attention_split_4x2x64_kf16_vf16_0p125_t10(
-    const int* count
-    , const float* q
-    , const u8* keys
-    , const u8* values
-    , const int* positions
-    , const int* seqs
-    , const int* tables
-    , float* out
-) {
-    let_next_begin();
-    wait_for_previous();
-    __shared__ float p[2][128], sums[8][2][64], m_of[2], l_of[2];
-    const u32 row = blockIdx.z, seg = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row >= *count) return;
-    const u32 position = (u32)positions[row], first = 0u;
-    if (seg > position / 128 || seg < first / 128) return;
-    const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
-    const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
-    const int* blocks = tables + (u64)seqs[row] * 10;
-    {
-        {
-            const u32 sub = lane % 8;
-            float q_of[2][1][8];
-#pragma unroll
-            for (u32 g = 0; g < 2; ++g) {
-                const float* from = q + ((u64)row * 4 + head0 + (g < heads ? g : 0)) * 64;
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-#pragma unroll
-                    for (u32 i = 0; i < 8; ++i) q_of[g][k][i] = d < 64 ? from[d + i] : 0.0f;
-                }
-            }
-#pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
-                const u32 at = seg * 128 + j;
-                const bool seen = at <= position && at >= first;
-                // What is not seen is read as the row's own position is: loads need not wait for one another.
-                const u32 from_at = seen ? at : position;
-                float dots[2] = {};
-                const u8* head = keys + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-                    if (d >= 64) continue;
-                    float f[8];
-                    load_k(head, from_at % 32, d, f);
-#pragma unroll
-                    for (u32 g = 0; g < 2; ++g) {
-#pragma unroll
-                        for (u32 i = 0; i < 8; ++i) dots[g] = fmaf(q_of[g][k][i], f[i], dots[g]);
-                    }
-                }
-#pragma unroll
-                for (u32 g = 0; g < 2; ++g) {
-                    float x = dots[g];
-#pragma unroll
-                    for (u32 o = 8 / 2; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
-                    x *= 0.125f;
-                    if (sub == 0) p[g][j] = seen ? x : __uint_as_float(0xff800000u);
-                }
-            }
-        }
-        __syncthreads();
-        for (u32 g = warp; g < 2; g += 8) {
-            float most = __uint_as_float(0xff800000u), sum = 0.0f;
-            for (u32 j = lane; j < 128; j += 32) most = fmaxf(most, p[g][j]);
-            most = warp_max(most);
-            for (u32 j = lane; j < 128; j += 32) {
-                const float e = expf(p[g][j] - most);
-                p[g][j] = e;
-                sum += e;
-            }
-            sum = warp_sum(sum);
-            if (lane == 0) {
-                m_of[g] = most;
-                l_of[g] = sum;
-            }
-        }
-        __syncthreads();
-        {
-            const u32 sub = lane % 8;
-            float mix[2][1][8] = {};
-#pragma unroll 8
-            for (u32 j = warp * (32 / 8) + lane / 8; j < 128; j += 8 * (32 / 8)) {
-                const u32 at = seg * 128 + j;
-                // The weight of what is not seen is zero.
-                const u32 from_at = at <= position && at >= first ? at : position;
-                const u8* head = values + ((u64)(u32)blocks[from_at / 32] * 2 + kvh) * 4096;
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-                    if (d >= 64) continue;
-                    float f[8];
-                    load_v(head, from_at % 32, d, f);
-#pragma unroll
-                    for (u32 g = 0; g < 2; ++g) {
-#pragma unroll
-                        for (u32 i = 0; i < 8; ++i) mix[g][k][i] = fmaf(p[g][j], f[i], mix[g][k][i]);
-                    }
-                }
-            }
-            __syncwarp();
-#pragma unroll
-            for (u32 g = 0; g < 2; ++g) {
-#pragma unroll
-                for (u32 k = 0; k < 1; ++k) {
-                    const u32 d = (k * 8 + sub) * 8;
-#pragma unroll
-                    for (u32 i = 0; i < 8; ++i) {
-                        float x = mix[g][k][i];
-#pragma unroll
-                        for (u32 o = 8; o < 32; o *= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
-                        if (lane < 8 && d < 64) sums[warp][g][d + i] = x;
-                    }
-                }
-            }
-        }
-        __syncthreads();
-        float* states = out + (u64)row * 4 * 3 * 66;
-        for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 8) {
-            const u32 g = i / 64, d = i % 64;
-            float x = 0.0f;
-#pragma unroll
-            for (u32 w = 0; w < 8; ++w) x += sums[w][g][d];
-            float* state = states + ((u64)(head0 + g) * 3 + seg) * 66;
-            state[2 + d] = x;
-            if (d == 0) {
-                state[0] = m_of[g];
-                state[1] = l_of[g];
-            }
-        }
-    }
-}
-}
-
-
-// combine_4x64_t10_op
-namespace n_combine_4x64_t10_op {
-DEV void merge(float& top, float& total, float m, float l, float& before, float& now) {
-    const float most = fmaxf(top, m);
-    before = expf(top - most);
-    now = expf(m - most);
-    total = fmaf(total, before, __fmul_rn(l, now));
-    top = most;
-}
-extern "C" __global__ void __launch_bounds__(128, 1) combine_4x64_t10_op(
-    const int* count
-    , const float* states
-    , const int* positions
-    , u16* out
-) {
-    let_next_begin();
-    wait_for_previous();
-    const u32 head = blockIdx.x, row = blockIdx.y;
-    if (row >= *count) return;
-    const u32 position = (u32)positions[row], first = 0u;
-    const float* from = states + ((u64)row * 4 + head) * 3 * 66;
-    for (u32 d = threadIdx.x; d < 64; d += 128) {
-        float top = __uint_as_float(0xff800000u), total = 0.0f, walked = 0.0f, before, now;
-#pragma unroll 4
-        for (u32 seg = first / 128; seg <= position / 128; ++seg) {
-            const float* state = from + seg * 66;
-            merge(top, total, state[0], state[1], before, now);
-            walked = fmaf(walked, before, __fmul_rn(state[2 + d], now));
-        }
-        const float v = __fdiv_rn(walked, total);
-        out[((u64)row * 4 + head) * 64 + d] = (u16)to_operand(v);
     }
 }
 }
@@ -2374,6 +3608,311 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_wgmma64x128_op_4x
         }
     }
 #endif
+}
+}
+
+
+// split_4x2x64_0p125_t10_s3_op
+namespace n_split_4x2x64_0p125_t10_s3_op {
+struct Keys { u32 of[2][2][2][4]; };
+struct Values { u32 of[2][4][1][4]; };
+DEV void take(u32 (&to)[4], const u8* from, bool there) {
+    const uint4 v = there ? load16(from) : make_uint4(0, 0, 0, 0);
+    to[0] = v.x;
+    to[1] = v.y;
+    to[2] = v.z;
+    to[3] = v.w;
+}
+DEV void load_keys(Keys& k, const u8* block, u32 last, u32 lane) {
+#pragma unroll
+    for (u32 t = 0; t < 2; ++t) {
+#pragma unroll
+        for (u32 half = 0; half < 2; ++half) {
+            const u32 at = 16 * t + 8 * half + lane / 4;
+            const u8* row = block + (at < last ? at : last) * (64 * 2);
+#pragma unroll
+            for (u32 i = 0; i < 2; ++i) {
+                const u32 d = 32 * i + lane % 4 * 8;
+                take(k.of[t][half][i], row + 2 * d, d < 64);
+            }
+        }
+    }
+}
+DEV void load_values(Values& v, const u8* block, u32 last, u32 lane) {
+#pragma unroll
+    for (u32 t = 0; t < 2; ++t) {
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) {
+            const u32 at = 16 * t + 4 * j + lane % 4;
+            const u8* row = block + (at < last ? at : last) * (64 * 2);
+#pragma unroll
+            for (u32 h = 0; h < 1; ++h) {
+                const u32 d = 64 * h + lane / 4 * 8;
+                take(v.of[t][j][h], row + 2 * d, d < 64);
+            }
+        }
+    }
+}
+// Two values as two f16, and what that leaves.
+DEV void parts_of(float a, float b, u32& high, u32& low) {
+    high = half_pair(a, b);
+    low = half_pair(a - from_half(high & 0xffffu), b - from_half(high >> 16));
+}
+extern "C" __global__ void __launch_bounds__(128, 1) split_4x2x64_0p125_t10_s3_op(
+    const int* count
+    , const float* q
+    , const u8* keys
+    , const u8* values
+    , const int* positions
+    , const int* seqs
+    , const int* tables
+    , float* states
+    , u16* out
+) {
+    __shared__ float weights[4][32 * 8], sums[4][2][64], top_of[4][8], total_of[4][8];
+    let_next_begin();
+    const u32 row = blockIdx.z, split = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 rows = (u32)*count;
+    if (row >= rows) return;
+    const u32 position = (u32)positions[row], first = 0u;
+    const u32 seg0 = first / 128, segments = position / 128 - seg0 + 1, each = (segments + 3 - 1) / 3;
+    if (split * each >= segments) return;
+    const u32 begin = seg0 + split * each, end = begin + each < seg0 + segments ? begin + each : seg0 + segments;
+    const u32 kvh = blockIdx.y / 1, g0 = blockIdx.y % 1 * 2;
+    const u32 heads = 2 - g0 < 2 ? 2 - g0 : 2, head0 = kvh * 2 + g0;
+    const int seq = seqs[row];
+    const int* blocks = tables + (u64)(u32)seq * 10;
+    // The first position that this step writes.
+    float newest = (float)position;
+    for (u32 i = lane; i < rows; i += 32) newest = seqs[i] == seq ? fminf(newest, (float)positions[i]) : newest;
+    newest = -warp_max(-newest);
+    Keys k;
+    Values v;
+    // Where a warp has no position that is seen, it has nothing to do in that segment.
+    const auto there = [&](u32 seg) {
+        const u32 from = seg * 128 + warp * 32;
+        return seg < end && from <= position && from + 32 > first;
+    };
+    const auto place = [&](const u8* half, u32 seg) {
+        return half + ((u64)(u32)blocks[seg * 4 + warp] * 2 + kvh) * 4096;
+    };
+    const auto last = [&](u32 seg) { return position - (seg * 128 + warp * 32); };
+    const bool early = there(begin) && (float)(begin * 128 + warp * 32 + 32) <= newest;
+    if (early) {
+        load_keys(k, place(keys, begin), last(begin), lane);
+        load_values(v, place(values, begin), last(begin), lane);
+    }
+    wait_for_previous();
+    if (!early && there(begin)) {
+        load_keys(k, place(keys, begin), last(begin), lane);
+        load_values(v, place(values, begin), last(begin), lane);
+    }
+    u32 q_high[2][4], q_low[2][4];
+    {
+        const u32 head = lane / 4;
+        const float* from = q + ((u64)row * 4 + head0 + (head < heads ? head : 0)) * 64;
+#pragma unroll
+        for (u32 i = 0; i < 2; ++i) {
+            const u32 d = 32 * i + lane % 4 * 8;
+            float own[8];
+#pragma unroll
+            for (u32 e = 0; e < 8; ++e) own[e] = d < 64 ? saturated(from[d + e]) : 0.0f;
+#pragma unroll
+            for (u32 w = 0; w < 4; ++w) parts_of(own[2 * w], own[2 * w + 1], q_high[i][w], q_low[i][w]);
+        }
+    }
+    float top[2] = {-1e30f, -1e30f}, total[2] = {}, mix[1][4][4] = {};
+    for (u32 seg = begin; seg < end; ++seg) {
+        if (!there(seg)) {
+            if (there(seg + 1)) {
+                load_keys(k, place(keys, seg + 1), last(seg + 1), lane);
+                load_values(v, place(values, seg + 1), last(seg + 1), lane);
+            }
+            continue;
+        }
+        float x_of[2][4];
+#pragma unroll
+        for (u32 t = 0; t < 2; ++t) {
+            float high[4] = {}, low[4] = {};
+#pragma unroll
+            for (u32 i = 0; i < 2; ++i) {
+#pragma unroll
+                for (u32 w = 0; w < 4; w += 2) {
+                    const u32 a0 = k.of[t][0][i][w], a1 = k.of[t][1][i][w];
+                    const u32 a2 = k.of[t][0][i][w + 1], a3 = k.of[t][1][i][w + 1];
+                    mma_f16(high, a0, a1, a2, a3, q_high[i][w], q_high[i][w + 1]);
+                    mma_f16(low, a0, a1, a2, a3, q_low[i][w], q_low[i][w + 1]);
+                }
+            }
+#pragma unroll
+            for (u32 n = 0; n < 4; ++n) {
+                const u32 at = seg * 128 + warp * 32 + 16 * t + n / 2 * 8 + lane / 4;
+                const float x = (high[n] + low[n]) * 0.125f;
+                x_of[t][n] = at <= position && at >= first ? x : __uint_as_float(0xff800000u);
+            }
+        }
+        if (there(seg + 1)) load_keys(k, place(keys, seg + 1), last(seg + 1), lane);
+        float by[2];
+#pragma unroll
+        for (u32 n = 0; n < 2; ++n) {
+            float most = fmaxf(fmaxf(x_of[0][n], x_of[0][n + 2]), fmaxf(x_of[1][n], x_of[1][n + 2]));
+#pragma unroll
+            for (int o = 4; o < 32; o *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, o));
+            most = fmaxf(most, top[n]);
+            by[n] = expf(top[n] - most);
+            top[n] = most;
+#pragma unroll
+            for (u32 t = 0; t < 2; ++t) {
+                x_of[t][n] = expf(x_of[t][n] - most);
+                x_of[t][n + 2] = expf(x_of[t][n + 2] - most);
+            }
+            const float all = (x_of[0][n] + x_of[0][n + 2]) + (x_of[1][n] + x_of[1][n + 2]);
+            total[n] = fmaf(total[n], by[n], all);
+        }
+        float* own = weights[warp];
+        __syncwarp();
+#pragma unroll
+        for (u32 t = 0; t < 2; ++t) {
+#pragma unroll
+            for (u32 n = 0; n < 4; ++n)
+                own[(16 * t + n / 2 * 8 + lane / 4) * 8 + lane % 4 * 2 + n % 2] = x_of[t][n];
+        }
+        __syncwarp();
+#pragma unroll
+        for (u32 h = 0; h < 1; ++h) {
+#pragma unroll
+            for (u32 w = 0; w < 4; ++w) {
+#pragma unroll
+                for (u32 n = 0; n < 4; ++n) mix[h][w][n] *= by[n % 2];
+            }
+        }
+#pragma unroll
+        for (u32 t = 0; t < 2; ++t) {
+            float p[4];
+#pragma unroll
+            for (u32 j = 0; j < 4; ++j) p[j] = own[(16 * t + 4 * j + lane % 4) * 8 + lane / 4];
+            u32 high[2], low[2];
+            parts_of(p[0], p[1], high[0], low[0]);
+            parts_of(p[2], p[3], high[1], low[1]);
+#pragma unroll
+            for (u32 h = 0; h < 1; ++h) {
+#pragma unroll
+                for (u32 w = 0; w < 4; ++w) {
+                    const u32 a0 = __byte_perm(v.of[t][0][h][w], v.of[t][1][h][w], 0x5410u);
+                    const u32 a1 = __byte_perm(v.of[t][0][h][w], v.of[t][1][h][w], 0x7632u);
+                    const u32 a2 = __byte_perm(v.of[t][2][h][w], v.of[t][3][h][w], 0x5410u);
+                    const u32 a3 = __byte_perm(v.of[t][2][h][w], v.of[t][3][h][w], 0x7632u);
+                    mma_f16(mix[h][w], a0, a1, a2, a3, high[0], high[1]);
+                    mma_f16(mix[h][w], a0, a1, a2, a3, low[0], low[1]);
+                }
+            }
+        }
+        if (there(seg + 1)) load_values(v, place(values, seg + 1), last(seg + 1), lane);
+    }
+#pragma unroll
+    for (u32 n = 0; n < 2; ++n) {
+        const u32 head = lane % 4 * 2 + n;
+        float all = total[n];
+#pragma unroll
+        for (int o = 4; o < 32; o *= 2) all += __shfl_xor_sync(0xffffffffu, all, o);
+        if (lane < 4) {
+            top_of[warp][head] = top[n];
+            total_of[warp][head] = all;
+        }
+        if (head < heads) {
+#pragma unroll
+            for (u32 h = 0; h < 1; ++h) {
+#pragma unroll
+                for (u32 w = 0; w < 4; ++w) {
+                    const u32 d = 64 * h + lane / 4 * 8 + 2 * w;
+                    if (d < 64) {
+                        sums[warp][head][d] = mix[h][w][n];
+                        sums[warp][head][d + 1] = mix[h][w][n + 2];
+                    }
+                }
+            }
+        }
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < heads * 64; i += 32 * 4) {
+        const u32 g = i / 64, d = i % 64;
+        float most = top_of[0][g], l = 0.0f, x = 0.0f;
+#pragma unroll
+        for (u32 w = 1; w < 4; ++w) most = fmaxf(most, top_of[w][g]);
+#pragma unroll
+        for (u32 w = 0; w < 4; ++w) {
+            const float by = expf(top_of[w][g] - most);
+            l = fmaf(total_of[w][g], by, l);
+            x = fmaf(sums[w][g][d], by, x);
+        }
+        if (each >= segments) {
+            const float v = __fdiv_rn(x, l);
+            out[((u64)row * 4 + head0 + g) * 64 + d] = (u16)to_operand(v);
+            continue;
+        }
+        float* state = states + (((u64)row * 4 + head0 + g) * 3 + split) * 68;
+        state[d] = x;
+        if (d == 0) {
+            state[64] = most;
+            state[64 + 1] = l;
+        }
+    }
+}
+}
+
+
+// join_4x2x64_0p125_t10_s3_op
+namespace n_join_4x2x64_0p125_t10_s3_op {
+extern "C" __global__ void __launch_bounds__(128, 1) join_4x2x64_0p125_t10_s3_op(
+    const int* count
+    , const float* states
+    , const int* positions
+    , u16* out
+) {
+    let_next_begin();
+    wait_for_previous();
+    __shared__ float by_of[4][32];
+    __shared__ float parts[8][64];
+    const u32 head = blockIdx.x, row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *count) return;
+    const u32 position = (u32)positions[row], first = 0u;
+    const u32 segments = position / 128 - first / 128 + 1, each = (segments + 3 - 1) / 3;
+    const u32 splits = (segments + each - 1) / each;
+    if (splits == 1) return;
+    const float* from = states + ((u64)row * 4 + head) * (3 * 68);
+    const u32 part = threadIdx.x / 16, d = threadIdx.x % 16 * 4;
+    uint4 own[1];
+#pragma unroll
+    for (u32 i = 0; i < 1; ++i) {
+        const u32 split = i * 8 + part;
+        own[i] = part < 8 && split < splits ? load16(from + split * 68 + d) : make_uint4(0, 0, 0, 0);
+    }
+    const bool counts = lane < splits;
+    const float top = counts ? from[lane * 68 + 64] : -1e30f, l = counts ? from[lane * 68 + 64 + 1] : 0.0f;
+    const float by = expf(top - warp_max(top)), total = warp_sum(l * by);
+    by_of[warp][lane] = by;
+    __syncwarp();
+    float x[4] = {};
+#pragma unroll
+    for (u32 i = 0; i < 1; ++i) {
+        const float f = by_of[warp][(i * 8 + part) % 32];
+        x[0] = fmaf(__uint_as_float(own[i].x), f, x[0]);
+        x[1] = fmaf(__uint_as_float(own[i].y), f, x[1]);
+        x[2] = fmaf(__uint_as_float(own[i].z), f, x[2]);
+        x[3] = fmaf(__uint_as_float(own[i].w), f, x[3]);
+    }
+    if (part < 8) {
+#pragma unroll
+        for (u32 e = 0; e < 4; ++e) parts[part][d + e] = x[e];
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < 64; i += 32 * 4) {
+        float all = 0.0f;
+#pragma unroll
+        for (u32 p = 0; p < 8; ++p) all += parts[p][i];
+        const float v = __fdiv_rn(all, total);
+        out[((u64)row * 4 + head) * 64 + i] = (u16)to_operand(v);
+    }
 }
 }
 
