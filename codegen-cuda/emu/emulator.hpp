@@ -301,4 +301,8 @@ inline void copy_piece(unsigned char* to, const unsigned char* from, uint32_t by
     b.bytes = b.bytes - (int32_t)bytes;
     end_phase(b);
 }
+inline void copy_pieces(unsigned char* to, uint32_t to_step, const unsigned char* from, uint32_t from_step, uint32_t n,
+                        uint32_t bytes, shared_t bar, uint32_t lane, uint64_t policy) {
+    for (uint32_t i = 0; i < n; ++i) copy_piece(to + i * to_step, from + (uint64_t)i * from_step, bytes, bar, lane, policy);
+}
 inline void copy_end(shared_t, uint32_t) {}

@@ -31,6 +31,17 @@ static const float* halves() {
 
 inline void load_matrices(uint32_t (&r)[4], const void* row) { emulator::load(r, row, false); }
 inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) { emulator::load(r, row, true); }
+inline uint32_t transposed(uint32_t pair) {
+    static uint32_t pairs[32][32];
+    const uint32_t lane = emulator::current % 32, t = lane % 4, shift = lane / 4 % 2 * 16;
+    uint32_t* mine = pairs[emulator::current / 32];
+    mine[lane] = pair;
+    emulator::wait(emulator::State::Warp);
+    const auto element = [&](uint32_t row) { return mine[4 * row + lane / 8] >> shift & 0xffffu; };
+    const uint32_t turned = element(2 * t) | element(2 * t + 1) << 16;
+    emulator::wait(emulator::State::Warp);
+    return turned;
+}
 inline void copy16(void* to, const void* from, bool there) {
     if ((uintptr_t)to % 16 != 0 || (there && (uintptr_t)from % 16 != 0)) emulator::fail("a copy is not aligned");
     there ? memcpy(to, from, 16) : memset(to, 0, 16);

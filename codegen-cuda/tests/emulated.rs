@@ -37,6 +37,12 @@ fn products_in_little_shared_memory() {
 }
 
 #[test]
+fn products_of_some_rows() {
+    check(cases::streams());
+    check_on(cases::streams(), PLAIN_TARGET);
+}
+
+#[test]
 fn epilogues() {
     check(cases::epilogues());
 }

@@ -33,6 +33,11 @@ fn products_of_every_type() {
 }
 
 #[test]
+fn products_of_some_rows() {
+    check(cases::streams());
+}
+
+#[test]
 fn epilogues() {
     check(cases::epilogues());
 }

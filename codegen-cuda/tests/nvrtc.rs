@@ -33,6 +33,7 @@ fn plans(target: Target) -> Vec<CudaPlan> {
         cases::rows(),
         cases::attention(),
         cases::wide(),
+        cases::streams(),
     ];
     for case in groups.iter().flatten() {
         plans.push(plan(&case.graph, LIMITS, case.kv_types));

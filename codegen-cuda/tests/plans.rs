@@ -2,8 +2,9 @@
 
 mod support;
 
+use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::plan::verify::verify;
-use lathe_codegen_cuda::plan::{Arg, CudaPlan};
+use lathe_codegen_cuda::plan::{Arg, CudaPlan, Launch};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use std::fmt::Write;
 use support::{LIMITS, TARGET, cases};
@@ -45,6 +46,35 @@ fn texts_are_as_they_were() {
         "from line {:?} on; LATHE_BLESS=1 writes it anew",
         differs.map(|n| n + 1)
     );
+}
+
+/// Cases of products of some rows have nothing else for such rows.
+#[test]
+fn products_of_some_rows_are_streams() {
+    for case in cases::streams() {
+        let options = LowerOptions {
+            limits: LIMITS,
+            kv_types: case.kv_types,
+            target: TARGET,
+            panels: case.panels,
+        };
+        let plan = lower(&case.graph, options).unwrap();
+        let kernel = |launch: &Launch, rows| launch.call(rows).map(|c| &plan.kernels[c.kernel]);
+        let products = || {
+            plan.launches
+                .iter()
+                .filter(|l| matches!(kernel(l, 1), Some(Kernel::Product(_))))
+        };
+        assert_eq!(products().count(), 2, "{}", case.name);
+        for rows in [9, 16, 17, 64, 65, 128] {
+            assert!(products().all(|l| matches!(kernel(l, rows), Some(Kernel::Stream(_)))));
+            let joins = plan
+                .launches
+                .iter()
+                .filter(|l| matches!(kernel(l, rows), Some(Kernel::Join(_))));
+            assert_eq!(joins.count(), 2, "{} of {rows} rows", case.name);
+        }
+    }
 }
 
 /// A plan with a fault, and a part of what the verifier says of it.

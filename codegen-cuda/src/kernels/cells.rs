@@ -250,6 +250,58 @@ impl Cells<'_> {
         text.finish()
     }
 
+    /// The levels of a group of row i or i + 8 times their scales, as pairs `aH0`, …, `aH3`. A code is behind the exponent of
+    /// 1024 or, four bits higher, of 64: what that adds and the offset, times the scale, is exact.
+    pub(super) fn scaled_pairs(&self, format: &QuantFormat, scales: Scales, group: u32, half: u32) -> String {
+        let mut text = Lines::new();
+        let per = 32 / format.group;
+        for part in 0..per {
+            let scale = scales.as_operand(half, group * per + part);
+            text.line(format_args!("        const u32 k{half}{part} = {scale};"));
+        }
+        if format.codebook.is_some() {
+            text.line(self.pairs(group, half));
+        }
+        for pair in 0..4 {
+            let (name, scale) = (format!("a{half}{pair}"), format!("k{half}{}", pair * per / 4));
+            if format.codebook.is_some() {
+                text.line(format_args!("        {name} = half2_fma({name}, {scale}, 0);"));
+                continue;
+            }
+            let (code, base) = self.raised_code(group, half, pair);
+            let less = pair_of(-(base + f32::from(format.offset)));
+            text.line(format_args!(
+                "        const u32 {name} = half2_fma({code}, {scale}, half2_fma({scale}, {less}, 0));"
+            ));
+        }
+        text.finish()
+    }
+
+    /// A pair of codes, each of which a power of two is added to; and that power. Of a plane alone, the codes that need the
+    /// fewest shifts.
+    fn raised_code(&self, group: u32, half: u32, pair: u32) -> (String, f32) {
+        let planes = self.matrix.planes();
+        let field = |bits| Matrix::field(bits, group, half, pair);
+        let at = match planes {
+            [4] if field(4).shift % 8 == 0 => 0,
+            _ => 4,
+        };
+        let (exponent, base) = if at == 0 { (0x6400, 1024.0) } else { (0x5400, 64.0) };
+        let mut code = format!("0x{exponent:04x}{exponent:04x}u");
+        let mut to = at;
+        for (n, &bits) in planes.iter().enumerate() {
+            let mask = (((1u32 << bits) - 1) << to) * 0x0001_0001;
+            let (field, word) = (field(bits), format!("p{n}[{}]", field(bits).word));
+            let moved = match field.shift.checked_sub(to) {
+                Some(by) => shift(&word, by),
+                None => format!("({word} << {})", to - field.shift),
+            };
+            code = format!("and_or({moved}, 0x{mask:08x}u, {code})");
+            to += u32::from(bits);
+        }
+        (code, base)
+    }
+
     /// `lookup_P(w, a, b)`: what the codebook has for the lower two nibbles of each half of `w`, as two pairs.
     pub(super) fn lookup(&self) -> String {
         match self.matrix.element {
@@ -272,6 +324,14 @@ impl Scales {
 
     pub(super) fn min(&self, half: u32, n: u32) -> Option<String> {
         self.has_min.then(|| self.value(half, 2 * n + 1, 0))
+    }
+
+    /// Scale `n` of the lower of two levels, as two f16 of the same value.
+    fn as_operand(&self, half: u32, n: u32) -> String {
+        let at = n * (1 + u32::from(self.has_min));
+        let (word, byte) = (at / 4, at % 4);
+        let less = pair_of(1024.0 + f32::from(SCALE_BIAS));
+        format!("half2_sub(__byte_perm(s{half}[{word}], 0x64646464u, 0x4{byte}4{byte}u), {less})")
     }
 
     /// Entry `n` of the row: an f16, or a byte less the bias.

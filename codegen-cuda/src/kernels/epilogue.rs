@@ -97,12 +97,25 @@ impl ProductPart {
 
     /// Its parameters: weights, vector, values, output; names end in `suffix`.
     pub(super) fn params(&self, suffix: usize) -> Vec<Param> {
-        let n = self.matrix.rows;
-        let f32_row = row_bytes(ParamType::F32, n);
+        let mut params = self.weight_params(suffix);
+        params.extend(self.finish_params(suffix));
+        params
+    }
+
+    /// Those of them that are weights.
+    pub(super) fn weight_params(&self, suffix: usize) -> Vec<Param> {
         let weight =
             |name: &str| Param::whole(format!("{name}{suffix}"), ParamType::Bytes, self.matrix.bytes());
         let mut params = vec![weight("w")];
         params.extend(self.paired.then(|| weight("second")));
+        params
+    }
+
+    /// Those of them that finish and store need.
+    pub(super) fn finish_params(&self, suffix: usize) -> Vec<Param> {
+        let n = self.matrix.rows;
+        let f32_row = row_bytes(ParamType::F32, n);
+        let mut params = Vec::new();
         if self.has(|s| *s == Step::Bias) {
             params.push(Param::whole(format!("bias{suffix}"), ParamType::F32, f32_row));
         }

@@ -17,6 +17,9 @@ mod product;
 mod product_text;
 mod rows;
 mod split;
+mod stream;
+mod stream_cells;
+mod stream_text;
 pub mod text;
 mod tiled;
 mod unpack;
@@ -30,6 +33,7 @@ pub use heads::{HeadOut, HeadPart, Heads};
 pub use product::{PRODUCT_ROWS, Product};
 pub use rows::{RowKernel, RowOp};
 pub use split::{JoinSplits, SplitAttention};
+pub use stream::{JoinProduct, STREAM_ROWS, StreamProduct};
 pub use tiled::{TiledAttention, tile_rows};
 pub use unpack::Unpack;
 pub use wide::{Core, ROWS as WIDE_ROWS, WideProduct};
@@ -48,6 +52,10 @@ pub enum Kernel {
     Row(RowKernel),
     /// Products with weights in tiles.
     Product(Product),
+    /// The same for steps of some rows.
+    Stream(StreamProduct),
+    /// The end of such products.
+    Join(JoinProduct),
     /// Products with weights of f32.
     Dense(Dense),
     /// Weights of products with many rows.
@@ -161,6 +169,8 @@ impl Kernel {
             Kernel::RopeTable(k) => k.name(),
             Kernel::Row(k) => k.name(),
             Kernel::Product(k) => k.name(),
+            Kernel::Stream(k) => k.name(),
+            Kernel::Join(k) => k.name(),
             Kernel::Dense(k) => k.name(),
             Kernel::Unpack(k) => k.name(),
             Kernel::Wide(k) => k.name(),
@@ -183,6 +193,8 @@ impl Kernel {
             | Kernel::Unpack(_) => 128,
             Kernel::Row(k) => k.threads(),
             Kernel::Product(k) => k.threads(),
+            Kernel::Stream(k) => k.threads(),
+            Kernel::Join(k) => k.threads(),
             Kernel::Dense(k) => k.threads(),
             Kernel::Wide(k) => k.threads(),
             Kernel::Attention(_) => attention::THREADS,
@@ -195,6 +207,7 @@ impl Kernel {
     pub fn dynamic_shared(&self) -> u32 {
         match self {
             Kernel::Product(k) => k.dynamic_shared(),
+            Kernel::Stream(k) => k.dynamic_shared(),
             Kernel::TiledAttention(k) => k.dynamic_shared(),
             Kernel::Wide(k) => k.dynamic_shared(),
             _ => 0,
@@ -208,6 +221,8 @@ impl Kernel {
             Kernel::RopeTable(k) => k.params(),
             Kernel::Row(k) => k.params(),
             Kernel::Product(k) => k.params(),
+            Kernel::Stream(k) => k.params(),
+            Kernel::Join(k) => k.params(),
             Kernel::Dense(k) => k.params(),
             Kernel::Unpack(k) => k.params(),
             Kernel::Wide(k) => k.params(),
@@ -227,6 +242,8 @@ impl Kernel {
             Kernel::RopeTable(k) => k.source(),
             Kernel::Row(k) => k.source(),
             Kernel::Product(k) => k.source(),
+            Kernel::Stream(k) => k.source(),
+            Kernel::Join(k) => k.source(),
             Kernel::Dense(k) => k.source(),
             Kernel::Unpack(k) => k.source(),
             Kernel::Wide(k) => k.source(),

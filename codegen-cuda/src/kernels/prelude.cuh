@@ -108,6 +108,11 @@ DEV void copy_piece(u8* to, const u8* from, u32 bytes, shared_t bar, u32 lane, u
         asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
                      :: "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(bar), "l"(policy) : "memory");
 }
+// `n` pieces, each so far from the one before.
+DEV void copy_pieces(u8* to, u32 to_step, const u8* from, u32 from_step, u32 n, u32 bytes, shared_t bar, u32 lane, u64 policy) {
+    __syncwarp();
+    for (u32 i = lane; i < n; i += 32) copy_piece(to + i * to_step, from + (u64)i * from_step, bytes, bar, 0, policy);
+}
 DEV void copy_end(shared_t, u32) {}
 #else
 #define COPY_ARRIVALS 32
@@ -117,6 +122,9 @@ DEV void copy_begin(shared_t, u32, u32) {}
 DEV void copy_piece(u8* to, const u8* from, u32 bytes, shared_t, u32 lane, u64) {
     for (u32 i = 16 * lane; i < bytes; i += 512)
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(shared_address(to + i)), "l"(from + i) : "memory");
+}
+DEV void copy_pieces(u8* to, u32 to_step, const u8* from, u32 from_step, u32 n, u32 bytes, shared_t bar, u32 lane, u64 policy) {
+    for (u32 i = 0; i < n; ++i) copy_piece(to + i * to_step, from + (u64)i * from_step, bytes, bar, lane, policy);
 }
 DEV void copy_end(shared_t bar, u32) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" :: "r"(bar) : "memory");

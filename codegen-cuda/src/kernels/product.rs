@@ -1,4 +1,5 @@
-//! `linear` over weights that lie in tiles: products that share their input, in one launch, on tensor cores.
+//! `linear` over weights that lie in tiles: products that share their input, in one launch, on tensor cores. For few rows;
+//! more are tiles of 8, each of which reads all weights ([`super::StreamProduct`] does not).
 //!
 //! A block for each multiprocessor walks a stretch of the tiles of all parts. A warp copies their cells, in the order in
 //! which they lie, into a ring in shared memory, as far ahead as it holds them: weights depend on nothing, so that this begins

@@ -12,6 +12,12 @@ DEV void load_matrices_transposed(u32 (&r)[4], const void* row) {
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(row)));
 }
+// Of a matrix of 8 by 8, a lane has row lane/4, columns 2t and 2t+1 with t = lane%4: the same of the transpose.
+DEV u32 transposed(u32 pair) {
+    u32 r;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(pair));
+    return r;
+}
 // Copies 16 bytes to shared memory, or zeros where `there` is false; `wait_copies` waits for all but the last N groups.
 DEV void copy16(void* to, const void* from, bool there) {
     const u32 bytes = there ? 16 : 0;
@@ -55,6 +61,11 @@ DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
 DEV float saturated(float x) { return fminf(fmaxf(x, -65504.0f), 65504.0f); }
 DEV u32 operand_pair(float low, float high) {
     return half_pair(saturated(low * (1.0f / OPERAND_UNIT)), saturated(high * (1.0f / OPERAND_UNIT)));
+}
+// Two floats as two f16, and as two of what their rounding left.
+DEV void split_pair(float a, float b, u32& high, u32& low) {
+    high = half_pair(saturated(a), saturated(b));
+    low = half_pair(saturated(a - from_half(high & 0xffffu)), saturated(b - from_half(high >> 16)));
 }
 // Four elements of a row of floats that ends somewhere.
 DEV void put4(float* to, u32 at, u32 end, float a, float b, float c, float d) {

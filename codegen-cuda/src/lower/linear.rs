@@ -65,12 +65,14 @@ impl Lowering<'_> {
             let mut calls = self.products(id, &splits, operands, self.norms[input.index()])?;
             let tiled: Vec<&Split> = splits.iter().filter(|s| s.product.matrix.tiled()).collect();
             let wide = self.wide_products(id, &tiled, operands, rows)?;
-            if !wide.is_empty() {
-                calls.retain(|c| c.least <= MANY_ROWS);
-                calls.iter_mut().for_each(|c| c.most = c.most.min(MANY_ROWS));
-                calls.extend(wide);
-            }
+            let most = if wide.is_empty() { u32::MAX } else { MANY_ROWS };
+            let streams = self.streams(&tiled, operands, rows, most)?;
+            replace(&mut calls, streams.products);
+            replace(&mut calls, wide);
             self.launch(id, rows, calls);
+            if !streams.joins.is_empty() {
+                self.launch(id, rows, streams.joins);
+            }
         }
         if !all {
             let x = self.arg(id, input)?;
@@ -276,6 +278,22 @@ fn chosen(splits: &[Split], tiled: bool, mut args: Vec<Arg>) -> (Vec<ProductPart
     let of_kind = || splits.iter().filter(|s| s.product.matrix.tiled() == tiled);
     args.extend(of_kind().flat_map(|s| &s.product_args));
     (of_kind().map(|s| s.product.clone()).collect(), args)
+}
+
+/// Puts calls in the place of those for as many rows.
+fn replace(calls: &mut Vec<Call>, by: Vec<Call>) {
+    let (Some(first), Some(last)) = (by.first(), by.last()) else {
+        return;
+    };
+    let (least, most) = (first.least, last.most);
+    let rest = calls.last().filter(|c| c.most > most).cloned();
+    calls.retain(|c| c.least < least);
+    calls.iter_mut().for_each(|c| c.most = c.most.min(least - 1));
+    calls.extend(by);
+    calls.extend(rest.map(|rest| Call {
+        least: most + 1,
+        ..rest
+    }));
 }
 
 /// Calls for up to so many rows each, the last for all that are more.

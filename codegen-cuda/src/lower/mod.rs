@@ -5,6 +5,7 @@
 
 mod attention;
 mod linear;
+mod stream;
 mod wide;
 
 use crate::device::Target;

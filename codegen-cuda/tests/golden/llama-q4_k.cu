@@ -34,35 +34,44 @@ cuda plan "tiny-llama" {
   section s27: matrix @blk.1.ffn_down [256, 512]q4_k
   section s28: vector @output_norm [256]f32
   rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
-  arena 768000
-  buffer b0 "embed": 153600 at 208896
-  buffer b1 "operands": 76800 at 0
-  buffer b2 "linear": 153600 at 362496
-  buffer b3 "rope": 38400 at 614400
-  buffer b4 "heads": 76800 at 76800
-  buffer b5 "heads": 76800 at 516096
-  buffer b6 "operands": 76800 at 516096
-  buffer b7 "attention states": 208896 at 0
-  buffer b8 "linear": 153600 at 0
-  buffer b9 "operands": 76800 at 307200
-  buffer b10 "operands": 153600 at 153600
-  buffer b11 "linear": 153600 at 307200
-  buffer b12 "operands": 76800 at 0
-  buffer b13 "linear": 153600 at 460800
-  buffer b14 "heads": 76800 at 76800
-  buffer b15 "heads": 76800 at 153600
-  buffer b16 "attention.paged": 153600 at 614400
-  buffer b17 "attention states": 208896 at 0
-  buffer b18 "gather_rows": 24576 at 0
-  buffer b19 "gather_rows": 24576 at 24576
-  buffer b20 "operands": 12288 at 49152
-  buffer b21 "linear": 24576 at 0
-  buffer b22 "operands": 12288 at 49152
-  buffer b23 "operands": 24576 at 24576
-  buffer b24 "linear": 24576 at 49152
-  buffer b25 "operands": 12288 at 30720
-  buffer b26 "linear": 30720 at 0
-  logits b26
+  arena 969216
+  buffer b0 "embed": 153600 at 393216
+  buffer b1 "operands": 76800 at 700416
+  buffer b2 "linear": 153600 at 546816
+  buffer b3 "rope": 38400 at 930816
+  buffer b4 "heads": 76800 at 777216
+  buffer b5 "heads": 76800 at 854016
+  buffer b6 "sums": 393216 at 0
+  buffer b7 "operands": 76800 at 208896
+  buffer b8 "attention states": 208896 at 0
+  buffer b9 "linear": 153600 at 546816
+  buffer b10 "sums": 131072 at 0
+  buffer b11 "operands": 76800 at 458752
+  buffer b12 "operands": 153600 at 700416
+  buffer b13 "sums": 458752 at 0
+  buffer b14 "linear": 153600 at 393216
+  buffer b15 "sums": 196608 at 0
+  buffer b16 "operands": 76800 at 700416
+  buffer b17 "linear": 153600 at 546816
+  buffer b18 "heads": 76800 at 777216
+  buffer b19 "heads": 76800 at 854016
+  buffer b20 "sums": 393216 at 0
+  buffer b21 "attention.paged": 153600 at 208896
+  buffer b22 "attention states": 208896 at 0
+  buffer b23 "gather_rows": 24576 at 0
+  buffer b24 "gather_rows": 24576 at 65536
+  buffer b25 "operands": 12288 at 90112
+  buffer b26 "linear": 24576 at 229376
+  buffer b27 "sums": 65536 at 0
+  buffer b28 "operands": 12288 at 278528
+  buffer b29 "operands": 24576 at 253952
+  buffer b30 "sums": 229376 at 0
+  buffer b31 "linear": 24576 at 161792
+  buffer b32 "sums": 98304 at 0
+  buffer b33 "operands": 12288 at 186368
+  buffer b34 "linear": 30720 at 131072
+  buffer b35 "sums": 131072 at 0
+  logits b34
   once 65..: unpack_q4_k_256x256(s2, s5) grid=4x1x1 threads=128
   once 65..: unpack_q4_k_128x256(s3, s6) grid=2x1x1 threads=128
   once 65..: unpack_q4_k_128x256(s4, s7) grid=2x1x1 threads=128
@@ -84,94 +93,153 @@ cuda plan "tiny-llama" {
   launch 3 "linear @blk.0.attn_q" over tokens {
     1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokensx1 threads=576 shared=174856
     2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=173808
-    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/64x1 threads=352 shared=224352
     65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
     129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
   }
   launch 4 "linear @blk.0.attn_q" over tokens {
+    9..16: join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/16x1 threads=64
+    17..32: join_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/32x1 threads=128
+    33..64: join_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/32x1 threads=128
+  }
+  launch 5 "linear @blk.0.attn_q" over tokens {
     heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
-  launch 5 "attention.paged layer 0" over tokens {
-    1..64: split_4x2x64_0p125_t10_s3_op(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b7, b6) grid=splits<=3x2xtokens threads=128
-    65..: attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b6) grid=2xtilesx1 threads=384 shared=83968
-  }
   launch 6 "attention.paged layer 0" over tokens {
-    1..64: join_4x2x64_0p125_t10_s3_op(b7, in.positions, b6) grid=4xtokensx1 threads=128
+    1..64: split_4x2x64_0p125_t10_s3_op(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b8, b7) grid=splits<=3x2xtokens threads=128
+    65..: attention_wgmma64x128_op_4x2x64_kf16_vf16_0p125_t10(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, tiles, b7) grid=2xtilesx1 threads=384 shared=83968
   }
-  launch 7 "linear @blk.0.attn_output" over tokens {
-    1: product_1r227k_256_q4_k_256_add(b6, s8, b0, b8) grid=3xtokensx1 threads=576 shared=173320
-    2..64: product_8r227k_256_q4_k_256_add(b6, s8, b0, b8) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma128x6_256_q4_k_256_add(b6, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_256_add(b6, s9, b0, b8) grid=3x1x1 threads=384 shared=198656
+  launch 7 "attention.paged layer 0" over tokens {
+    1..64: join_4x2x64_0p125_t10_s3_op(b8, in.positions, b7) grid=4xtokensx1 threads=128
   }
-  launch 8 "rms_norm @blk.0.ffn_norm" over tokens {
-    9..: norm_op_1em5_256(s10, b8, b9) grid=tokensx1x1 threads=256
+  launch 8 "linear @blk.0.attn_output" over tokens {
+    1: product_1r227k_256_q4_k_256_add(b7, s8, b0, b9) grid=3xtokensx1 threads=576 shared=173320
+    2..8: product_8r227k_256_q4_k_256_add(b7, s8, b0, b9) grid=3xtokens/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
   }
-  launch 9 "linear @blk.0.ffn_gate" over tokens {
-    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokensx1 threads=576 shared=158448
-    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b8, s10, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=156352
-    9..64: product_8r227k_256_q4_k_512_glusilu_op(b9, s11, s12, b10) grid=3xtokens/8x1 threads=576 shared=173784
-    65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b9, s13, b10) grid=3x1x1 threads=384 shared=198656
+  launch 9 "linear @blk.0.attn_output" over tokens {
+    9..16: join_16x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/16x1 threads=64
+    17..32: join_32x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/32x1 threads=128
+    33..64: join_64x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/32x1 threads=128
   }
-  launch 10 "linear @blk.0.ffn_down" over tokens {
-    1: product_1r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokensx1 threads=576 shared=173320
-    2..64: product_8r227k_512_q4_k_256_add(b10, s14, b8, b11) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma128x6_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_512_q4_k_256_add(b10, s15, b8, b11) grid=3x1x1 threads=384 shared=198656
+  launch 10 "rms_norm @blk.0.ffn_norm" over tokens {
+    9..: norm_op_1em5_256(s10, b9, b11) grid=tokensx1x1 threads=256
   }
-  launch 11 "rms_norm @blk.1.attn_norm" over tokens {
-    9..: norm_op_1em5_256(s16, b11, b12) grid=tokensx1x1 threads=256
+  launch 11 "linear @blk.0.ffn_gate" over tokens {
+    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b9, s10, s11, s12, b12) grid=3xtokensx1 threads=576 shared=158448
+    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b9, s10, s11, s12, b12) grid=3xtokens/8x1 threads=576 shared=156352
+    9..16: stream227k_16x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
   }
-  launch 12 "linear @blk.1.attn_q" over tokens {
-    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokensx1 threads=576 shared=174856
-    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b11, s16, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=173808
-    9..64: product_8r227k_256_q4_k_256__q4_k_128__q4_k_128(b12, s17, b13, s18, b14, s19, b15) grid=3xtokens/8x1 threads=576 shared=172272
-    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b12, s20, b13, s21, b14, s22, b15) grid=3x1x1 threads=384 shared=198656
+  launch 12 "linear @blk.0.ffn_gate" over tokens {
+    9..16: join_16x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/16x1 threads=64
+    17..32: join_32x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/32x1 threads=128
+    33..64: join_64x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/32x1 threads=128
   }
-  launch 13 "linear @blk.1.attn_q" over tokens {
-    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b13, b3, b14, kv.k.1, b3, b15, kv.v.1) grid=2xtokensx1 threads=128
+  launch 13 "linear @blk.0.ffn_down" over tokens {
+    1: product_1r227k_512_q4_k_256_add(b12, s14, b9, b14) grid=3xtokensx1 threads=576 shared=173320
+    2..8: product_8r227k_512_q4_k_256_add(b12, s14, b9, b14) grid=3xtokens/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma128x6_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma256x4_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
   }
-  launch 14 "attention.paged layer 1" over tokens {
-    1..64: split_4x2x64_0p125_t10_s3(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b17, b16) grid=splits<=3x2xtokens threads=128
-    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b13, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b16) grid=2xtilesx1 threads=384 shared=83968
+  launch 14 "linear @blk.0.ffn_down" over tokens {
+    9..16: join_16x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/16x1 threads=64
+    17..32: join_32x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/32x1 threads=128
+    33..64: join_64x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/32x1 threads=128
   }
-  launch 15 "attention.paged layer 1" over tokens {
-    1..64: join_4x2x64_0p125_t10_s3(b17, in.positions, b16) grid=4xtokensx1 threads=128
+  launch 15 "rms_norm @blk.1.attn_norm" over tokens {
+    9..: norm_op_1em5_256(s16, b14, b16) grid=tokensx1x1 threads=256
   }
-  launch 16 "gather_rows" over outputs {
-    gather_256(b16, in.outputs, b18) grid=1xoutputsx1 threads=256
+  launch 16 "linear @blk.1.attn_q" over tokens {
+    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b14, s16, s17, b17, s18, b18, s19, b19) grid=3xtokensx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b14, s16, s17, b17, s18, b18, s19, b19) grid=3xtokens/8x1 threads=576 shared=173808
+    9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/16x1 threads=352 shared=188544
+    17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/32x1 threads=352 shared=225408
+    33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/64x1 threads=352 shared=224352
+    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
+    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
   }
-  launch 17 "gather_rows" over outputs {
-    gather_256(b11, in.outputs, b19) grid=1xoutputsx1 threads=256
+  launch 17 "linear @blk.1.attn_q" over tokens {
+    9..16: join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/16x1 threads=64
+    17..32: join_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/32x1 threads=128
+    33..64: join_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/32x1 threads=128
   }
-  launch 18 "linear @blk.1.attn_output" over outputs {
-    operands_256(b18, b20) grid=1xoutputsx1 threads=256
+  launch 18 "linear @blk.1.attn_q" over tokens {
+    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b17, b3, b18, kv.k.1, b3, b19, kv.v.1) grid=2xtokensx1 threads=128
   }
-  launch 19 "linear @blk.1.attn_output" over outputs {
-    1: product_1r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputsx1 threads=576 shared=173320
-    2..: product_8r227k_256_q4_k_256_add(b20, s23, b19, b21) grid=3xoutputs/8x1 threads=576 shared=172272
+  launch 19 "attention.paged layer 1" over tokens {
+    1..64: split_4x2x64_0p125_t10_s3(b17, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b22, b21) grid=splits<=3x2xtokens threads=128
+    65..: attention_wgmma64x128_4x2x64_kf16_vf16_0p125_t10(b17, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, tiles, b21) grid=2xtilesx1 threads=384 shared=83968
   }
-  launch 20 "rms_norm @blk.1.ffn_norm" over outputs {
-    9..: norm_op_1em5_256(s24, b21, b22) grid=outputsx1x1 threads=256
+  launch 20 "attention.paged layer 1" over tokens {
+    1..64: join_4x2x64_0p125_t10_s3(b22, in.positions, b21) grid=4xtokensx1 threads=128
   }
-  launch 21 "linear @blk.1.ffn_gate" over outputs {
-    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputsx1 threads=576 shared=158448
-    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b21, s24, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=156352
-    9..: product_8r227k_256_q4_k_512_glusilu_op(b22, s25, s26, b23) grid=3xoutputs/8x1 threads=576 shared=173784
+  launch 21 "gather_rows" over outputs {
+    gather_256(b21, in.outputs, b23) grid=1xoutputsx1 threads=256
   }
-  launch 22 "linear @blk.1.ffn_down" over outputs {
-    1: product_1r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputsx1 threads=576 shared=173320
-    2..: product_8r227k_512_q4_k_256_add(b23, s27, b21, b24) grid=3xoutputs/8x1 threads=576 shared=172272
+  launch 22 "gather_rows" over outputs {
+    gather_256(b14, in.outputs, b24) grid=1xoutputsx1 threads=256
   }
-  launch 23 "rms_norm @output_norm" over outputs {
-    9..: norm_op_1em5_256(s28, b24, b25) grid=outputsx1x1 threads=256
+  launch 23 "linear @blk.1.attn_output" over outputs {
+    operands_256(b23, b25) grid=1xoutputsx1 threads=256
   }
-  launch 24 "linear @token_embd" over outputs {
-    1: product_1r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputsx1 threads=576 shared=174856
-    2..8: product_8r227k_norm1em5_256_q4_k_320(b24, s28, s0, b26) grid=3xoutputs/8x1 threads=576 shared=173808
-    9..: product_8r227k_256_q4_k_320(b25, s0, b26) grid=3xoutputs/8x1 threads=576 shared=172272
+  launch 24 "linear @blk.1.attn_output" over outputs {
+    1: product_1r227k_256_q4_k_256_add(b25, s23, b24, b26) grid=3xoutputsx1 threads=576 shared=173320
+    2..8: product_8r227k_256_q4_k_256_add(b25, s23, b24, b26) grid=3xoutputs/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r1b_256_q4_k_256_add(b25, s23, b27) grid=1xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r1b_256_q4_k_256_add(b25, s23, b27) grid=1xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 25 "linear @blk.1.attn_output" over outputs {
+    9..16: join_16x1r1b_256_q4_k_256_add(b27, b24, b26) grid=16xoutputs/16x1 threads=64
+    17..: join_32x1r1b_256_q4_k_256_add(b27, b24, b26) grid=16xoutputs/32x1 threads=128
+  }
+  launch 26 "rms_norm @blk.1.ffn_norm" over outputs {
+    9..: norm_op_1em5_256(s24, b26, b28) grid=outputsx1x1 threads=256
+  }
+  launch 27 "linear @blk.1.ffn_gate" over outputs {
+    1: product_1r227k_norm1em5_256_q4_k_512_glusilu_op(b26, s24, s25, s26, b29) grid=3xoutputsx1 threads=576 shared=158448
+    2..8: product_8r227k_norm1em5_256_q4_k_512_glusilu_op(b26, s24, s25, s26, b29) grid=3xoutputs/8x1 threads=576 shared=156352
+    9..16: stream227k_16x1r3b_256_q4_k_512_glusilu_op(b28, s25, s26, b30) grid=3xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r3b_256_q4_k_512_glusilu_op(b28, s25, s26, b30) grid=3xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 28 "linear @blk.1.ffn_gate" over outputs {
+    9..16: join_16x1r3b_256_q4_k_512_glusilu_op(b30, b29) grid=32xoutputs/16x1 threads=64
+    17..: join_32x1r3b_256_q4_k_512_glusilu_op(b30, b29) grid=32xoutputs/32x1 threads=128
+  }
+  launch 29 "linear @blk.1.ffn_down" over outputs {
+    1: product_1r227k_512_q4_k_256_add(b29, s27, b26, b31) grid=3xoutputsx1 threads=576 shared=173320
+    2..8: product_8r227k_512_q4_k_256_add(b29, s27, b26, b31) grid=3xoutputs/8x1 threads=576 shared=172272
+    9..16: stream227k_16x1r2b_512_q4_k_256_add(b29, s27, b32) grid=2xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r2b_512_q4_k_256_add(b29, s27, b32) grid=2xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 30 "linear @blk.1.ffn_down" over outputs {
+    9..16: join_16x1r2b_512_q4_k_256_add(b32, b26, b31) grid=16xoutputs/16x1 threads=64
+    17..: join_32x1r2b_512_q4_k_256_add(b32, b26, b31) grid=16xoutputs/32x1 threads=128
+  }
+  launch 31 "rms_norm @output_norm" over outputs {
+    9..: norm_op_1em5_256(s28, b31, b33) grid=outputsx1x1 threads=256
+  }
+  launch 32 "linear @token_embd" over outputs {
+    1: product_1r227k_norm1em5_256_q4_k_320(b31, s28, s0, b34) grid=3xoutputsx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_320(b31, s28, s0, b34) grid=3xoutputs/8x1 threads=576 shared=173808
+    9..16: stream227k_16x1r2b_256_q4_k_320(b33, s0, b35) grid=2xoutputs/16x1 threads=352 shared=188544
+    17..: stream227k_32x1r2b_256_q4_k_320(b33, s0, b35) grid=2xoutputs/32x1 threads=352 shared=225408
+  }
+  launch 33 "linear @token_embd" over outputs {
+    9..16: join_16x1r2b_256_q4_k_320(b35, b34) grid=20xoutputs/16x1 threads=64
+    17..: join_32x1r2b_256_q4_k_320(b35, b34) grid=20xoutputs/32x1 threads=128
   }
 }
 
@@ -1815,6 +1883,1381 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
 
     }
 #endif
+}
+}
+
+
+// stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128 {
+
+DEV void levels_0_0(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[0], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[1], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[2], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[3], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[4], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[5], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[6], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[7], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void levels_0_1(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[8], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[9], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[10], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[11], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[12], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[13], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[14], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[15], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void factors_0(const u8* cell, u32 lane, float (&d)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+    d[0] = d0; d[1] = d1;
+}
+DEV void minima_0(const u8* cell, u32 lane, u32 (&m)[4], float (&e)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    const u32 w0 = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4);
+    m[0] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    m[2] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    e[0] = -16.0f * e0;
+    const u32 w1 = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4);
+    m[1] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    m[3] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    e[1] = -16.0f * e1;
+}
+
+DEV void sums_0(const u32 (&b)[32], u32 column, u32 (&x)[2]) {
+    float d[4] = {};
+    { const u32 one = column == 0 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[0], b[1]);
+    mma_f16(d, one, 0, one, 0, b[2], b[3]);
+    }
+    { const u32 one = column == 1 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[4], b[5]);
+    mma_f16(d, one, 0, one, 0, b[6], b[7]);
+    }
+    { const u32 one = column == 2 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[8], b[9]);
+    mma_f16(d, one, 0, one, 0, b[10], b[11]);
+    }
+    { const u32 one = column == 3 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[12], b[13]);
+    mma_f16(d, one, 0, one, 0, b[14], b[15]);
+    }
+    { const u32 one = column == 4 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[16], b[17]);
+    mma_f16(d, one, 0, one, 0, b[18], b[19]);
+    }
+    { const u32 one = column == 5 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[20], b[21]);
+    mma_f16(d, one, 0, one, 0, b[22], b[23]);
+    }
+    { const u32 one = column == 6 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[24], b[25]);
+    mma_f16(d, one, 0, one, 0, b[26], b[27]);
+    }
+    { const u32 one = column == 7 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[28], b[29]);
+    mma_f16(d, one, 0, one, 0, b[30], b[31]);
+    }
+
+    split_pair(d[0], d[1], x[0], x[1]);
+    x[0] = transposed(x[0]);
+    x[1] = transposed(x[1]);
+}
+
+
+
+DEV void levels_1_0(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[0], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[1], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[2], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[3], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[4], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[5], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[6], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[7], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void levels_1_1(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[8], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[9], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[10], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[11], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[12], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[13], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[14], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[15], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void factors_1(const u8* cell, u32 lane, float (&d)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+    d[0] = d0; d[1] = d1;
+}
+DEV void minima_1(const u8* cell, u32 lane, u32 (&m)[4], float (&e)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    const u32 w0 = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4);
+    m[0] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    m[2] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    e[0] = -16.0f * e0;
+    const u32 w1 = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4);
+    m[1] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    m[3] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    e[1] = -16.0f * e1;
+}
+
+DEV void sums_1(const u32 (&b)[32], u32 column, u32 (&x)[2]) {
+    float d[4] = {};
+    { const u32 one = column == 0 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[0], b[1]);
+    mma_f16(d, one, 0, one, 0, b[2], b[3]);
+    }
+    { const u32 one = column == 1 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[4], b[5]);
+    mma_f16(d, one, 0, one, 0, b[6], b[7]);
+    }
+    { const u32 one = column == 2 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[8], b[9]);
+    mma_f16(d, one, 0, one, 0, b[10], b[11]);
+    }
+    { const u32 one = column == 3 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[12], b[13]);
+    mma_f16(d, one, 0, one, 0, b[14], b[15]);
+    }
+    { const u32 one = column == 4 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[16], b[17]);
+    mma_f16(d, one, 0, one, 0, b[18], b[19]);
+    }
+    { const u32 one = column == 5 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[20], b[21]);
+    mma_f16(d, one, 0, one, 0, b[22], b[23]);
+    }
+    { const u32 one = column == 6 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[24], b[25]);
+    mma_f16(d, one, 0, one, 0, b[26], b[27]);
+    }
+    { const u32 one = column == 7 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[28], b[29]);
+    mma_f16(d, one, 0, one, 0, b[30], b[31]);
+    }
+
+    split_pair(d[0], d[1], x[0], x[1]);
+    x[0] = transposed(x[0]);
+    x[1] = transposed(x[1]);
+}
+
+
+
+DEV void levels_2_0(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[0], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[0], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[0] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[0] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[1], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[1], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[1] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[1] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[2], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[2], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[2] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[2] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[0], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[3], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[3], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[3] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[3] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[4], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[4], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[4] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[4] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[5], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[5], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[5] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[5] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[6], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[6], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[6] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[6] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[1], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[7], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[7], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[7] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[7] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void levels_2_1(const u8* cell, u32 lane, u32 (&a)[32]) {
+    u32 p0[16];
+    { const uint4 v = load16(cell + 0 + lane * 16); p0[0] = v.x; p0[1] = v.y; p0[2] = v.z; p0[3] = v.w; }
+    { const uint4 v = load16(cell + 512 + lane * 16); p0[4] = v.x; p0[5] = v.y; p0[6] = v.z; p0[7] = v.w; }
+    { const uint4 v = load16(cell + 1024 + lane * 16); p0[8] = v.x; p0[9] = v.y; p0[10] = v.z; p0[11] = v.w; }
+    { const uint4 v = load16(cell + 1536 + lane * 16); p0[12] = v.x; p0[13] = v.y; p0[14] = v.z; p0[15] = v.w; }
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[8], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[8], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[8] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[8] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[0] = a00;
+        a[2] = a01;
+        a[4] = a02;
+        a[6] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[9], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[9], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[9] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[9] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[1] = a10;
+        a[3] = a11;
+        a[5] = a12;
+        a[7] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[10], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[10], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[10] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[10] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[8] = a00;
+        a[10] = a01;
+        a[12] = a02;
+        a[14] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[2], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[11], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[11], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[11] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[11] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[9] = a10;
+        a[11] = a11;
+        a[13] = a12;
+        a[15] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[12], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[12], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[12] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[12] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[16] = a00;
+        a[18] = a01;
+        a[20] = a02;
+        a[22] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4040u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[13], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[13], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[13] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[13] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[17] = a10;
+        a[19] = a11;
+        a[21] = a12;
+        a[23] = a13;
+    }
+    {
+        const u32 k00 = half2_sub(__byte_perm(s0[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a00 = half2_fma(and_or(p0[14], 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a01 = half2_fma(and_or(p0[14], 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+        const u32 a02 = half2_fma(and_or((p0[14] >> 8), 0x000f000fu, 0x64006400u), k00, half2_fma(k00, 0xe400e400u, 0));
+        const u32 a03 = half2_fma(and_or((p0[14] >> 8), 0x00f000f0u, 0x54005400u), k00, half2_fma(k00, 0xd400d400u, 0));
+
+        a[24] = a00;
+        a[26] = a01;
+        a[28] = a02;
+        a[30] = a03;
+        const u32 k10 = half2_sub(__byte_perm(s1[3], 0x64646464u, 0x4242u), 0x64806480u);
+        const u32 a10 = half2_fma(and_or(p0[15], 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a11 = half2_fma(and_or(p0[15], 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+        const u32 a12 = half2_fma(and_or((p0[15] >> 8), 0x000f000fu, 0x64006400u), k10, half2_fma(k10, 0xe400e400u, 0));
+        const u32 a13 = half2_fma(and_or((p0[15] >> 8), 0x00f000f0u, 0x54005400u), k10, half2_fma(k10, 0xd400d400u, 0));
+
+        a[25] = a10;
+        a[27] = a11;
+        a[29] = a12;
+        a[31] = a13;
+    }
+}
+DEV void factors_2(const u8* cell, u32 lane, float (&d)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+    d[0] = d0; d[1] = d1;
+}
+DEV void minima_2(const u8* cell, u32 lane, u32 (&m)[4], float (&e)[2]) {
+    u32 s0[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 0) * 16 + 0); s0[0] = v.x; s0[1] = v.y; s0[2] = v.z; s0[3] = v.w; }
+    const u32 f0 = load4(cell + 2304 + (lane / 4 + 0) * 4);
+    const float d0 = from_half(f0 & 0xffffu), e0 = from_half(f0 >> 16);
+    u32 s1[4];
+    { const uint4 v = load16(cell + 2048 + (lane / 4 + 8) * 16 + 0); s1[0] = v.x; s1[1] = v.y; s1[2] = v.z; s1[3] = v.w; }
+    const u32 f1 = load4(cell + 2304 + (lane / 4 + 8) * 4);
+    const float d1 = from_half(f1 & 0xffffu), e1 = from_half(f1 >> 16);
+
+    const u32 w0 = load4(cell + 2048 + (lane / 4 + 0) * 16 + lane % 4 * 4);
+    m[0] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    m[2] = half2_sub(__byte_perm(w0, 0x64646464u, 0x4341u), 0x64006400u);
+    e[0] = -16.0f * e0;
+    const u32 w1 = load4(cell + 2048 + (lane / 4 + 8) * 16 + lane % 4 * 4);
+    m[1] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    m[3] = half2_sub(__byte_perm(w1, 0x64646464u, 0x4341u), 0x64006400u);
+    e[1] = -16.0f * e1;
+}
+
+DEV void sums_2(const u32 (&b)[32], u32 column, u32 (&x)[2]) {
+    float d[4] = {};
+    { const u32 one = column == 0 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[0], b[1]);
+    mma_f16(d, one, 0, one, 0, b[2], b[3]);
+    }
+    { const u32 one = column == 1 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[4], b[5]);
+    mma_f16(d, one, 0, one, 0, b[6], b[7]);
+    }
+    { const u32 one = column == 2 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[8], b[9]);
+    mma_f16(d, one, 0, one, 0, b[10], b[11]);
+    }
+    { const u32 one = column == 3 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[12], b[13]);
+    mma_f16(d, one, 0, one, 0, b[14], b[15]);
+    }
+    { const u32 one = column == 4 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[16], b[17]);
+    mma_f16(d, one, 0, one, 0, b[18], b[19]);
+    }
+    { const u32 one = column == 5 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[20], b[21]);
+    mma_f16(d, one, 0, one, 0, b[22], b[23]);
+    }
+    { const u32 one = column == 6 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[24], b[25]);
+    mma_f16(d, one, 0, one, 0, b[26], b[27]);
+    }
+    { const u32 one = column == 7 ? 0x2c002c00u : 0;
+    mma_f16(d, one, 0, one, 0, b[28], b[29]);
+    mma_f16(d, one, 0, one, 0, b[30], b[31]);
+    }
+
+    split_pair(d[0], d[1], x[0], x[1]);
+    x[0] = transposed(x[0]);
+    x[1] = transposed(x[1]);
+}
+
+
+DEV u32 first_unit(u32 block) { return (u32)((u64)3 * block / 3); }
+
+extern "C" __global__ void __launch_bounds__(352, 1) stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const u16* x
+    , const u8* w0
+    , const u8* w1
+    , const u8* w2
+    , float* sums
+) {
+
+    SHARED_BYTES(shared);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const shared_t full = shared_address(shared + 188416), empty = full + 8 * 4;
+    const shared_t operands_full = empty + 8 * 4, summed = operands_full + 8 * 4;
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < 4; ++i) {
+            barrier_init(full + 8 * i, COPY_ARRIVALS);
+            barrier_init(empty + 8 * i, 8);
+            barrier_init(operands_full + 8 * i, COPY_ARRIVALS);
+            barrier_init(summed + 8 * i, 1);
+        }
+        barriers_ready();
+    }
+    __syncthreads();
+    let_next_begin();
+    const u32 row0 = blockIdx.y * 16;
+    const u32 low = first_unit(blockIdx.x), high = first_unit(blockIdx.x + 1);
+    u32 copies = 0;
+
+    const u32 first0 = units_before(low, 0, 1, 1), end0 = units_before(high, 0, 1, 1);
+    const u32 first1 = units_before(low, 1, 1, 1), end1 = units_before(high, 1, 1, 1);
+    const u32 first2 = units_before(low, 2, 1, 1), end2 = units_before(high, 2, 1, 1);
+
+    if (warp == 8) {
+        const u64 policy = read_once();
+        for (u32 u = first0; u < end0; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4, strip = u / 1;
+            const u32 tile = strip % 1 * 16, tiles = 16 - tile < 16 ? 16 - tile : 16;
+            const u8* from = (strip < 1 ? w0 : w0) + ((u64)tile * 1 + u % 1) * 2368;
+            if (copies >= 2) {
+                const u32 before = copies - 2;
+                barrier_wait(full + 8 * (before % 4), before / 4 & 1);
+            }
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(full + 8 * slot, tiles * 2368, lane);
+            copy_pieces(shared + slot * 47104, 2368, from, 1 * 2368, tiles, 2368, full + 8 * slot, lane, policy);
+            copy_end(full + 8 * slot, lane);
+            // A lane that lags would miss the phases that it waits for.
+            __syncwarp();
+        }
+        for (u32 u = first1; u < end1; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4, strip = u / 1;
+            const u32 tile = strip % 1 * 16, tiles = 8 - tile < 16 ? 8 - tile : 16;
+            const u8* from = (strip < 1 ? w1 : w1) + ((u64)tile * 1 + u % 1) * 2368;
+            if (copies >= 2) {
+                const u32 before = copies - 2;
+                barrier_wait(full + 8 * (before % 4), before / 4 & 1);
+            }
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(full + 8 * slot, tiles * 2368, lane);
+            copy_pieces(shared + slot * 47104, 2368, from, 1 * 2368, tiles, 2368, full + 8 * slot, lane, policy);
+            copy_end(full + 8 * slot, lane);
+            // A lane that lags would miss the phases that it waits for.
+            __syncwarp();
+        }
+        for (u32 u = first2; u < end2; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4, strip = u / 1;
+            const u32 tile = strip % 1 * 16, tiles = 8 - tile < 16 ? 8 - tile : 16;
+            const u8* from = (strip < 1 ? w2 : w2) + ((u64)tile * 1 + u % 1) * 2368;
+            if (copies >= 2) {
+                const u32 before = copies - 2;
+                barrier_wait(full + 8 * (before % 4), before / 4 & 1);
+            }
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(full + 8 * slot, tiles * 2368, lane);
+            copy_pieces(shared + slot * 47104, 2368, from, 1 * 2368, tiles, 2368, full + 8 * slot, lane, policy);
+            copy_end(full + 8 * slot, lane);
+            // A lane that lags would miss the phases that it waits for.
+            __syncwarp();
+        }
+        return;
+    }
+
+    wait_for_previous();
+    const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 16 ? all - row0 : 16);
+    if (warp == 8 + 1) {
+        const u64 policy = read_often();
+        for (u32 u = first0; u < end0; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(operands_full + 8 * slot, rows * 512, lane);
+            copy_pieces(shared + slot * 47104 + 37888, 544,
+                        (const u8*)(x + (u64)row0 * 256) + u % 1 * 512, 2 * 256, rows, 512,
+                        operands_full + 8 * slot, lane, policy);
+            copy_end(operands_full + 8 * slot, lane);
+            __syncwarp();
+        }
+        for (u32 u = first1; u < end1; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(operands_full + 8 * slot, rows * 512, lane);
+            copy_pieces(shared + slot * 47104 + 37888, 544,
+                        (const u8*)(x + (u64)row0 * 256) + u % 1 * 512, 2 * 256, rows, 512,
+                        operands_full + 8 * slot, lane, policy);
+            copy_end(operands_full + 8 * slot, lane);
+            __syncwarp();
+        }
+        for (u32 u = first2; u < end2; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(empty + 8 * slot, (turn & 1) ^ 1);
+            copy_begin(operands_full + 8 * slot, rows * 512, lane);
+            copy_pieces(shared + slot * 47104 + 37888, 544,
+                        (const u8*)(x + (u64)row0 * 256) + u % 1 * 512, 2 * 256, rows, 512,
+                        operands_full + 8 * slot, lane, policy);
+            copy_end(operands_full + 8 * slot, lane);
+            __syncwarp();
+        }
+        return;
+    }
+
+    if (warp == 8 + 2) {
+        for (u32 u = first0; u < end0; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            u8* start = shared + slot * 47104;
+            for (u32 n = 0; n < 2 && 8 * n < rows; ++n) {
+                const u8* at = start + 37888 + (8 * n + lane / 4) * 544 + lane % 4 * 8;
+                u32 b[32], x[2];
+#pragma unroll
+                for (u32 i = 0; i < 32 / 2; ++i) {
+                    const uint2 pair = load8(at + 32 * i);
+                    b[2 * i] = pair.x;
+                    b[2 * i + 1] = pair.y;
+                }
+                sums_0(b, lane / 4, x);
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) *(u32*)(start + 46592 + (n * 2 + i) * 128 + lane * 4) = x[i];
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(summed + 8 * slot);
+        }
+        for (u32 u = first1; u < end1; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            u8* start = shared + slot * 47104;
+            for (u32 n = 0; n < 2 && 8 * n < rows; ++n) {
+                const u8* at = start + 37888 + (8 * n + lane / 4) * 544 + lane % 4 * 8;
+                u32 b[32], x[2];
+#pragma unroll
+                for (u32 i = 0; i < 32 / 2; ++i) {
+                    const uint2 pair = load8(at + 32 * i);
+                    b[2 * i] = pair.x;
+                    b[2 * i + 1] = pair.y;
+                }
+                sums_1(b, lane / 4, x);
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) *(u32*)(start + 46592 + (n * 2 + i) * 128 + lane * 4) = x[i];
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(summed + 8 * slot);
+        }
+        for (u32 u = first2; u < end2; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            u8* start = shared + slot * 47104;
+            for (u32 n = 0; n < 2 && 8 * n < rows; ++n) {
+                const u8* at = start + 37888 + (8 * n + lane / 4) * 544 + lane % 4 * 8;
+                u32 b[32], x[2];
+#pragma unroll
+                for (u32 i = 0; i < 32 / 2; ++i) {
+                    const uint2 pair = load8(at + 32 * i);
+                    b[2 * i] = pair.x;
+                    b[2 * i + 1] = pair.y;
+                }
+                sums_2(b, lane / 4, x);
+#pragma unroll
+                for (u32 i = 0; i < 2; ++i) *(u32*)(start + 46592 + (n * 2 + i) * 128 + lane * 4) = x[i];
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(summed + 8 * slot);
+        }
+        return;
+    }
+
+    for (u32 u = first0; u < end0;) {
+        const u32 strip = u / 1, stop = (strip + 1) * 1 < end0 ? (strip + 1) * 1 : end0;
+        float acc[2][2][4] = {};
+        for (; u < stop; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            const u8* start = shared + slot * 47104;
+            const u8* cells = start + warp * (2 * 2368);
+            const u8* at = start + 37888 + lane / 4 * 544 + lane % 4 * 8;
+            float d[2][2];
+            barrier_wait(full + 8 * slot, turn & 1);
+            factors_0(cells, lane, d[0]);
+            factors_0(cells + 2368, lane, d[1]);
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            {
+                u32 a[2][8 * 4];
+                levels_0_0(cells, lane, a[0]);
+                levels_0_0(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 0 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            {
+                u32 a[2][8 * 4];
+                levels_0_1(cells, lane, a[0]);
+                levels_0_1(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 1 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            barrier_wait(summed + 8 * slot, turn & 1);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                u32 m[4];
+                float e[2];
+                minima_0(cells + j * 2368, lane, m, e);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    u32 x[2];
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) x[i] = load4(start + 46592 + (n * 2 + i) * 128 + lane * 4);
+                    float s[4] = {};
+                    mma_f16(s, m, x[0], x[1]);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(e[i / 2], s[i], acc[j][n][i]);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * slot);
+        }
+        for (u32 j = 0; j < 2; ++j) {
+            const u32 tile = warp * 2 + j;
+            u32* to = (u32*)sums + ((((u64)blockIdx.y * 6 + 0 + strip + blockIdx.x) * 16 + tile)
+                                    * 2 * 32 + lane) * 4;
+            if (strip % 1 * 16 + tile >= 16) continue;
+#pragma unroll
+            for (u32 n = 0; n < 2; ++n) {
+                if (8 * n >= rows) break;
+                *(uint4*)(to + 128 * n) =
+                    make_uint4(__float_as_uint(acc[j][n][0]), __float_as_uint(acc[j][n][1]), __float_as_uint(acc[j][n][2]),
+                               __float_as_uint(acc[j][n][3]));
+            }
+        }
+    }
+    for (u32 u = first1; u < end1;) {
+        const u32 strip = u / 1, stop = (strip + 1) * 1 < end1 ? (strip + 1) * 1 : end1;
+        float acc[2][2][4] = {};
+        for (; u < stop; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            const u8* start = shared + slot * 47104;
+            const u8* cells = start + warp * (2 * 2368);
+            const u8* at = start + 37888 + lane / 4 * 544 + lane % 4 * 8;
+            float d[2][2];
+            barrier_wait(full + 8 * slot, turn & 1);
+            factors_1(cells, lane, d[0]);
+            factors_1(cells + 2368, lane, d[1]);
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            {
+                u32 a[2][8 * 4];
+                levels_1_0(cells, lane, a[0]);
+                levels_1_0(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 0 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            {
+                u32 a[2][8 * 4];
+                levels_1_1(cells, lane, a[0]);
+                levels_1_1(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 1 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            barrier_wait(summed + 8 * slot, turn & 1);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                u32 m[4];
+                float e[2];
+                minima_1(cells + j * 2368, lane, m, e);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    u32 x[2];
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) x[i] = load4(start + 46592 + (n * 2 + i) * 128 + lane * 4);
+                    float s[4] = {};
+                    mma_f16(s, m, x[0], x[1]);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(e[i / 2], s[i], acc[j][n][i]);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * slot);
+        }
+        for (u32 j = 0; j < 2; ++j) {
+            const u32 tile = warp * 2 + j;
+            u32* to = (u32*)sums + ((((u64)blockIdx.y * 6 + 1 + strip + blockIdx.x) * 16 + tile)
+                                    * 2 * 32 + lane) * 4;
+            if (strip % 1 * 16 + tile >= 8) continue;
+#pragma unroll
+            for (u32 n = 0; n < 2; ++n) {
+                if (8 * n >= rows) break;
+                *(uint4*)(to + 128 * n) =
+                    make_uint4(__float_as_uint(acc[j][n][0]), __float_as_uint(acc[j][n][1]), __float_as_uint(acc[j][n][2]),
+                               __float_as_uint(acc[j][n][3]));
+            }
+        }
+    }
+    for (u32 u = first2; u < end2;) {
+        const u32 strip = u / 1, stop = (strip + 1) * 1 < end2 ? (strip + 1) * 1 : end2;
+        float acc[2][2][4] = {};
+        for (; u < stop; ++u, ++copies) {
+            const u32 slot = copies % 4, turn = copies / 4;
+            const u8* start = shared + slot * 47104;
+            const u8* cells = start + warp * (2 * 2368);
+            const u8* at = start + 37888 + lane / 4 * 544 + lane % 4 * 8;
+            float d[2][2];
+            barrier_wait(full + 8 * slot, turn & 1);
+            factors_2(cells, lane, d[0]);
+            factors_2(cells + 2368, lane, d[1]);
+            barrier_wait(operands_full + 8 * slot, turn & 1);
+            {
+                u32 a[2][8 * 4];
+                levels_2_0(cells, lane, a[0]);
+                levels_2_0(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 0 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            {
+                u32 a[2][8 * 4];
+                levels_2_1(cells, lane, a[0]);
+                levels_2_1(cells + 2368, lane, a[1]);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    uint2 b[2 * 4];
+#pragma unroll
+                    for (u32 i = 0; i < 2 * 4; ++i) b[i] = load8(at + n * (8 * 544) + 64 * 4 * 1 + 32 * i);
+#pragma unroll
+                    for (u32 j = 0; j < 2; ++j) {
+                        float s[4] = {};
+#pragma unroll
+                        for (u32 i = 0; i < 2 * 4; ++i)
+                            mma_f16(s, a[j][4 * i], a[j][4 * i + 1], a[j][4 * i + 2], a[j][4 * i + 3], b[i].x, b[i].y);
+#pragma unroll
+                        for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(d[j][i / 2], s[i], acc[j][n][i]);
+                    }
+                }
+            }
+            barrier_wait(summed + 8 * slot, turn & 1);
+#pragma unroll
+            for (u32 j = 0; j < 2; ++j) {
+                u32 m[4];
+                float e[2];
+                minima_2(cells + j * 2368, lane, m, e);
+#pragma unroll
+                for (u32 n = 0; n < 2; ++n) {
+                    u32 x[2];
+#pragma unroll
+                    for (u32 i = 0; i < 2; ++i) x[i] = load4(start + 46592 + (n * 2 + i) * 128 + lane * 4);
+                    float s[4] = {};
+                    mma_f16(s, m, x[0], x[1]);
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) acc[j][n][i] = fmaf(e[i / 2], s[i], acc[j][n][i]);
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(empty + 8 * slot);
+        }
+        for (u32 j = 0; j < 2; ++j) {
+            const u32 tile = warp * 2 + j;
+            u32* to = (u32*)sums + ((((u64)blockIdx.y * 6 + 2 + strip + blockIdx.x) * 16 + tile)
+                                    * 2 * 32 + lane) * 4;
+            if (strip % 1 * 16 + tile >= 8) continue;
+#pragma unroll
+            for (u32 n = 0; n < 2; ++n) {
+                if (8 * n >= rows) break;
+                *(uint4*)(to + 128 * n) =
+                    make_uint4(__float_as_uint(acc[j][n][0]), __float_as_uint(acc[j][n][1]), __float_as_uint(acc[j][n][2]),
+                               __float_as_uint(acc[j][n][3]));
+            }
+        }
+    }
+
+}
+}
+
+
+// join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128 {
+DEV u32 block_of(u32 unit) { return (u32)(((unit + 1ull) * 3 - 1) / (u64)3); }
+DEV void add_sums(const u32* at, u32 strip, float (&sum)[4]) {
+    const u32 first = block_of(strip * 1), last = block_of(strip * 1 + 1 - 1);
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) sum[i] = 0.0f;
+#pragma unroll 4
+    for (u32 b = first; b <= last; ++b) {
+        const uint4 v = load16(at + (u64)(strip + b) * (16 * 2 * 128));
+        sum[0] += __uint_as_float(v.x);
+        sum[1] += __uint_as_float(v.y);
+        sum[2] += __uint_as_float(v.z);
+        sum[3] += __uint_as_float(v.w);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(64, 1) join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(
+    const int* count
+    , const float* sums
+    , float* out0
+    , float* out1
+    , float* out2
+) {
+    let_next_begin();
+    wait_for_previous();
+
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, all = (u32)*count;
+    const u32 n = blockIdx.y * 2 + warp;
+    if (8 * n >= all) return;
+    u32 tile = blockIdx.x;
+    const u32* at = (const u32*)sums + ((u64)(n / 2) * (6 * 16 * 2) + n % 2) * 128 + lane * 4;
+
+    if (tile < 16) {
+        float sum[4];
+        add_sums(at + tile % 16 * (2 * 128), 0 + tile / 16, sum);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            const u32 row = 8 * n + lane % 4 * 2 + i % 2, col = 16 * tile + lane / 4 + i / 2 * 8;
+            if (row >= all) continue;
+            float v = sum[i] * OPERAND_UNIT;
+            if (col < 256) {  out0[(u64)row * 256 + col] = v; }
+        }
+        return;
+    }
+    tile -= 16;
+
+    if (tile < 8) {
+        float sum[4];
+        add_sums(at + tile % 16 * (2 * 128), 1 + tile / 16, sum);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            const u32 row = 8 * n + lane % 4 * 2 + i % 2, col = 16 * tile + lane / 4 + i / 2 * 8;
+            if (row >= all) continue;
+            float v = sum[i] * OPERAND_UNIT;
+            if (col < 128) {  out1[(u64)row * 128 + col] = v; }
+        }
+        return;
+    }
+    tile -= 8;
+
+    if (tile < 8) {
+        float sum[4];
+        add_sums(at + tile % 16 * (2 * 128), 2 + tile / 16, sum);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            const u32 row = 8 * n + lane % 4 * 2 + i % 2, col = 16 * tile + lane / 4 + i / 2 * 8;
+            if (row >= all) continue;
+            float v = sum[i] * OPERAND_UNIT;
+            if (col < 128) {  out2[(u64)row * 128 + col] = v; }
+        }
+        return;
+    }
+    tile -= 8;
+
 }
 }
 

@@ -1,6 +1,6 @@
 //! Graphs that between them use every kernel: small, of awkward shapes, as text.
 
-use super::{Case, LONG, STEPS, StepSpec, WIDE};
+use super::{Case, LONG, SOME, STEPS, StepSpec, WIDE};
 use lathe_codegen_cuda::PanelsIn;
 use lathe_frontend::model::Model;
 use lathe_frontend::testing::{Family, TinyModel};
@@ -171,6 +171,44 @@ pub fn wide() -> Vec<Case> {
         of([F16, Bf16, F16], 72, 40, 320, Some(PanelsIn::Arena)),
         of([Q4_0, Q5K, Q4_1], 768, 514, 96, Some(PanelsIn::Arena)),
         of([F16, Q8_0, F16], 96, 41, 32, Some(PanelsIn::Memory)),
+    ]
+}
+
+/// Products of steps of some rows: every step of an epilogue, outputs of every kind, strips of fewer tiles and strips that
+/// blocks share, weights with minima beside some without.
+pub fn streams() -> Vec<Case> {
+    use DType::{Q2K, Q3K, Q4K, Q5K, Q6K};
+    let of = |[a, b, c]: [DType; 3], k: u32, n: u32, m: u32| {
+        let weights = format!(
+            "weight @e : [50, {k}]f32\nweight @a : [{n}, {k}]{a}\nweight @bias : [{n}]f32\nweight @gate : [{m}, {k}]{b}\n\
+             weight @up : [{m}, {k}]{b}\nweight @v : [{n}, {k}]{c}\nweight @down : [{n}, {m}]{c}"
+        );
+        let body = format!(
+            "%6 = embed @e, %tok : [tokens, {k}]f32
+            %0 = scale %6 {{by = 40.0}} : [tokens, {k}]f32
+            %1, %2, %3 = linear %0 [
+                @a {{bias(@bias), scale(0.5), act(silu), softcap(3.0)}} -> f32,
+                @gate >< @up {{glu(gelu)}} -> f32,
+                @v -> f32
+              ] : [tokens, {n}]f32, [tokens, {m}]f32, [tokens, {n}]f32
+            %4 = linear %2 [@down {{scale(30.0), add(%1)}} -> f32] : [tokens, {n}]f32
+            %7 = add %4, %3 : [tokens, {n}]f32
+            %5 = gather_rows %7, %outputs : [outputs, {n}]f32
+            return %5"
+        );
+        Case {
+            steps: SOME,
+            ..case(
+                &format!("stream {a} {b} {c} {k} to {n} and {m}"),
+                graph(&weights, &body),
+                OPERANDS,
+            )
+        }
+    };
+    vec![
+        of([Q4K, Q6K, Q4K], 1024, 300, 256),
+        of([Q6K, Q4K, Q6K], 1280, 250, 256),
+        of([Q2K, Q5K, Q3K], 512, 257, 256),
     ]
 }
 

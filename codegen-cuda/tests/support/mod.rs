@@ -117,6 +117,30 @@ pub const WIDE: &[StepSpec] = &[
     },
 ];
 
+/// Steps of some rows: for each number of rows that products have a kernel for, and of several tiles.
+pub const SOME: &[StepSpec] = &[
+    StepSpec {
+        rows: &[(0, 12)],
+        outputs: 12,
+    },
+    StepSpec {
+        rows: &[(1, 20), (0, 3)],
+        outputs: 10,
+    },
+    StepSpec {
+        rows: &[(0, 30), (1, 20), (2, 5)],
+        outputs: 24,
+    },
+    StepSpec {
+        rows: &[(2, 100)],
+        outputs: 24,
+    },
+    StepSpec {
+        rows: &[(0, 135)],
+        outputs: 3,
+    },
+];
+
 /// Something to compute on a device and in the interpreter.
 pub struct Case {
     pub name: String,
