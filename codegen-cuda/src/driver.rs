@@ -495,10 +495,14 @@ impl Drop for Gpu {
         // SAFETY: everything was made by this value and is used by nothing else. Errors at the end are of no interest: where
         // the context is lost, all that was in it is too, but it must be released, or the device can't be opened again.
         unsafe {
-            if self.enter().is_ok() {
+            let alive = self.enter().is_ok() && cu!(cuStreamSynchronize(self.stream)).is_ok();
+            if alive {
                 self.free_all();
             }
             sys::cuDevicePrimaryCtxRelease_v2(self.device);
+            if !alive {
+                sys::cuDevicePrimaryCtxReset_v2(self.device);
+            }
         }
     }
 }

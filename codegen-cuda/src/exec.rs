@@ -20,7 +20,10 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// Steps of up to so many rows are recorded.
-const RECORDED_ROWS: u32 = 8;
+const RECORDED_ROWS: u32 = 64;
+/// Steps of more rows than this are recorded for a multiple of it: blocks of rows that are not there end at once. Where other
+/// kernels begin, so does another multiple.
+const ROW_STEP: u32 = 8;
 
 /// How an executable is built.
 #[derive(Clone, Copy)]
@@ -116,6 +119,14 @@ fn block_bytes(layer: &KvLayer, part: KvPart) -> u64 {
         ty: layer.types.of(part),
     };
     head.bytes() * u64::from(layer.kv_heads)
+}
+
+/// The number of rows that a step of so many is recorded for.
+fn recorded(rows: u32) -> u32 {
+    match rows {
+        0..=ROW_STEP => rows,
+        _ => rows.next_multiple_of(ROW_STEP),
+    }
 }
 
 /// The parts of a layer's cache, in the order of their addresses.
@@ -265,19 +276,23 @@ impl<D: Device> CudaExecutable<D> {
             ctx: last + 1,
             tiles: tiles.len() as u32,
         };
+        let results = sizes.rows(self.plan.result_rows());
         let mut key = None;
         if tokens <= RECORDED_ROWS {
             // Recorded for a context up to a power of two segments: blocks beyond a row's end at once.
             let segments = sizes.ctx.div_ceil(SEGMENT).next_power_of_two();
             sizes.ctx = segments * SEGMENT;
-            key = Some(u64::from(tokens) << 48 | u64::from(outputs) << 32 | u64::from(segments));
+            let limits = self.plan.limits;
+            sizes.tokens = recorded(tokens).min(limits.tokens);
+            sizes.outputs = recorded(outputs).min(limits.outputs);
+            key = Some(u64::from(sizes.tokens) << 48 | u64::from(sizes.outputs) << 32 | u64::from(segments));
         }
         let (plan, memory) = (&self.plan, &self.memory);
         self.device.run(key, &|| memory.bind(plan, &sizes))?;
         let logits = plan.logits.map_or(0, |id| plan.buffers[id].offset);
         self.device.download(
             memory.arena.plus(logits),
-            sizes.rows(plan.result_rows()) as usize * plan.width() as usize,
+            results as usize * plan.width() as usize,
         )
     }
 
