@@ -500,9 +500,6 @@ impl Drop for Gpu {
                 self.free_all();
             }
             sys::cuDevicePrimaryCtxRelease_v2(self.device);
-            if !alive {
-                sys::cuDevicePrimaryCtxReset_v2(self.device);
-            }
         }
     }
 }
