@@ -160,13 +160,20 @@ impl Sampler {
     }
 }
 
+/// Logits that are looked through together.
+const RUN: usize = 256;
+
 /// The first of the largest logits; `None` where none is finite.
 pub fn argmax(logits: &[f32]) -> Option<u32> {
     let peak = peak(logits);
-    let place = logits
-        .iter()
-        .position(|&logit| logit == peak && logit.is_finite());
-    place.map(|token| token as u32)
+    if !peak.is_finite() {
+        return None;
+    }
+    // Run by run, so that a vector instruction compares many.
+    let has_peak = |run: &[f32]| run.iter().fold(false, |any, &logit| any | (logit == peak));
+    let first = logits.chunks(RUN).position(has_peak)? * RUN;
+    let place = logits[first..].iter().position(|&logit| logit == peak)?;
+    Some((first + place) as u32)
 }
 
 /// By how much the logit of `token` is above all others; below zero where it is not the largest.

@@ -24,6 +24,24 @@ fn greedy_picks_the_first_largest_and_skips_nan() {
 }
 
 #[test]
+fn the_first_of_the_largest_is_found_anywhere() {
+    for (len, at) in [
+        (1, 0),
+        (255, 254),
+        (256, 255),
+        (257, 256),
+        (1000, 511),
+        (1000, 999),
+    ] {
+        let mut logits = vec![-1.5; len];
+        logits[at..].fill(2.0);
+        logits[0] = if at > 0 { f32::INFINITY } else { 2.0 };
+        assert_eq!(argmax(&logits), Some(at as u32), "{len}");
+    }
+    assert_eq!(argmax(&[]), None);
+}
+
+#[test]
 fn the_lead_is_over_the_best_of_the_others() {
     let logits = [1.0, 5.0, f32::NAN, 3.0, f32::INFINITY];
     assert_eq!(lead(&logits, 1), 2.0);
