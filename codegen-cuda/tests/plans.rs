@@ -107,6 +107,11 @@ fn faults_are_found() {
             .find(|a| matches!(a, Arg::Buffer(_)));
         *arg.unwrap() = Arg::Section(section);
     });
+    refused("no call runs embed_", |plan| {
+        let embed = plan.kernels.values().find(|k| k.name().starts_with("embed_"));
+        let copy = embed.unwrap().clone();
+        plan.kernels.push(copy);
+    });
     refused("bytes, and the kernel works on", |plan| {
         let id = plan.buffers.ids().next().unwrap();
         plan.buffers[id].bytes = 4;

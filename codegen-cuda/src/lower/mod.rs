@@ -6,6 +6,7 @@
 mod attention;
 mod linear;
 mod stream;
+mod used;
 mod wide;
 
 use crate::device::Target;
@@ -492,6 +493,7 @@ impl<'g> Lowering<'g> {
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
         self.plan.arena_bytes = memory::assign(&mut buffers, &self.lifetimes);
         self.plan.buffers = Arena::from_iter(buffers);
+        used::keep_used(&mut self.plan);
         crate::plan::verify::verify(&self.plan)?;
         Ok(self.plan)
     }

@@ -10,6 +10,7 @@
 //! - A buffer is written before it is read, and no write of another buffer overlaps it until it was last read.
 //! - Of the calls of a launch, at most one fits any number of rows; together they fit all from a first number up to the
 //!   limit, or end at a bound.
+//! - Each kernel is run by a call.
 //! - The logits are a buffer of outputs times vocab f32 that is written; hidden states in their place, one of a row a token.
 
 use super::{Arg, Call, CudaPlan, Form, Launch};
@@ -39,7 +40,8 @@ pub fn verify(plan: &CudaPlan) -> Result<(), Error> {
         }
     }
     lifetimes(plan).map_err(fail)?;
-    logits(plan).map_err(fail)
+    logits(plan).map_err(fail)?;
+    used(plan).map_err(fail)
 }
 
 fn arena(plan: &CudaPlan) -> Result<(), String> {
@@ -82,6 +84,18 @@ fn panels(plan: &CudaPlan) -> Result<(), String> {
     match plan.launches.iter().any(|l| l.calls.iter().any(kept)) {
         true => Err("a launch of a step makes panels that are kept".into()),
         false => Ok(()),
+    }
+}
+
+fn used(plan: &CudaPlan) -> Result<(), String> {
+    let mut used = vec![false; plan.kernels.len()];
+    let calls = plan.launches.iter().flat_map(|l| &l.calls);
+    calls
+        .chain(&plan.unpacks)
+        .for_each(|call| used[call.kernel.index()] = true);
+    match plan.kernels.iter().find(|(id, _)| !used[id.index()]) {
+        Some((_, kernel)) => Err(format!("no call runs {}", kernel.name())),
+        None => Ok(()),
     }
 }
 
