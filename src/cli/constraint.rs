@@ -4,7 +4,7 @@ use super::args::ModelArg;
 use super::error::{CliError, read_text};
 use clap::Args;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
-use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars, Guide};
+use lathe_runtime::constrain::{Constraint, ConstraintError, Grammar, Grammars, Guide, Start};
 use std::path::{Path, PathBuf};
 
 /// At most one constraint.
@@ -123,7 +123,7 @@ fn left(text: &str, byte: usize) -> String {
 
 /// Checks that the tokens of a text that is accepted are allowed one by one.
 fn follow(grammar: &Grammar, tokenizer: &Tokenizer, text: &str) -> Result<(), ConstraintError> {
-    let mut guide = Guide::new(grammar, None);
+    let mut guide = Guide::new(grammar, &Start::Now);
     for token in tokenizer.encode(text, EncodeOptions::PLAIN) {
         guide.take(token, tokenizer.token_bytes(token).unwrap_or_default())?;
     }

@@ -12,7 +12,7 @@ use crate::machine::proc_bytes;
 use crate::session::{ModelVocabulary, stop_tokens, tokenizer};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use lathe_runtime::constrain::Grammars;
+use lathe_runtime::constrain::{Grammars, Start};
 use lathe_runtime::sampling::TokenLogprob;
 use lathe_runtime::{Completion, Engine, Finish, Request};
 use serde_json::json;
@@ -115,7 +115,7 @@ impl Run {
             stop: self.stop.clone(),
             stop_tokens: stop_tokens(&built.text),
             constraint,
-            constrain_after: self.constrain_after.clone(),
+            constrain_from: self.constrain_after.clone().map_or(Start::Now, Start::After),
             ..Request::default()
         };
         let Built {

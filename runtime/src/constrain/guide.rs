@@ -4,6 +4,7 @@
 
 use super::error::ConstraintError;
 use super::grammars::Grammar;
+use super::start::{Begun, Start, Watch};
 use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -15,10 +16,16 @@ pub struct Guide {
     state: State,
     /// The mask for the next token, once it is known.
     mask: Option<Mask>,
-    /// What the text must have said before the constraint begins, and the end of the text so far.
-    after: Option<(Vec<u8>, Vec<u8>)>,
+    /// What waits for the constraint to begin.
+    waits: Option<Waits>,
     /// The masks at the tokens that may be taken back.
     ahead: Vec<Option<Mask>>,
+}
+
+enum Waits {
+    /// For the end of this text, of which the end of the text so far may be the beginning.
+    After(Vec<u8>, Vec<u8>),
+    With(Watch),
 }
 
 enum State {
@@ -30,21 +37,25 @@ enum State {
 }
 
 impl Guide {
-    /// At the start of a text, under the grammar from the start; or, with a string `after`, from the token after the one
-    /// that completes its first occurrence, as after the end of a reasoning span.
-    pub fn new(grammar: &Grammar, after: Option<&str>) -> Guide {
-        let after = after.filter(|marker| !marker.is_empty());
+    /// At the start of a text that is under the grammar from `start` on.
+    pub fn new(grammar: &Grammar, start: &Start) -> Guide {
         Guide {
             state: State::Here(Box::new(grammar.start())),
             mask: None,
             ahead: Vec::new(),
-            after: after.map(|marker| (marker.as_bytes().to_vec(), Vec::new())),
+            waits: match start {
+                Start::After(text) if !text.is_empty() => {
+                    Some(Waits::After(text.as_bytes().to_vec(), Vec::new()))
+                }
+                Start::Now | Start::After(_) => None,
+                Start::With(openings) => Some(Waits::With(Watch::new(openings))),
+            },
         }
     }
 
     /// Whether the constraint began.
     pub fn is_active(&self) -> bool {
-        self.after.is_none()
+        self.waits.is_none()
     }
 
     /// A bit for each token that may come next, token 0 the lowest of the first word; `None` where the constraint did not
@@ -76,14 +87,21 @@ impl Guide {
     /// # Errors
     /// Where the token was not allowed.
     pub fn take(&mut self, token: u32, bytes: &[u8]) -> Result<(), ConstraintError> {
-        match &mut self.after {
-            Some((marker, tail)) => {
+        match &mut self.waits {
+            Some(Waits::After(marker, tail)) => {
                 tail.extend_from_slice(bytes);
                 if tail.windows(marker.len()).any(|part| part == marker) {
-                    self.after = None;
+                    self.waits = None;
                 } else {
                     let rest = tail.len().min(marker.len() - 1);
                     tail.drain(..tail.len() - rest);
+                }
+                Ok(())
+            }
+            Some(Waits::With(watch)) => {
+                let state = &mut self.state;
+                if watch.take(token, bytes, &mut |begun| state.begin(begun)) {
+                    self.waits = None;
                 }
                 Ok(())
             }
@@ -176,6 +194,25 @@ impl Guide {
             State::Here(matcher) => Ok(matcher),
             _ => Err(lost()),
         }
+    }
+}
+
+impl State {
+    /// Goes on by the tokens that a constraint begins with, if it allows them all.
+    fn begin(&mut self, begun: &Begun) -> bool {
+        let State::Here(matcher) = self else {
+            return false;
+        };
+        let Ok(vocabulary) = matcher.tok_env() else {
+            return false;
+        };
+        let mut tokens = match begun.lead.is_empty() {
+            true => Vec::new(),
+            false => vocabulary.tokenize_bytes(&begun.lead),
+        };
+        tokens.extend(&begun.tokens);
+        let allowed = matcher.validate_tokens(&tokens);
+        allowed.is_ok_and(|n| n == tokens.len()) && matcher.consume_tokens(&tokens).is_ok()
     }
 }
 

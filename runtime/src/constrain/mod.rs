@@ -13,6 +13,7 @@ pub mod gbnf;
 mod grammars;
 mod guide;
 pub mod schema;
+mod start;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -22,6 +23,7 @@ pub(crate) use grammars::compiler_schema;
 pub use grammars::{Grammar, Grammars};
 pub use guide::Guide;
 pub(crate) use guide::Masks;
+pub use start::{Opening, Openings, Start};
 
 use serde_json::Value;
 

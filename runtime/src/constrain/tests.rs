@@ -1,6 +1,6 @@
 //! Constraints as a whole, on a vocabulary of bytes.
 
-use super::{Constraint, Grammar, Grammars, Guide, Masks};
+use super::{Constraint, Grammar, Grammars, Guide, Masks, Start};
 use serde_json::json;
 use std::time::Instant;
 
@@ -129,7 +129,7 @@ fn a_guide_says_what_may_and_what_must_come() {
     let grammar = compile(Constraint::Regex("a(xyz|b[0-2])!?".into()));
     let masks = Masks::start().unwrap();
     for prepared in [false, true] {
-        let mut guide = Guide::new(&grammar, None);
+        let mut guide = Guide::new(&grammar, &Start::Now);
         assert_eq!(guide.forced(), [u32::from(b'a')]);
         follow(&mut guide, "a");
         if prepared {
@@ -160,7 +160,7 @@ fn a_guide_says_what_may_and_what_must_come() {
 #[test]
 fn a_constraint_may_begin_later() {
     let grammar = compile(Constraint::Regex("[0-9]+".into()));
-    let mut guide = Guide::new(&grammar, Some("</think>"));
+    let mut guide = Guide::new(&grammar, &Start::After("</think>".into()));
     for piece in ["so ", "</thi", "nk", "</think", "> "] {
         assert_eq!(guide.mask(), Ok(None));
         assert!(!guide.is_done() && guide.forced().is_empty());

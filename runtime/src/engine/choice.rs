@@ -48,11 +48,10 @@ pub(super) struct Means<'a> {
 impl Choice {
     /// A choice that may make `most` tokens.
     pub(super) fn new(request: &Request, sampler: Sampler, most: usize, start: Instant) -> Choice {
-        let after = request.constrain_after.as_deref();
         let mut guide = request
             .constraint
             .as_ref()
-            .map(|grammar| Guide::new(grammar, after));
+            .map(|grammar| Guide::new(grammar, &request.constrain_from));
         Choice {
             sampler,
             most,

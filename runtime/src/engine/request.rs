@@ -1,7 +1,7 @@
 //! What the engine is asked for, and what it answers.
 
 use super::embedding::Embedding;
-use crate::constrain::Grammar;
+use crate::constrain::{Grammar, Start};
 use crate::error::Error;
 use crate::sampling::{Logprobs, SamplingParams};
 use std::time::Duration;
@@ -51,8 +51,8 @@ pub struct Request {
     pub draft: usize,
     /// What the text must be; it ends where nothing can follow. `ignore_stop_tokens` and `min_tokens` don't outlive it.
     pub constraint: Option<Grammar>,
-    /// The text after which the constraint begins, such as the end of a reasoning span; `None` for the start.
-    pub constrain_after: Option<String>,
+    /// Where in the text the constraint begins.
+    pub constrain_from: Start,
 }
 
 impl Default for Request {
@@ -73,7 +73,7 @@ impl Default for Request {
             lookup: 0,
             draft: 0,
             constraint: None,
-            constrain_after: None,
+            constrain_from: Start::Now,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::markers;
 use super::shapes::{choices, is_text, permits};
 use super::{Format, Tools};
 use crate::constrain::{ConstraintError, compiler_schema};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A string of Python in single quotes.
 const SINGLE_QUOTED: &str = r"/'([^'\\\x00-\x1f]|\\[\\'\x22nrt])*'/";
@@ -29,7 +29,7 @@ impl Format {
     /// A marker such as `<tool_call>` is a token of its own in some vocabularies, and text in others: `token` is asked
     /// for everything that looks like one. Arguments follow their schemas; in forms that write them one by one they come
     /// in the schema's order, those that may be strings among others are any text, and in Gemma 4's form only the types
-    /// at the top are kept to.
+    /// at the top are kept to. Arguments of tools that are not strict may have any values.
     ///
     /// # Errors
     /// Where there is nothing to call, or a schema says what can't be honoured.
@@ -98,7 +98,7 @@ impl Writer<'_> {
             .collect();
         self.rule(&format!("call_{i}"), &calls.join(" | "));
         for (tool, call) in tools.iter().zip(&calls) {
-            let arguments = self.arguments(call, frame, tool)?;
+            let arguments = self.arguments(call, frame, &tool.held())?;
             let (before, middle) = (self.parts(frame.before), self.parts(frame.middle));
             let (name, end) = (literal(&tool.name), self.parts(frame.end));
             self.rule(call, &format!("{before} {name} {middle} {arguments} {end}"));
@@ -294,6 +294,11 @@ fn python(argument: &Argument) -> Result<String, ConstraintError> {
         return Ok("(\"True\" | \"False\")".to_owned());
     }
     let json = of_schema(&argument.schema)?;
+    if shape.as_object().is_some_and(Map::is_empty) {
+        return Ok(format!(
+            "({json} | {SINGLE_QUOTED} | \"True\" | \"False\" | \"None\")"
+        ));
+    }
     if let Some(choices) = choices(shape) {
         let plain = choices.iter().filter(|c| !c.contains(['\'', '\\', '\n']));
         let quoted = plain.map(|c| format!(" | {}", literal(&format!("'{c}'"))));

@@ -2,7 +2,7 @@
 
 use super::json::is_space;
 use super::shapes::resolve;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// One function that may be called.
@@ -12,6 +12,9 @@ pub struct Tool {
     pub name: String,
     /// The JSON schema of its arguments, an object; empty where the request gives none.
     pub parameters: Value,
+    /// Whether calls are held to that schema; where not, their arguments may be anything. A tool says so by `strict:
+    /// false`.
+    pub strict: bool,
 }
 
 /// The tools that may be called. Cheap to clone.
@@ -90,6 +93,7 @@ fn read(tool: &Value) -> Option<Tool> {
     Some(Tool {
         name: name.to_owned(),
         parameters: parameters.cloned().unwrap_or_else(|| Value::Object(Map::new())),
+        strict: function.get("strict").and_then(Value::as_bool) != Some(false),
     })
 }
 
@@ -98,6 +102,18 @@ impl Tool {
     pub(super) fn schema(&self, key: &str) -> Option<&Value> {
         let schema = self.parameters.get("properties")?.get(key)?;
         Some(resolve(schema, &self.parameters))
+    }
+
+    /// The tool as calls of it are held to: its argument's names are known where it is not strict, and not their values.
+    pub(super) fn held(&self) -> Tool {
+        let mut tool = self.clone();
+        if !self.strict {
+            let properties = self.parameters.get("properties").and_then(Value::as_object);
+            let names = properties.into_iter().flat_map(|all| all.keys());
+            let free: Map<String, Value> = names.map(|name| (name.clone(), json!({}))).collect();
+            tool.parameters = json!({"type": "object", "properties": free});
+        }
+        tool
     }
 
     /// The name of the argument at this place, where the schema lists it.

@@ -5,7 +5,8 @@
 //! `programs` has the forms as data, `machine` reads by them; `object`, `python`, `literal`, `fields` and `json` read what
 //! stands inside.
 //! `frames` has the forms once more, as they are to be written, and `grammar` makes grammars of them for the case that
-//! something must be called. Pure data in and out: nothing here knows a model, a tokenizer, a server or the engine.
+//! something must be called; `openings` says where
+//! calls begin in an answer that may be anything, for a grammar that holds from there on. Pure data in and out: nothing here knows a model, a tokenizer, a server or the engine.
 //!
 //! Markers of calls are often special tokens. They must be spelled out in the text given to the parser;
 //! [`Format::markers`] and [`Reasoning::markers`] say which.
@@ -20,6 +21,7 @@ mod literal;
 mod machine;
 mod markers;
 mod object;
+mod openings;
 mod parser;
 mod programs;
 mod python;

@@ -2,6 +2,7 @@
 
 mod forms;
 mod grammars;
+mod openings;
 mod render;
 
 use super::*;

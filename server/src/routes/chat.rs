@@ -9,7 +9,7 @@ use crate::{Conversation, Served};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
-use lathe_runtime::constrain::{Constraint, Grammar};
+use lathe_runtime::constrain::{Constraint, Grammar, Start};
 use lathe_runtime::tools::Format;
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
     body.common.refuse_unsupported()?;
     normalize_messages(&mut body.messages)?;
     let tools = ToolUse::of(&body.common)?;
-    if tools.must && body.common.constraint()?.is_some() {
+    let constrained = body.common.constraint()?.is_some();
+    if tools.must && constrained {
         let message = "`tool_choice` and the output format both say what the answer must be";
         return Err(ApiError::invalid("tool_choice", message));
     }
@@ -33,12 +34,19 @@ pub async fn create(State(served): State<Arc<Served>>, body: Bytes) -> Result<Re
     };
     let prompt = {
         let served = served.clone();
-        blocking(move || prepare(&served, &conversation, tools)).await??
+        blocking(move || prepare(&served, &conversation, tools, constrained)).await??
     };
     answer(&served, Kind::Chat, &body.common, prompt).await
 }
 
-fn prepare(served: &Served, conversation: &Conversation, tools: ToolUse) -> Result<Prompt, ApiError> {
+/// The prompt of a conversation. Calls follow their schemas, from where an answer begins or from where it calls something;
+/// where the request says itself what the answer must be, that holds alone.
+fn prepare(
+    served: &Served,
+    conversation: &Conversation,
+    tools: ToolUse,
+    constrained: bool,
+) -> Result<Prompt, ApiError> {
     let prompt = served.prompter.chat(conversation);
     let prompt = prompt.map_err(|e| ApiError::invalid("messages", e))?;
     let grammar = match prompt.format {
@@ -46,31 +54,38 @@ fn prepare(served: &Served, conversation: &Conversation, tools: ToolUse) -> Resu
             let what = "calling tools in the way of this model's chat template";
             return Err(ApiError::unsupported("tools", what));
         }
-        Some(format) if tools.must => Some(calls(served, format, &tools)?),
+        Some(format) if !tools.callable.is_empty() && !constrained => Some(calls(served, format, &tools)?),
         _ => None,
     };
-    let inside = prompt
-        .reasoning
-        .as_ref()
-        .filter(|reasoning| reasoning.starts_inside);
+    let reasoning = prompt.reasoning.as_ref();
+    let inside = reasoning.filter(|reasoning| reasoning.starts_inside);
+    let from = match (tools.must, prompt.format) {
+        (false, Some(format)) if grammar.is_some() => {
+            Start::With(format.openings(&tools.callable, reasoning))
+        }
+        _ => inside.map_or(Start::Now, |reasoning| Start::After(reasoning.close.clone())),
+    };
     Ok(Prompt {
-        after: inside.map(|reasoning| reasoning.close.clone()),
+        from,
         tokens: prompt.tokens,
         spelled: prompt.marks,
         reader: Some(Reader {
             format: prompt.format,
             reasoning: prompt.reasoning,
             tools: tools.callable,
-            held: grammar.is_some(),
+            held: tools.must,
         }),
         grammar,
     })
 }
 
-/// A grammar of answers that call something and say nothing else.
+/// A grammar of calls and nothing else.
 fn calls(served: &Served, format: Format, tools: &ToolUse) -> Result<Grammar, ApiError> {
     let token = |name: &str| served.prompter.control_token(name);
     let grammar = format.grammar(&tools.callable, tools.parallel, &token);
     let grammar = grammar.and_then(|text| served.prompter.grammar(&Constraint::Lark(text)));
-    grammar.map_err(|e| ApiError::invalid("tools", format!("`tools` can't be held to: {e}")))
+    grammar.map_err(|e| {
+        let what = format!("`tools` can't be held to: {e} (calls of a tool with `strict: false` are not)");
+        ApiError::invalid("tools", what)
+    })
 }

@@ -9,7 +9,7 @@ use crate::wire::{Choices, Common, Kind};
 use axum::Json;
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
-use lathe_runtime::constrain::Grammar;
+use lathe_runtime::constrain::{Grammar, Start};
 use lathe_runtime::{Request, SamplingParams};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -113,8 +113,8 @@ pub struct Prompt {
     pub reader: Option<Reader>,
     /// What the answer must be, if not what the request says itself.
     pub grammar: Option<Grammar>,
-    /// The text after which it must.
-    pub after: Option<String>,
+    /// From where in the answer.
+    pub from: Start,
 }
 
 /// Runs a prompt and answers in the form that the request asks for.
@@ -132,7 +132,7 @@ pub async fn answer(
         spelled,
         reader,
         grammar,
-        after,
+        from,
     } = prompt;
     let context = served.prompter.context();
     if prompt.len() > context {
@@ -162,7 +162,7 @@ pub async fn answer(
             Some(grammar) => Some(grammar),
             None => constraint(served, common).await?,
         },
-        constrain_after: after,
+        constrain_from: from,
         ..Request::default()
     };
     let header = Header::new(kind, &served.model);

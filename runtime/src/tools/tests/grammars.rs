@@ -20,7 +20,7 @@ fn parameters() -> Value {
     })
 }
 
-fn tools() -> Tools {
+pub(super) fn tools() -> Tools {
     Tools::new(&[
         json!({"type": "function", "function": {"name": "get", "parameters": {"type": "object", "properties": {}}}}),
         json!({"type": "function", "function": {"name": "get_weather", "parameters": parameters()}}),
@@ -29,7 +29,7 @@ fn tools() -> Tools {
     ])
 }
 
-fn grammar(format: Format, tools: &Tools, parallel: bool, token: TokenOf) -> Grammar {
+pub(super) fn grammar(format: Format, tools: &Tools, parallel: bool, token: TokenOf) -> Grammar {
     let text = format.grammar(tools, parallel, token).unwrap();
     let compiled = Grammars::of_bytes().compile(&Constraint::Lark(text.clone()));
     compiled.unwrap_or_else(|e| panic!("{format:?}: {e}\n{text}"))
@@ -39,7 +39,7 @@ fn accepts(grammar: &Grammar, text: &str) -> bool {
     grammar.accepts(text.as_bytes()).unwrap().is_ok()
 }
 
-fn full() -> Value {
+pub(super) fn full() -> Value {
     json!({"city": "Köln: \"a\", {b}\n", "unit": "f", "days": 3, "exact": true, "near": {"x": 1.5}, "list": [1, 2.5]})
 }
 
