@@ -8,7 +8,7 @@
 use lathe::plans::Source;
 use lathe::store::Quiet;
 use lathe_frontend::tokenizer::{EncodeOptions, Tokenizer};
-use lathe_runtime::constrain::{Constraint, Grammars, Guide};
+use lathe_runtime::constrain::{Constraint, Grammars, Guide, Start};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -90,7 +90,7 @@ fn measure(
             return Ok(());
         }
     };
-    Guide::new(&grammar, None).mask()?;
+    Guide::new(&grammar, &Start::Now).mask()?;
     tally.first_mask.push(start.elapsed());
     let of_bytes = bytes.compile(&constraint)?;
     for test in file["tests"].as_array().into_iter().flatten() {
@@ -106,7 +106,7 @@ fn measure(
         if !valid || accepted.is_err() {
             continue;
         }
-        let mut guide = Guide::new(&grammar, None);
+        let mut guide = Guide::new(&grammar, &Start::Now);
         for token in tokenizer.encode(&text, EncodeOptions::PLAIN) {
             let start = Instant::now();
             let mask = guide.mask()?.unwrap_or_default();

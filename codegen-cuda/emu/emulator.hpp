@@ -176,6 +176,7 @@ static Dim thread_index() { return {current, 0, 0}; }
 inline void __syncthreads() { emulator::wait(emulator::State::Block); }
 inline void __syncwarp() { emulator::wait(emulator::State::Warp); }
 template <class T> T __shfl_xor_sync(uint32_t, T value, int mask) { return emulator::shuffle(value, (uint32_t)mask); }
+inline void atomicMax(unsigned long long* at, unsigned long long value) { if (value > *at) *at = value; }
 inline float __uint_as_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 inline uint32_t __float_as_uint(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
 inline float __fdiv_rn(float a, float b) { return a / b; }

@@ -6,12 +6,14 @@
 use crate::code::CodeStore;
 use crate::device::{Address, BoundLaunch, Device, Needs};
 use crate::error::Error;
-use crate::kernels::{Kernel, SEGMENT};
+use crate::kernels::{Kernel, Largest, SEGMENT};
 use crate::layout::{ALIGN, KvHead};
 use crate::pack;
 use crate::plan::{Arg, Call, CudaPlan, SectionDecl, Sizes, verify};
 use crate::tiles;
-use lathe_ir::backend::{Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource};
+use lathe_ir::backend::{
+    Batch, BatchCheck, BuildReport, ExecError, Executable, WeightSource, largest_of_rows,
+};
 use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
 use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput};
@@ -45,7 +47,7 @@ pub struct CudaExecutable<D> {
     kv_blocks: u32,
     /// The tables of a step, as they are uploaded.
     tables: Vec<u8>,
-    /// Rows of the last step's result.
+    /// Rows of the last step's result; none where it was not copied.
     results: usize,
     /// Why the device failed, once it has.
     failed: Option<String>,
@@ -72,6 +74,7 @@ struct Tables {
     seqs: u64,
     outputs: u64,
     tiles: u64,
+    keys: u64,
     blocks: u64,
     bytes: u64,
 }
@@ -89,6 +92,7 @@ impl Tables {
         let outputs = next(limits.outputs.into());
         // First row and number of rows of each; every row may be a tile.
         let tiles = next(2 * u64::from(limits.tokens));
+        let keys = next(2 * u64::from(limits.outputs));
         let blocks = next(u64::from(limits.seqs) * u64::from(limits.blocks_per_seq()));
         Tables {
             tokens,
@@ -96,6 +100,7 @@ impl Tables {
             seqs,
             outputs,
             tiles,
+            keys,
             blocks,
             bytes: end,
         }
@@ -128,6 +133,18 @@ fn recorded(rows: u32) -> u32 {
         _ => rows.next_multiple_of(ROW_STEP),
     }
 }
+
+/// What is wanted of a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wanted {
+    /// Its result.
+    Result,
+    /// The place of the largest logit of each row.
+    Largest,
+}
+
+/// Floats of as many bytes as a key.
+const KEY_FLOATS: usize = 2;
 
 /// The parts of a layer's cache, in the order of their addresses.
 const PARTS: [KvPart; 2] = [KvPart::K, KvPart::V];
@@ -261,7 +278,8 @@ impl<D: Device> CudaExecutable<D> {
         layout.blocks as usize + 4 * batch.block_tables.len()
     }
 
-    fn step(&mut self, batch: &Batch) -> Result<(), Error> {
+    /// Runs a step, and copies of its result what is wanted.
+    fn step(&mut self, batch: &Batch, wanted: Wanted) -> Result<(), Error> {
         let tiles = match self.plan.tile_rows {
             0 => Vec::new(),
             rows => tiles::of(batch.seqs, batch.positions, rows),
@@ -285,15 +303,36 @@ impl<D: Device> CudaExecutable<D> {
             let limits = self.plan.limits;
             sizes.tokens = recorded(tokens).min(limits.tokens);
             sizes.outputs = recorded(outputs).min(limits.outputs);
-            key = Some(u64::from(sizes.tokens) << 48 | u64::from(sizes.outputs) << 32 | u64::from(segments));
+            let rows = u64::from(sizes.tokens) << 48 | u64::from(sizes.outputs) << 32;
+            key = Some(rows | u64::from(segments) << 1 | wanted as u64);
         }
         let (plan, memory) = (&self.plan, &self.memory);
-        self.device.run(key, &|| memory.bind(plan, &sizes))?;
-        let logits = plan.logits.map_or(0, |id| plan.buffers[id].offset);
-        self.device.download(
-            memory.arena.plus(logits),
-            results as usize * plan.width() as usize,
-        )
+        self.device.run(key, &|| memory.bind(plan, &sizes, wanted))?;
+        let (from, floats) = match wanted {
+            Wanted::Result => {
+                let logits = plan.logits.map_or(0, |id| plan.buffers[id].offset);
+                (memory.arena.plus(logits), plan.width() as usize)
+            }
+            Wanted::Largest => (memory.tables.plus(memory.layout.keys), KEY_FLOATS),
+        };
+        self.device.download(from, results as usize * floats)
+    }
+
+    /// Checks a step, runs it, and returns the rows of its result.
+    fn checked_step(&mut self, batch: &Batch, wanted: Wanted) -> Result<usize, ExecError> {
+        if let Some(text) = &self.failed {
+            return Err(ExecError::Device(text.clone()));
+        }
+        self.check.check(batch)?;
+        if !batch.tokens.is_empty()
+            && let Err(error) = self.step(batch, wanted)
+        {
+            return Err(self.fail(&error));
+        }
+        Ok(match self.plan.result_rows() {
+            Sym::Outputs => batch.outputs.len(),
+            Sym::Tokens | Sym::Ctx => batch.tokens.len(),
+        })
     }
 
     /// Remembers a failure of the device.
@@ -387,9 +426,10 @@ impl Memory {
     }
 
     /// The launches of a step of these sizes.
-    fn bind(&self, plan: &CudaPlan, sizes: &Sizes) -> Vec<BoundLaunch> {
-        let mut bound = Vec::with_capacity(plan.launches.len());
-        for launch in &plan.launches {
+    fn bind(&self, plan: &CudaPlan, sizes: &Sizes, wanted: Wanted) -> Vec<BoundLaunch> {
+        let mut bound = Vec::with_capacity(plan.launches.len() + 1);
+        let largest = plan.largest.iter().filter(|_| wanted == Wanted::Largest);
+        for launch in plan.launches.iter().chain(largest) {
             let rows = sizes.rows(launch.rows);
             let Some(call) = launch.call(rows) else { continue };
             let count = match launch.rows {
@@ -422,6 +462,7 @@ impl Memory {
             Arg::Kv(KvPart::K, layer) => self.kv[layer as usize][0],
             Arg::Kv(KvPart::V, layer) => self.kv[layer as usize][1],
             Arg::Tiles => self.tables.plus(self.layout.tiles),
+            Arg::Keys => self.tables.plus(self.layout.keys),
             Arg::Input(input) => self.tables.plus(self.layout.of(input)),
         }
     }
@@ -452,20 +493,21 @@ impl<D: Device> Executable for CudaExecutable<D> {
     }
 
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError> {
-        if let Some(text) = &self.failed {
-            return Err(ExecError::Device(text.clone()));
-        }
-        self.check.check(batch)?;
-        if !batch.tokens.is_empty()
-            && let Err(error) = self.step(batch)
-        {
-            return Err(self.fail(&error));
-        }
-        self.results = match self.plan.result_rows() {
-            Sym::Outputs => batch.outputs.len(),
-            Sym::Tokens | Sym::Ctx => batch.tokens.len(),
-        };
+        self.results = self.checked_step(batch, Wanted::Result)?;
         Ok(self.output())
+    }
+
+    fn run_largest(&mut self, batch: &Batch, largest: &mut Vec<Option<u32>>) -> Result<(), ExecError> {
+        if self.plan.largest.is_none() {
+            return largest_of_rows(self, batch, largest);
+        }
+        let rows = self.checked_step(batch, Wanted::Largest)?;
+        self.results = 0;
+        let (keys, _) = self.device.downloaded().as_chunks::<KEY_FLOATS>();
+        let key =
+            |[low, high]: &[f32; KEY_FLOATS]| u64::from(low.to_bits()) | u64::from(high.to_bits()) << 32;
+        largest.extend(keys.iter().take(rows).map(|parts| Largest::place(key(parts))));
+        Ok(())
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {

@@ -107,6 +107,10 @@ fn faults_are_found() {
             .find(|a| matches!(a, Arg::Buffer(_)));
         *arg.unwrap() = Arg::Section(section);
     });
+    refused("they are looked for elsewhere", |plan| {
+        let other = plan.buffers.ids().next().unwrap();
+        plan.largest.as_mut().unwrap().calls[0].args[0] = Arg::Buffer(other);
+    });
     refused("no call runs embed_", |plan| {
         let embed = plan.kernels.values().find(|k| k.name().starts_with("embed_"));
         let copy = embed.unwrap().clone();

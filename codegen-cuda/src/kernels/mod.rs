@@ -12,6 +12,7 @@ mod dense;
 mod embed;
 mod epilogue;
 mod heads;
+mod largest;
 mod multiply;
 mod product;
 mod product_text;
@@ -30,6 +31,7 @@ pub use dense::{DENSE_ROWS, Dense};
 pub use embed::{Embed, RopeTable};
 pub use epilogue::{ProductPart, Step};
 pub use heads::{HeadOut, HeadPart, Heads};
+pub use largest::Largest;
 pub use product::{PRODUCT_ROWS, Product};
 pub use rows::{RowKernel, RowOp};
 pub use split::{JoinSplits, SplitAttention};
@@ -74,6 +76,8 @@ pub enum Kernel {
     SplitAttention(SplitAttention),
     /// The merge of its splits.
     JoinSplits(JoinSplits),
+    /// The largest of a row.
+    Largest(Largest),
 }
 
 /// What a parameter points to.
@@ -91,6 +95,8 @@ pub enum ParamType {
     Bytes,
     /// Weights of products with many rows.
     Panels,
+    /// Keys of places in rows, u64: [`Largest::place`].
+    Keys,
 }
 
 impl ParamType {
@@ -102,6 +108,7 @@ impl ParamType {
             ParamType::I32 => "int",
             ParamType::Operands => "u16",
             ParamType::Bytes | ParamType::Panels => "u8",
+            ParamType::Keys => "u64",
         }
     }
 }
@@ -155,7 +162,7 @@ pub fn row_bytes(ty: ParamType, n: u32) -> u64 {
     let n = u64::from(n);
     match ty {
         ParamType::F32 | ParamType::I32 => 4 * n,
-        ParamType::F64 => 8 * n,
+        ParamType::F64 | ParamType::Keys => 8 * n,
         ParamType::Operands => 2 * u64::from(operand_stride(n as u32)),
         ParamType::Bytes | ParamType::Panels => n,
     }
@@ -180,6 +187,7 @@ impl Kernel {
             Kernel::Combine(k) => k.name(),
             Kernel::SplitAttention(k) => k.name(),
             Kernel::JoinSplits(k) => k.name(),
+            Kernel::Largest(k) => k.name(),
         }
     }
 
@@ -200,6 +208,7 @@ impl Kernel {
             Kernel::Attention(_) => attention::THREADS,
             Kernel::SplitAttention(_) | Kernel::JoinSplits(_) => split::THREADS,
             Kernel::TiledAttention(k) => k.threads(),
+            Kernel::Largest(_) => largest::THREADS,
         }
     }
 
@@ -232,6 +241,7 @@ impl Kernel {
             Kernel::Combine(k) => k.params(),
             Kernel::SplitAttention(k) => k.params(),
             Kernel::JoinSplits(k) => k.params(),
+            Kernel::Largest(k) => k.params(),
         }
     }
 
@@ -253,6 +263,7 @@ impl Kernel {
             Kernel::Combine(k) => k.source(),
             Kernel::SplitAttention(k) => k.source(),
             Kernel::JoinSplits(k) => k.source(),
+            Kernel::Largest(k) => k.source(),
         };
         format!("namespace n_{} {{\n{body}}}\n", self.name())
     }

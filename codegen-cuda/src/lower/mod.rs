@@ -11,7 +11,7 @@ mod wide;
 
 use crate::device::Target;
 use crate::error::Error;
-use crate::kernels::{Embed, Kernel, ParamType, Product, RowKernel, RowOp, row_bytes};
+use crate::kernels::{Embed, Kernel, Largest, ParamType, Product, RowKernel, RowOp, row_bytes};
 use crate::layout::{Matrix, operand_stride};
 use crate::plan::{Arg, Call, CudaPlan, Extent, Form, Launch, SectionDecl};
 use lathe_ir::graph::{Epilogue, Graph, Node, NodeData, Op, RowOrder, Value, Weight};
@@ -469,6 +469,22 @@ impl<'g> Lowering<'g> {
         u32::try_from(rows).ok()
     }
 
+    /// The launch that finds the largest logits.
+    fn largest(&mut self, logits: Buffer) -> Result<(), Error> {
+        if self.plan.leaves.is_some() {
+            return Ok(());
+        }
+        let largest = Largest { n: self.plan.vocab };
+        let grid = [Extent::Const(largest.blocks()), Extent::Rows(1), Extent::Const(1)];
+        let kernel = self.kernel(Kernel::Largest(largest))?;
+        self.plan.largest = Some(Launch {
+            label: "largest logits".to_owned(),
+            rows: Sym::Outputs,
+            calls: vec![call(kernel, vec![Arg::Buffer(logits), Arg::Keys], grid)],
+        });
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<CudaPlan, Error> {
         let no_result = || Error::Graph("its output is no [outputs, vocab]f32 or [tokens, width]f32".into());
         let [output] = self.graph.outputs[..] else {
@@ -490,6 +506,7 @@ impl<'g> Lowering<'g> {
         }
         self.lifetimes[logits.index()].last = self.plan.launches.len();
         self.plan.logits = Some(logits);
+        self.largest(logits)?;
         let mut buffers: Vec<BufferDecl> = self.plan.buffers.values().cloned().collect();
         self.plan.arena_bytes = memory::assign(&mut buffers, &self.lifetimes);
         self.plan.buffers = Arena::from_iter(buffers);

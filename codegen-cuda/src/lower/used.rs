@@ -6,7 +6,8 @@ use lathe_ir::plan::KernelId;
 
 /// Calls of the plan.
 fn calls(plan: &mut CudaPlan) -> impl Iterator<Item = &mut Call> {
-    let launches = plan.launches.iter_mut().flat_map(|l| &mut l.calls);
+    let launches = plan.launches.iter_mut().chain(&mut plan.largest);
+    let launches = launches.flat_map(|l| &mut l.calls);
     plan.unpacks.iter_mut().chain(launches)
 }
 

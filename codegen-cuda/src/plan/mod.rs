@@ -43,6 +43,8 @@ pub struct CudaPlan {
     pub unpacks: Vec<Call>,
     /// In order.
     pub launches: Vec<Launch>,
+    /// What runs after the launches of a step of which nothing but the largest logit of each row is wanted.
+    pub largest: Option<Launch>,
     /// Where the result is after the last launch: logits `[outputs, vocab]f32`, or hidden states `[tokens, leaves]f32`.
     pub logits: Option<Buffer>,
 }
@@ -134,6 +136,8 @@ pub enum Arg {
     Input(Input),
     /// The step's rows in [`crate::tiles`].
     Tiles,
+    /// A key for each row of the logits, zeros at the start of a step.
+    Keys,
 }
 
 /// What a step has, as far as launches depend on it.

@@ -48,9 +48,12 @@ pub fn print(plan: &CudaPlan) -> String {
     for call in &plan.unpacks {
         text.line(format_args!("  once {}", line(plan, call, Sym::Tokens)));
     }
-    for (i, launch) in plan.launches.iter().enumerate() {
+    let number = |i: usize| format!("launch {i}");
+    let largest = plan.largest.iter().map(|launch| ("largest".to_owned(), launch));
+    let launches = plan.launches.iter().enumerate().map(|(i, l)| (number(i), l));
+    for (what, launch) in launches.chain(largest) {
         text.line(format_args!(
-            "  launch {i} {:?} over {} {{",
+            "  {what} {:?} over {} {{",
             launch.label,
             launch.rows.keyword()
         ));
@@ -137,6 +140,7 @@ impl fmt::Display for Arg {
             Arg::Angles(id) => write!(f, "{id}"),
             Arg::Kv(part, layer) => write!(f, "kv.{}.{layer}", part.keyword()),
             Arg::Tiles => f.write_str("tiles"),
+            Arg::Keys => f.write_str("keys"),
             Arg::Input(input) => {
                 let name = Input::ALL.iter().find(|(i, _)| i == input).map_or("", |(_, n)| n);
                 write!(f, "in.{name}")

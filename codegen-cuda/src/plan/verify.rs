@@ -10,6 +10,7 @@
 //! - A buffer is written before it is read, and no write of another buffer overlaps it until it was last read.
 //! - Of the calls of a launch, at most one fits any number of rows; together they fit all from a first number up to the
 //!   limit, or end at a bound.
+//! - What finds the largest logits reads them, and alone writes keys.
 //! - Each kernel is run by a call.
 //! - The logits are a buffer of outputs times vocab f32 that is written; hidden states in their place, one of a row a token.
 
@@ -41,6 +42,7 @@ pub fn verify(plan: &CudaPlan) -> Result<(), Error> {
     }
     lifetimes(plan).map_err(fail)?;
     logits(plan).map_err(fail)?;
+    largest(plan).map_err(|what| fail(format!("the largest logits: {what}")))?;
     used(plan).map_err(fail)
 }
 
@@ -87,9 +89,30 @@ fn panels(plan: &CudaPlan) -> Result<(), String> {
     }
 }
 
+/// What runs after the rest where nothing but the largest logits is wanted.
+fn largest(plan: &CudaPlan) -> Result<(), String> {
+    let is_it = |call: &Call| matches!(plan.kernels.get(call.kernel), Some(Kernel::Largest(_)));
+    if plan.launches.iter().any(|l| l.calls.iter().any(is_it)) {
+        return Err("every step finds them".into());
+    }
+    let Some(launch) = &plan.largest else {
+        return Ok(());
+    };
+    ranges(launch)?;
+    for call in &launch.calls {
+        check_call(plan, plan.limits.bound(launch.rows), call)?;
+        let logits = plan.logits.map(Arg::Buffer);
+        if !is_it(call) || call.args.first().copied() != logits || launch.rows != plan.result_rows() {
+            return Err("they are looked for elsewhere".into());
+        }
+    }
+    Ok(())
+}
+
 fn used(plan: &CudaPlan) -> Result<(), String> {
     let mut used = vec![false; plan.kernels.len()];
-    let calls = plan.launches.iter().flat_map(|l| &l.calls);
+    let launches = plan.launches.iter().chain(&plan.largest);
+    let calls = launches.flat_map(|l| &l.calls);
     calls
         .chain(&plan.unpacks)
         .for_each(|call| used[call.kernel.index()] = true);
@@ -188,6 +211,7 @@ fn fits(plan: &CudaPlan, param: &Param, arg: Arg, rows: u64) -> Result<(), Strin
             };
             (head.bytes() * u64::from(kv.kv_heads), true)
         }
+        (Arg::Keys, ParamType::Keys) if param.written && param.per_row => return Ok(()),
         // As many as the executable makes of each.
         (Arg::Input(_) | Arg::Tiles, ParamType::I32) if !param.written => return Ok(()),
         _ => return wrong(),

@@ -241,6 +241,9 @@ cuda plan "tiny-llama" {
     9..16: join_16x1r2b_256_q4_k_320(b35, b34) grid=20xoutputs/16x1 threads=64
     17..: join_32x1r2b_256_q4_k_320(b35, b34) grid=20xoutputs/32x1 threads=128
   }
+  largest "largest logits" over outputs {
+    largest_320(b34, keys) grid=1xoutputsx1 threads=256
+  }
 }
 
 
@@ -3913,6 +3916,43 @@ extern "C" __global__ void __launch_bounds__(128, 1) join_4x2x64_0p125_t10_s3_op
         const float v = __fdiv_rn(all, total);
         out[((u64)row * 4 + head) * 64 + i] = (u16)to_operand(v);
     }
+}
+}
+
+
+// largest_320
+namespace n_largest_320 {
+DEV u64 key_of(float x, u32 place) {
+    const u32 bits = __float_as_uint(x + 0.0f);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return 0;
+    const u32 value = bits >> 31 ? ~bits : bits | 0x80000000u;
+    return (u64)value << 32 | (u32)~place;
+}
+DEV u64 larger(u64 a, u64 b) { return a > b ? a : b; }
+extern "C" __global__ void __launch_bounds__(256, 1) largest_320(
+    const int* count
+    , const float* x
+    , u64* keys
+) {
+    let_next_begin();
+    wait_for_previous();
+    __shared__ u64 keys_of_warps[8];
+    const u32 row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= *count) return;
+    const float* from = x + (u64)row * 320;
+    u64 key = 0;
+#pragma unroll 8
+    for (u32 i = threadIdx.x; i < 8192; i += 256) {
+        const u32 place = blockIdx.x * 8192 + i;
+        if (place < 320) key = larger(key, key_of(from[place], place));
+    }
+#pragma unroll
+    for (int o = 16; o > 0; o >>= 1) key = larger(key, __shfl_xor_sync(0xffffffffu, key, o));
+    if (lane == 0) keys_of_warps[warp] = key;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    for (u32 i = 1; i < 8; ++i) key = larger(key, keys_of_warps[i]);
+    atomicMax(keys + row, key);
 }
 }
 

@@ -9,7 +9,7 @@ use lathe_codegen_cuda::code::NoStore;
 use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::exec::{CudaExecutable, Setup};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
-use lathe_ir::backend::{Batch, Executable, WeightSource};
+use lathe_ir::backend::{Batch, Executable, WeightSource, argmax};
 use lathe_ir::graph::Graph;
 use lathe_ir::graph::interp::{Inputs, KvCache, eval};
 use lathe_ir::layout::KvTypes;
@@ -298,6 +298,17 @@ pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Res
             ));
         }
         worst = worst.max(apart);
+        // The same step again, for the largest alone.
+        let width = executable.width() as usize;
+        let want: Vec<Option<u32>> = executable.output().chunks_exact(width).map(argmax).collect();
+        let mut largest = Vec::new();
+        let asked = executable.run_largest(&batch, &mut largest);
+        asked.map_err(|e| e.to_string())?;
+        if largest != want {
+            return Err(format!(
+                "step {number}: the largest are {want:?}, not {largest:?}"
+            ));
+        }
     }
     Ok(worst)
 }

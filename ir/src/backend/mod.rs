@@ -1,8 +1,10 @@
 //! What a backend and an executable are, so that the runtime knows neither Cranelift nor CUDA.
 
 mod check;
+mod largest;
 
 pub use check::BatchCheck;
+pub use largest::{argmax, largest_of_rows, peak};
 
 use crate::dtype::DType;
 use crate::plan::{Limits, ModelOutput};
@@ -128,6 +130,15 @@ pub trait Executable: Send {
     /// # Errors
     /// Where the batch breaks a bound of the plan; nothing is written then. Where the device fails.
     fn run(&mut self, batch: &Batch) -> Result<&[f32], ExecError>;
+
+    /// Runs one step of which nothing but the largest logit of each row is wanted, and adds their places to `largest`:
+    /// [`argmax`] of the logits that [`Executable::run`] gives. [`Executable::output`] may be empty then.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    fn run_largest(&mut self, batch: &Batch, largest: &mut Vec<Option<u32>>) -> Result<(), ExecError> {
+        largest_of_rows(self, batch, largest)
+    }
 
     /// Runs one step of a later part of a model on the hidden states `[rows, takes]` that the part before it gave.
     /// Tokens are checked like the rest of the batch, and not read.

@@ -11,6 +11,14 @@ use crate::text::TextStream;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+/// What is known of the token after a row.
+#[derive(Clone, Copy)]
+pub(super) enum Row<'l> {
+    Logits(&'l [f32]),
+    /// The place of the largest logit alone, where any is finite.
+    Largest(Option<u32>),
+}
+
 /// A choice of a request.
 pub(super) struct Choice {
     sampler: Sampler,
@@ -80,20 +88,35 @@ impl Choice {
         self.drafts.1
     }
 
-    /// Picks tokens from rows of logits: the row after the last token, then one after each token of `draft`. A draft is
+    /// Whether the largest logit of each row is all that the next tokens need, of which so many are guessed.
+    pub(super) fn needs_largest(&self, request: &Request, guessed: usize) -> bool {
+        let free = |guide: &Guide| !guide.is_active() && guessed == 0;
+        self.sampler.is_plain_greedy()
+            && request.logprobs.is_none()
+            && self.guide.as_ref().is_none_or(free)
+            && self.banned(request).is_empty()
+    }
+
+    /// Tokens that may not come next.
+    fn banned<'r>(&self, request: &'r Request) -> &'r [u32] {
+        let no_stop = request.ignore_stop_tokens || self.made().len() < request.min_tokens;
+        if no_stop { &request.stop_tokens } else { &[] }
+    }
+
+    /// Picks tokens from rows: the row after the last token, then one after each token of `draft`. A draft is
     /// right where it is what is picked; so what is made is what would be made without drafts. Returns whether the choice
     /// ends.
     pub(super) fn take<'l>(
         &mut self,
-        mut rows: impl Iterator<Item = &'l [f32]>,
+        mut rows: impl Iterator<Item = Row<'l>>,
         draft: &[u32],
         means: &mut Means,
     ) -> bool {
         self.drafts.0 += draft.len();
         let mut guesses = draft.iter();
-        while let (None, Some(logits)) = (&self.finish, rows.next()) {
+        while let (None, Some(row)) = (&self.finish, rows.next()) {
             let before = self.history.len();
-            if let Err(error) = self.advance(logits, means) {
+            if let Err(error) = self.advance(row, means) {
                 self.finish = Some(Err(error));
             }
             let new = &self.history[before..];
@@ -114,12 +137,12 @@ impl Choice {
     }
 
     /// Picks a token, and adds those that must follow it.
-    fn advance(&mut self, logits: &[f32], means: &mut Means) -> Result<(), Error> {
+    fn advance(&mut self, row: Row, means: &mut Means) -> Result<(), Error> {
         let token = match self.forced.pop_front() {
             Some(token) => token,
-            None => self.pick(logits, means)?,
+            None => self.pick(row, means)?,
         };
-        if let Some(top) = means.request.logprobs {
+        if let (Some(top), Row::Logits(logits)) = (means.request.logprobs, row) {
             let (choice, logprobs) = (means.choice, logprobs(logits, token, top));
             (means.show)(Event::Token {
                 choice,
@@ -145,12 +168,15 @@ impl Choice {
         Ok(())
     }
 
-    fn pick(&mut self, logits: &[f32], means: &mut Means) -> Result<u32, Error> {
-        let request = means.request;
-        let no_stop = request.ignore_stop_tokens || self.made().len() < request.min_tokens;
+    fn pick(&mut self, row: Row, means: &mut Means) -> Result<u32, Error> {
+        let logits = match row {
+            Row::Logits(logits) => logits,
+            Row::Largest(place) => return place.ok_or(Error::NoToken),
+        };
+        let banned = self.banned(means.request);
         let restriction = Restriction {
             allowed: self.guide.as_mut().map(Guide::mask).transpose()?.flatten(),
-            banned: if no_stop { &request.stop_tokens } else { &[] },
+            banned,
         };
         self.sampler
             .sample(logits, &self.history, restriction, means.candidates)

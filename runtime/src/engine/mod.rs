@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::evaluator::check_tokens;
 use crate::sampling::{Candidates, Sampler};
 use crate::schedule::{self, ChoiceId, Config, Results, ScheduleStats, Scheduler};
-use choice::{Choice, Means};
+use choice::{Choice, Means, Row};
 use drafter::{Drafter, Wanted};
 use embedding::Pooler;
 use lathe_ir::backend::Executable;
@@ -50,6 +50,8 @@ pub struct Engine {
     /// Blocks of sequences that gave way.
     swap: SwapStore,
     results: Results,
+    /// The places of the largest logits of a step's rows, where that is all it was asked for.
+    largest: Vec<Option<u32>>,
     candidates: Candidates,
     guesses: Vec<(ChoiceId, Vec<u32>)>,
     /// Started by the first request with a constraint.
@@ -112,6 +114,7 @@ impl Engine {
             active: BTreeMap::new(),
             swap: SwapStore::default(),
             results: Results::default(),
+            largest: Vec::new(),
             guesses: Vec::new(),
             masks: None,
             drafter: None,
@@ -373,22 +376,51 @@ impl Engine {
         }
     }
 
+    /// Whether the largest logit of each row is all that the step's sequences need.
+    fn needs_largest(&self) -> bool {
+        let parts = self.scheduler.step().sequences().iter();
+        parts.filter(|part| !part.outputs.is_empty()).all(|part| {
+            let Some(Active::Text(request, choices)) = self.active.get(&part.id.request) else {
+                return false;
+            };
+            let choices = choices
+                .iter()
+                .skip(part.id.choice as usize)
+                .take(part.lists as usize);
+            choices
+                .flatten()
+                .all(|choice| choice.needs_largest(request, part.drafts))
+        })
+    }
+
     fn run(&mut self, show: &mut Show) -> Result<(), Error> {
+        let by_largest = self.needs_largest();
         let step = self.scheduler.step();
         let batch = step.batch();
         let start = Instant::now();
-        self.executable.run(&batch)?;
+        self.largest.clear();
+        match by_largest {
+            true => self.executable.run_largest(&batch, &mut self.largest)?,
+            false => _ = self.executable.run(&batch)?,
+        }
         self.swap.note_step(start.elapsed(), batch.tokens.len());
         let (output, width) = (self.executable.output(), self.executable.width() as usize);
         self.results.clear();
         let mut checked = Checked::default();
         let room = self.ahead.as_ref().map_or(0, |ahead| ahead.number);
         for part in step.sequences().iter().filter(|part| !part.outputs.is_empty()) {
-            let rows = || part.outputs.clone().map(|row| &output[row * width..][..width]);
+            let logits = |row: usize| &output[row * width..][..width];
+            let largest = &self.largest;
+            let row = |row: usize| match by_largest {
+                true => Row::Largest(largest[row]),
+                false => Row::Logits(logits(row)),
+            };
+            let rows = || part.outputs.clone().map(row);
             let (request, choices) = match self.active.get_mut(&part.id.request) {
                 Some(Active::Text(request, choices)) => (request, choices),
                 Some(Active::Embedding(pooler)) => {
-                    pooler.take(part.start + part.rows.len() - part.outputs.len(), rows());
+                    let first = part.start + part.rows.len() - part.outputs.len();
+                    pooler.take(first, part.outputs.clone().map(logits));
                     (0..part.lists).for_each(|_| self.results.push(&[], true));
                     continue;
                 }

@@ -14,6 +14,8 @@ mod tests;
 
 use crate::error::Error;
 pub use candidates::Candidates;
+pub use lathe_ir::backend::argmax;
+use lathe_ir::backend::peak;
 pub use logprobs::{Logprobs, TokenLogprob, logprobs};
 pub use params::{Dry, Mirostat, SamplingParams};
 use penalties::Penalties;
@@ -77,6 +79,11 @@ impl Sampler {
             rng: Rng::new(seed),
             ..self.clone()
         }
+    }
+
+    /// Whether it picks the largest logit, whatever came before.
+    pub fn is_plain_greedy(&self) -> bool {
+        self.params.is_plain_greedy()
     }
 
     /// Picks a token from one row of logits, given all tokens of the sequence so far; `candidates` is room to work in, which
@@ -160,22 +167,6 @@ impl Sampler {
     }
 }
 
-/// Logits that are looked through together.
-const RUN: usize = 256;
-
-/// The first of the largest logits; `None` where none is finite.
-pub fn argmax(logits: &[f32]) -> Option<u32> {
-    let peak = peak(logits);
-    if !peak.is_finite() {
-        return None;
-    }
-    // Run by run, so that a vector instruction compares many.
-    let has_peak = |run: &[f32]| run.iter().fold(false, |any, &logit| any | (logit == peak));
-    let first = logits.chunks(RUN).position(has_peak)? * RUN;
-    let place = logits[first..].iter().position(|&logit| logit == peak)?;
-    Some((first + place) as u32)
-}
-
 /// By how much the logit of `token` is above all others; below zero where it is not the largest.
 pub(crate) fn lead(logits: &[f32], token: u32) -> f32 {
     let (before, rest) = logits.split_at((token as usize).min(logits.len()));
@@ -183,18 +174,4 @@ pub(crate) fn lead(logits: &[f32], token: u32) -> f32 {
         return f32::NEG_INFINITY;
     };
     own - peak(before).max(peak(after))
-}
-
-/// The largest finite logit; `-inf` where there is none.
-fn peak(logits: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if b > a && b < f32::INFINITY { b } else { a };
-    // Several maxima side by side, so that a vector instruction compares many.
-    let mut best = [f32::NEG_INFINITY; 32];
-    let (chunks, rest) = logits.as_chunks::<32>();
-    for chunk in chunks {
-        for (best, &logit) in best.iter_mut().zip(chunk) {
-            *best = larger(*best, logit);
-        }
-    }
-    best.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }

@@ -67,6 +67,10 @@ fn launches(plan: &CudaPlan, kernel: usize) -> Vec<String> {
     let is_its = |call: &Call| call.kernel.index() == kernel;
     let once = plan.unpacks.iter().filter(|call| is_its(call)).count();
     let launches = plan.launches.iter().enumerate();
+    let largest = plan
+        .largest
+        .iter()
+        .filter(|launch| launch.calls.iter().any(is_its));
     (0..once.min(1))
         .map(|_| format!("once, for {once} weights"))
         .chain(
@@ -74,6 +78,7 @@ fn launches(plan: &CudaPlan, kernel: usize) -> Vec<String> {
                 .filter(|(_, launch)| launch.calls.iter().any(is_its))
                 .map(|(number, launch)| format!("{number} {}", launch.label)),
         )
+        .chain(largest.map(|launch| format!("after all, where they are wanted: {}", launch.label)))
         .collect()
 }
 
