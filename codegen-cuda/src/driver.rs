@@ -9,9 +9,9 @@ use crate::device::{Address, BoundLaunch, Device, Loaded, Needs, Target};
 use crate::error::Error;
 use crate::kernels::Kernel;
 use cudarc::driver::sys::{
-    self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUfunction, CUfunction_attribute, CUgraph,
-    CUgraphExec, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig, CUmodule,
-    CUresult, CUstream, CUstreamCaptureMode,
+    self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUevent, CUfunction, CUfunction_attribute,
+    CUgraph, CUgraphExec, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig,
+    CUmodule, CUresult, CUstream, CUstreamCaptureMode,
 };
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -19,7 +19,7 @@ use std::ptr::null_mut;
 use std::time::Duration;
 
 /// Most graphs that are kept: steps of other sizes are launched one kernel after another.
-const MOST_GRAPHS: usize = 64;
+const MOST_GRAPHS: usize = 256;
 /// The oldest driver that has every function that is called, but those of [`TIMING`].
 const OLDEST_DRIVER: Version = Version { major: 12, minor: 0 };
 /// The oldest driver that times launches.
@@ -40,10 +40,9 @@ pub struct Gpu {
     allocations: Vec<u64>,
     /// Recorded launches by key; `None` where they ran once and were not recorded.
     graphs: HashMap<u64, Option<CUgraphExec>>,
-    /// What goes up, in memory that the device reads by itself.
-    staging: Pinned,
-    /// Whether the device may still read the staging memory.
-    staged: bool,
+    /// What goes up, in turns: one piece is written while the device reads the other.
+    staging: [Staging; 2],
+    turn: usize,
     /// Of each kernel, launches that were timed and their milliseconds; `None` where nothing is timed.
     profile: Option<Vec<(u64, f64)>>,
     /// What came down.
@@ -54,6 +53,13 @@ pub struct Gpu {
 // SAFETY: the handles belong to this value alone, and the driver allows any thread to use them once it has made the context
 // current, which every method does.
 unsafe impl Send for Gpu {}
+
+/// Memory that the device reads by itself, until an event if it is busy.
+struct Staging {
+    memory: Pinned,
+    read: CUevent,
+    busy: bool,
+}
 
 /// Memory of the host that the device reads and writes by itself.
 struct Pinned {
@@ -139,8 +145,8 @@ impl Gpu {
             functions: Vec::new(),
             allocations: Vec::new(),
             graphs: HashMap::new(),
-            staging: Pinned::NONE,
-            staged: false,
+            staging: [Staging::NONE; 2],
+            turn: 0,
             profile: None,
             results: Pinned::NONE,
             downloaded: 0,
@@ -178,7 +184,7 @@ impl Gpu {
     fn sync(&mut self) -> Result<(), Error> {
         // SAFETY: the stream is alive.
         unsafe { cu!(cuStreamSynchronize(self.stream))? };
-        self.staged = false;
+        self.staging.iter_mut().for_each(|s| s.busy = false);
         Ok(())
     }
 
@@ -397,21 +403,15 @@ impl Device for Gpu {
         self.enter()?;
         let mut to = to;
         for piece in bytes.chunks(PIECE) {
-            if self.staged {
-                self.sync()?;
-            }
-            self.staging.grow(piece.len())?;
-            self.staging.bytes_mut()[..piece.len()].copy_from_slice(piece);
-            // SAFETY: the caller's address has room; the staging memory stays as it is until the stream was waited for.
+            self.turn ^= 1;
+            let staging = &mut self.staging[self.turn];
+            let from = staging.put(piece)?;
+            // SAFETY: the caller's address has room; the staging memory stays as it is until the event.
             unsafe {
-                cu!(cuMemcpyHtoDAsync_v2(
-                    to.0,
-                    self.staging.start.cast(),
-                    piece.len(),
-                    self.stream
-                ))?;
+                cu!(cuMemcpyHtoDAsync_v2(to.0, from, piece.len(), self.stream))?;
+                cu!(cuEventRecord(staging.read, self.stream))?;
             }
-            self.staged = true;
+            staging.busy = true;
             to = to.plus(piece.len() as u64);
         }
         Ok(())
@@ -522,10 +522,40 @@ impl Gpu {
             for &module in &self.modules {
                 sys::cuModuleUnload(module);
             }
-            self.staging.free();
+            for staging in &mut self.staging {
+                staging.memory.free();
+                if !staging.read.is_null() {
+                    sys::cuEventDestroy_v2(staging.read);
+                }
+            }
             self.results.free();
             sys::cuStreamDestroy_v2(self.stream);
         }
+    }
+}
+
+impl Staging {
+    const NONE: Staging = Staging {
+        memory: Pinned::NONE,
+        read: null_mut(),
+        busy: false,
+    };
+
+    /// Writes a piece once the device has read what was there; where it is.
+    fn put(&mut self, piece: &[u8]) -> Result<*const c_void, Error> {
+        // SAFETY: the context is current; the event is destroyed with the device.
+        unsafe {
+            if self.read.is_null() {
+                let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+                cu!(cuEventCreate(&mut self.read, flags))?;
+            }
+            if std::mem::take(&mut self.busy) {
+                cu!(cuEventSynchronize(self.read))?;
+            }
+        }
+        self.memory.grow(piece.len())?;
+        self.memory.bytes_mut()[..piece.len()].copy_from_slice(piece);
+        Ok(self.memory.start.cast_const().cast())
     }
 }
 

@@ -18,7 +18,7 @@ use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
 use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput};
 use lathe_ir::types::Sym;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Steps of up to so many rows are recorded.
@@ -392,22 +392,26 @@ impl Memory {
         let from_file = |(decl, _): &(&SectionDecl, &Address)| decl.panels().is_none();
         let sections = plan.sections.values().zip(&self.sections).filter(from_file);
         std::thread::scope(|scope| -> Result<(), Error> {
-            // One goes up while the next is packed.
+            // One goes up while the next is packed, in memory that comes back.
             let (packed, ready) = sync_channel(1);
+            let (back, used) = channel();
             scope.spawn(move || {
                 for (decl, &address) in sections {
+                    let mut bytes = used.try_recv().unwrap_or_default();
+                    let made = pack::pack(decl, weights, threads, &mut bytes);
                     // Who waits no longer has met an error.
-                    if packed
-                        .send((address, pack::pack(decl, weights, threads)))
-                        .is_err()
-                    {
+                    if packed.send((address, made.map(|()| bytes))).is_err() {
                         return;
                     }
                 }
             });
-            ready
-                .into_iter()
-                .try_for_each(|(address, bytes)| device.upload(address, &bytes?))
+            ready.into_iter().try_for_each(|(address, bytes)| {
+                let bytes: Vec<u8> = bytes?;
+                device.upload(address, &bytes)?;
+                // Nobody takes it back where all is packed.
+                let _ = back.send(bytes);
+                Ok(())
+            })
         })?;
         for (decl, &address) in plan.ropes.values().zip(&self.angles) {
             let pairs = decl.spec.dims as usize / 2;

@@ -28,7 +28,7 @@ pub const TILE: u32 = 16;
 /// Alignment of sections.
 pub const ALIGN: u64 = 256;
 /// Most groups of a cell.
-const MOST_GROUPS: u32 = 8;
+pub(crate) const MOST_GROUPS: u32 = 8;
 /// Added to signed scales.
 pub const SCALE_BIAS: u8 = 128;
 

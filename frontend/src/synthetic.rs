@@ -7,6 +7,8 @@
 use lathe_ir::DType;
 use lathe_ir::plan::ModelOutput;
 use lathe_ir::quant::quantize;
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 
 use crate::Error;
 use crate::gguf::{GgufFile, Metadata, TensorInfo, Value};
@@ -18,7 +20,11 @@ use crate::weights::ModelWeights;
 const SEED: u64 = 1;
 /// Elements that a tensor has of its own; its blocks are drawn from their blocks. Encoding every element would take
 /// longer than what is to be measured.
-const OWN: usize = 1 << 15;
+const OWN: usize = 1 << 14;
+/// Runs of blocks that a thread makes at a time.
+const PIECE_RUNS: usize = 1 << 14;
+/// Most threads that make a tensor: more only wait for memory.
+const THREADS: usize = 8;
 
 /// The dimensions of a model with the architecture of Llama.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -262,15 +268,28 @@ fn generate(tensor: &TensorInfo) -> Vec<u8> {
     let own = OWN.min(tensor.elements() as usize);
     let values: Vec<f32> = (0..own).map(|_| mean + scale * rng.normal()).collect();
     let blocks = quantize(tensor.dtype, &values).expect("a tensor has whole blocks of a known type");
-    let block = tensor.dtype.block().map_or(1, |b| {
+    // Runs of whole blocks of at least 64 elements.
+    let run = tensor.dtype.block().map_or(1, |b| {
         (b.bytes as usize).max(b.bytes as usize * 64 / b.len as usize)
     });
-    let mut bytes = Vec::with_capacity(tensor.bytes as usize + block);
-    while (bytes.len() as u64) < tensor.bytes {
-        let start = rng.below((blocks.len() / block).max(1) as u64) as usize * block;
-        bytes.extend_from_slice(&blocks[start..(start + block).min(blocks.len())]);
-    }
-    bytes.truncate(tensor.bytes as usize);
+    let runs = blocks.len() / run;
+    let mut bytes = vec![0; tensor.bytes as usize];
+    let pieces = Mutex::new(bytes.chunks_mut(run * PIECE_RUNS).enumerate());
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, usize::from).min(THREADS) {
+            scope.spawn(|| {
+                while let Some((number, piece)) = next() {
+                    // What a piece is follows from its place.
+                    let mut rng = Rng::named(SEED + 1 + number as u64, &tensor.name);
+                    for to in piece.chunks_mut(run) {
+                        let from = rng.below(runs.max(1) as u64) as usize * run;
+                        to.copy_from_slice(&blocks[from..from + to.len()]);
+                    }
+                }
+            });
+        }
+    });
     bytes
 }
 
