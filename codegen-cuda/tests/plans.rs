@@ -7,7 +7,7 @@ use lathe_codegen_cuda::plan::verify::verify;
 use lathe_codegen_cuda::plan::{Arg, CudaPlan, Launch};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use std::fmt::Write;
-use support::{LIMITS, TARGET, cases};
+use support::{LIMITS, PLAIN_TARGET, TARGET, cases};
 
 fn tiny() -> CudaPlan {
     let (case, _) = cases::models().remove(0);
@@ -73,6 +73,24 @@ fn products_of_some_rows_are_streams() {
                 .iter()
                 .filter(|l| matches!(kernel(l, rows), Some(Kernel::Join(_))));
             assert_eq!(joins.count(), 2, "{} of {rows} rows", case.name);
+        }
+    }
+}
+
+/// The last two of the cases of many rows have products whose elements blocks share, on each core.
+#[test]
+fn elements_are_shared_where_tiles_are_few() {
+    for target in [TARGET, PLAIN_TARGET] {
+        for (number, case) in cases::wide().iter().enumerate() {
+            let options = LowerOptions {
+                limits: LIMITS,
+                kv_types: case.kv_types,
+                target,
+                panels: case.panels,
+            };
+            let plan = lower(&case.graph, options).unwrap();
+            let joins = plan.kernels.values().any(|k| matches!(k, Kernel::JoinWide(_)));
+            assert_eq!(joins, number >= 4, "{}", case.name);
         }
     }
 }

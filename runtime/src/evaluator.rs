@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::schedule::context;
-use lathe_ir::backend::{Batch, Executable};
+use lathe_ir::backend::{Batch, ExecError, Executable};
 use lathe_ir::plan::KV_BLOCK;
 
 /// An executable and one sequence of tokens, of which some are computed.
@@ -101,12 +101,30 @@ impl Evaluator {
     /// # Errors
     /// Where a step breaks a bound of the plan.
     pub fn forward(&mut self) -> Result<&[f32], Error> {
+        let rest = self.forward_but_last()?;
+        self.run_step(rest, 1)
+    }
+
+    /// The same where the place of the largest logit is all that is wanted; `None` where none is finite.
+    ///
+    /// # Errors
+    /// As [`Evaluator::forward`].
+    pub fn forward_largest(&mut self) -> Result<Option<u32>, Error> {
+        let rest = self.forward_but_last()?;
+        let mut largest = Vec::with_capacity(1);
+        self.step_of(rest, 1, |executable, batch| {
+            executable.run_largest(batch, &mut largest)
+        })?;
+        Ok(largest.first().copied().flatten())
+    }
+
+    /// Runs all steps but the last; the rows of that.
+    fn forward_but_last(&mut self) -> Result<usize, Error> {
         let chunk = self.executable.limits().tokens as usize;
         while self.tokens.len() - self.computed > chunk {
             self.run_step(chunk, 0)?;
         }
-        let rest = self.tokens.len() - self.computed;
-        self.run_step(rest, 1)
+        Ok(self.tokens.len() - self.computed)
     }
 
     /// Runs the next `rows` tokens with logits for the last `outputs` of them.
@@ -114,6 +132,18 @@ impl Evaluator {
     /// # Errors
     /// Where the step breaks a bound of the plan, or the sequence is at the end of the context.
     pub fn run_step(&mut self, rows: usize, outputs: usize) -> Result<&[f32], Error> {
+        self.step_of(rows, outputs, |executable, batch| {
+            executable.run(batch).map(|_| ())
+        })?;
+        Ok(self.executable.output())
+    }
+
+    fn step_of(
+        &mut self,
+        rows: usize,
+        outputs: usize,
+        run: impl FnOnce(&mut dyn Executable, &Batch) -> Result<(), ExecError>,
+    ) -> Result<(), Error> {
         let (context, end) = (self.context(), self.computed + rows);
         if end > context {
             return Err(Error::PromptTooLong { prompt: end, context });
@@ -131,9 +161,9 @@ impl Evaluator {
             block_tables: &step.table,
             window_tables: &step.window_table,
         };
-        let logits = self.executable.run(&batch)?;
+        run(self.executable.as_mut(), &batch)?;
         self.computed = end;
-        Ok(logits)
+        Ok(())
     }
 
     /// Adds a token to the sequence: the next [`Evaluator::forward`] computes it.

@@ -134,7 +134,7 @@ impl Bench {
         }
     }
 
-    /// Seconds of the prompt and of the decoded tokens, from an empty cache.
+    /// Seconds of the prompt and of the decoded tokens, of each of which the largest logit is found, from an empty cache.
     fn measure(&self, evaluator: &mut Evaluator, tokens: &[u32]) -> Result<(f64, f64), CliError> {
         let (prompt, rest) = tokens.split_at(self.prompt as usize);
         let start = Instant::now();
@@ -144,7 +144,7 @@ impl Bench {
         let start = Instant::now();
         for &token in rest {
             evaluator.commit(token);
-            evaluator.forward()?;
+            evaluator.forward_largest()?;
         }
         Ok((prefill, start.elapsed().as_secs_f64()))
     }

@@ -25,6 +25,7 @@ pub mod text;
 mod tiled;
 mod unpack;
 mod wide;
+mod wide_join;
 
 pub use attention::{Attention, AttentionOut, Combine, SEGMENT, stores_operands};
 pub use dense::{DENSE_ROWS, Dense};
@@ -38,7 +39,8 @@ pub use split::{JoinSplits, SplitAttention};
 pub use stream::{JoinProduct, STREAM_ROWS, StreamProduct};
 pub use tiled::{TiledAttention, tile_rows};
 pub use unpack::Unpack;
-pub use wide::{Core, ROWS as WIDE_ROWS, WideProduct};
+pub use wide::{Core, ROWS as WIDE_ROWS, SPLIT_ROWS as WIDE_SPLIT_ROWS, WideProduct};
+pub use wide_join::JoinWide;
 
 use crate::layout::operand_stride;
 use text::Lines;
@@ -64,6 +66,8 @@ pub enum Kernel {
     Unpack(Unpack),
     /// Products with many rows.
     Wide(WideProduct),
+    /// The end of such products whose elements were shared.
+    JoinWide(JoinWide),
     /// What happens to heads of products.
     Heads(Heads),
     /// Attention over the paged cache.
@@ -181,6 +185,7 @@ impl Kernel {
             Kernel::Dense(k) => k.name(),
             Kernel::Unpack(k) => k.name(),
             Kernel::Wide(k) => k.name(),
+            Kernel::JoinWide(k) => k.name(),
             Kernel::Heads(k) => k.name(),
             Kernel::Attention(k) => k.name(),
             Kernel::TiledAttention(k) => k.name(),
@@ -209,6 +214,7 @@ impl Kernel {
             Kernel::SplitAttention(_) | Kernel::JoinSplits(_) => split::THREADS,
             Kernel::TiledAttention(k) => k.threads(),
             Kernel::Largest(_) => largest::THREADS,
+            Kernel::JoinWide(_) => wide_join::THREADS,
         }
     }
 
@@ -235,6 +241,7 @@ impl Kernel {
             Kernel::Dense(k) => k.params(),
             Kernel::Unpack(k) => k.params(),
             Kernel::Wide(k) => k.params(),
+            Kernel::JoinWide(k) => k.params(),
             Kernel::Heads(k) => k.params(),
             Kernel::Attention(k) => k.params(),
             Kernel::TiledAttention(k) => k.params(),
@@ -257,6 +264,7 @@ impl Kernel {
             Kernel::Dense(k) => k.source(),
             Kernel::Unpack(k) => k.source(),
             Kernel::Wide(k) => k.source(),
+            Kernel::JoinWide(k) => k.source(),
             Kernel::Heads(k) => k.source(),
             Kernel::Attention(k) => k.source(),
             Kernel::TiledAttention(k) => k.source(),

@@ -5,6 +5,9 @@
 //! memory. [`Core::Wgmma`]: four warps fill the ring, two groups of four have half of the rows each and give the ring to the
 //! tensor cores as it is. [`Core::Mma`]: eight warps fill the ring and multiply in turn. Each sum runs over elements in order,
 //! whatever is beside it.
+//!
+//! Where there are fewer tiles than multiprocessors, the elements of a tile are shared among several blocks
+//! ([`WideProduct::splits`]): each leaves its sums, and [`super::JoinWide`] adds them in the order of elements.
 
 use super::epilogue::{ProductPart, Step};
 use super::text::{Lines, Names};
@@ -31,6 +34,8 @@ impl Core {
 
 /// Rows of a tile.
 pub const ROWS: u32 = 128;
+/// Most rows of a step of which the elements are shared.
+pub const SPLIT_ROWS: u32 = 256;
 /// Bytes of the rows of a step in shared memory.
 const ROW_BYTES: u32 = 2 * ROWS * PANEL_STEP;
 /// Runs of columns that are finished together.
@@ -45,6 +50,8 @@ pub struct WideProduct {
     pub core: Core,
     /// Rows of panels of a tile: 128 or, with [`Core::Wgmma`], 256.
     pub columns: u32,
+    /// Blocks that share the elements of a tile.
+    pub splits: u32,
     /// Bytes of shared memory that a block can have.
     pub shared_bytes: u32,
     /// The products, at least one, of equal numbers of inputs.
@@ -111,36 +118,54 @@ impl WideProduct {
         self.parts.iter().map(|p| self.part_tiles(p)).sum()
     }
 
-    pub(super) fn name(&self) -> String {
+    /// Steps of 64 elements.
+    pub fn steps(&self) -> u32 {
+        self.k().div_ceil(PANEL_STEP)
+    }
+
+    /// Floats of a row of the sums that blocks leave.
+    pub(super) fn sum_row(&self) -> u32 {
+        self.tiles() * self.columns
+    }
+
+    /// Bytes of those sums.
+    pub fn sum_bytes(&self) -> u64 {
+        u64::from(self.splits * SPLIT_ROWS) * u64::from(4 * self.sum_row())
+    }
+
+    /// The first tile of a part.
+    pub(super) fn first_tile(&self, part: usize) -> u32 {
+        self.parts[..part].iter().map(|p| self.part_tiles(p)).sum()
+    }
+
+    pub(super) fn shape(&self) -> String {
         let parts: Vec<String> = self.parts.iter().map(ProductPart::name).collect();
-        format!(
-            "wide_{}{}x{}_{}_{}",
-            self.core.keyword(),
-            self.columns,
-            self.stages(),
-            self.k(),
-            parts.join("__")
-        )
+        let splits = match self.splits {
+            1 => String::new(),
+            n => format!("s{n}"),
+        };
+        format!("{}{splits}_{}_{}", self.columns, self.k(), parts.join("__"))
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("wide_{}{}_{}", self.core.keyword(), self.stages(), self.shape())
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
         let x = Param::rows("x", ParamType::Operands, row_bytes(ParamType::Operands, self.k()));
         let mut params = vec![x];
         for (i, part) in self.parts.iter().enumerate() {
-            let n = part.matrix.rows;
-            let f32_row = row_bytes(ParamType::F32, n);
             params.push(Param::whole(
                 format!("w{i}"),
                 ParamType::Panels,
                 part.panels().bytes(),
             ));
-            if part.has(|s| *s == Step::Bias) {
-                params.push(Param::whole(format!("bias{i}"), ParamType::F32, f32_row));
+            if self.splits == 1 {
+                params.extend(part.finish_params(i));
             }
-            if part.has(|s| *s == Step::Add) {
-                params.push(Param::rows(format!("add{i}"), ParamType::F32, f32_row));
-            }
-            params.push(Param::rows(format!("out{i}"), part.out(), row_bytes(part.out(), n)).written());
+        }
+        if self.splits > 1 {
+            params.push(Param::whole("sums", ParamType::F32, self.sum_bytes()).written());
         }
         params
     }
@@ -156,10 +181,29 @@ impl WideProduct {
     pub(super) fn source(&self) -> String {
         let (runs, matrices) = self.runs();
         let choose = self.each_part(|i, _| format!("            from = w{i};\n"));
-        let finish = self.each_part(|i, part| part.finish_pairs(i, runs, matrices));
+        let finish = match self.splits {
+            1 => self.each_part(|i, part| part.finish_pairs(i, runs, matrices)),
+            _ => Names::new()
+                .with("RUNS", runs)
+                .with("MATRICES", matrices)
+                .with("COLUMNS", self.columns)
+                .with("SPLIT_ROWS", SPLIT_ROWS)
+                .with("SUM_ROW", self.sum_row())
+                .fill(LEAVE),
+        };
+        let tile = match self.splits {
+            1 => WHOLE_TILE,
+            _ => SHARED_TILE,
+        };
+        let tile = Names::new()
+            .with("STEPS", self.steps())
+            .with("SPLITS", self.splits)
+            .fill(tile);
         let names = Names::new()
             .with("STRIDE", operand_stride(self.k()))
-            .with("STEPS", self.k().div_ceil(PANEL_STEP))
+            .with("STEPS", self.steps())
+            .with("SPLITS", self.splits)
+            .with("TILE_OF", tile)
             .with("ROWS", ROWS)
             .with("PANELS", self.columns / PANEL_ROWS)
             .with("PANEL", PANEL_BYTES)
@@ -252,7 +296,7 @@ impl ProductPart {
 
 const START: &str = "    SHARED_BYTES(shared);
     u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
-    const u32 rows = (u32)*count, tall = (rows + $ROWS - 1) / $ROWS, tiles = tall * $TILES;
+    const u32 rows = (u32)*count, tall = (rows + $ROWS - 1) / $ROWS, tiles = tall * ($TILES * $SPLITS);
     const u32 lane = threadIdx.x % 32;
     const u8* from;
     u32 first;
@@ -284,11 +328,11 @@ const WGMMA: &str = "    const shared_t full = shared_address(ring + $STAGES * $
             if (lane == 0) barrier_arrive(full + 8 * (i % $STAGES));
         };
         for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-            const u32 tm = tile % tall, tn = tile / tall, top = tm * $ROWS;
+$TILE_OF            const u32 top = tm * $ROWS;
 $CHOOSE
             from += (u64)(first / 128) * $STEPS * $PANEL;
             const u16* const operands = x + (u64)(top + row0) * $STRIDE + run * 8;
-            for (u32 step = 0; step < $STEPS; ++step, ++it) {
+            for (u32 step = begin; step < end; ++step, ++it) {
                 const u32 slot = it % $STAGES;
                 barrier_wait(empty + 8 * slot, (it / $STAGES & 1) ^ 1);
                 u8* const stage = ring + slot * $STAGE;
@@ -319,19 +363,18 @@ $CHOOSE
     take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const u32 tm = tile % tall, tn = tile / tall;
-        float d[1][$RUNS][4];
-        for (u32 step = 0; step < $STEPS; ++step, ++it) {
+$TILE_OF        float d[1][$RUNS][4];
+        for (u32 step = begin; step < end; ++step, ++it) {
             const u32 slot = it % $STAGES;
             barrier_wait(full + 8 * slot, it / $STAGES & 1);
             const u8* const stage = ring + slot * $STAGE;
             begin_products();
 #pragma unroll
             for (u32 k = 0; k < 4; ++k)
-                multiply_tiles(d[0], stage + group * 8192, stage + $ROW_BYTES, k, step > 0 || k > 0);
+                multiply_tiles(d[0], stage + group * 8192, stage + $ROW_BYTES, k, step > begin || k > 0);
             commit_products();
             wait_products<1>();
-            if (step == 0) continue;
+            if (step == begin) continue;
             __syncwarp();
             if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % $STAGES));
         }
@@ -346,8 +389,7 @@ $FINISH
 
 const MMA: &str = "    const u32 warp = threadIdx.x / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const u32 tm = tile % tall, tn = tile / tall;
-$CHOOSE
+$TILE_OF$CHOOSE
         from += (u64)(first / 128) * $STEPS * $PANEL;
         const u32 run = threadIdx.x % 8, row0 = threadIdx.x / 8;
         const auto fetch = [&](u32 step) {
@@ -361,16 +403,16 @@ $CHOOSE
                 copy16(stage + $ROW_BYTES + byte, from + (u64)step * $PANEL + byte, true);
             }
         };
-        for (u32 step = 0; step < $STAGES - 1; ++step) {
-            if (step < $STEPS) fetch(step);
+        for (u32 step = begin; step < begin + $STAGES - 1; ++step) {
+            if (step < end) fetch(step);
             commit_copies();
         }
         const u32 right = warp % 4 * 32, down = warp / 4 * 64;
         float d[4][4][4] = {};
-        for (u32 step = 0; step < $STEPS; ++step) {
+        for (u32 step = begin; step < end; ++step) {
             wait_copies<$STAGES - 2>();
             __syncthreads();
-            if (step + $STAGES - 1 < $STEPS) fetch(step + $STAGES - 1);
+            if (step + $STAGES - 1 < end) fetch(step + $STAGES - 1);
             commit_copies();
             const u8* const stage = ring + step % $STAGES * $STAGE;
 #pragma unroll
@@ -395,6 +437,29 @@ $CHOOSE
         const u32 top = tm * $ROWS + down, left = right;
 $FINISH
     }
+";
+
+const WHOLE_TILE: &str = "        const u32 tm = tile % tall, tn = tile / tall, begin = 0, end = $STEPS;
+";
+
+/// Blocks that share a tile run at a time.
+const SHARED_TILE: &str =
+    "        const u32 split = tile % $SPLITS, tm = tile / $SPLITS % tall, tn = tile / $SPLITS / tall;
+        const u32 begin = $STEPS * split / $SPLITS, end = $STEPS * (split + 1) / $SPLITS;
+";
+
+/// Leaves the sums of a tile.
+const LEAVE: &str = "#pragma unroll
+            for (u32 m = 0; m < $MATRICES; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    const u32 row = top + 16 * m + 8 * h + lane / 4;
+                    if (row >= rows) continue;
+                    float* to = sums + (u64)(split * $SPLIT_ROWS + row) * $SUM_ROW + tn * $COLUMNS + left + lane % 4 * 2;
+#pragma unroll
+                    for (u32 j = 0; j < $RUNS; ++j) *(float2*)(to + 8 * j) = make_float2(d[m][j][2 * h], d[m][j][2 * h + 1]);
+                }
+            }
 ";
 
 const FINISH: &str = "#pragma unroll

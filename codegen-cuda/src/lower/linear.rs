@@ -65,13 +65,18 @@ impl Lowering<'_> {
             let mut calls = self.products(id, &splits, operands, self.norms[input.index()])?;
             let tiled: Vec<&Split> = splits.iter().filter(|s| s.product.matrix.tiled()).collect();
             let wide = self.wide_products(id, &tiled, operands, rows)?;
-            let most = if wide.is_empty() { u32::MAX } else { MANY_ROWS };
+            let most = if wide.products.is_empty() {
+                u32::MAX
+            } else {
+                MANY_ROWS
+            };
             let streams = self.streams(&tiled, operands, rows, most)?;
             replace(&mut calls, streams.products);
-            replace(&mut calls, wide);
+            replace(&mut calls, wide.products);
             self.launch(id, rows, calls);
-            if !streams.joins.is_empty() {
-                self.launch(id, rows, streams.joins);
+            let joins = [streams.joins, wide.joins].concat();
+            if !joins.is_empty() {
+                self.launch(id, rows, joins);
             }
         }
         if !all {

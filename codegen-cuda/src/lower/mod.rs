@@ -74,6 +74,14 @@ enum Location {
     Token,
 }
 
+/// Calls of two launches that follow each other.
+#[derive(Default)]
+struct Products {
+    products: Vec<Call>,
+    /// What joins what blocks of some of them leave.
+    joins: Vec<Call>,
+}
+
 struct Lowering<'g> {
     graph: &'g Graph,
     options: LowerOptions,

@@ -1,7 +1,7 @@
 //! Products of steps of some rows: the kernels for numbers of rows, and the launch that joins what their blocks leave.
 
 use super::linear::Split;
-use super::{FEW_ROWS, Lowering, call};
+use super::{FEW_ROWS, Lowering, Products, call};
 use crate::error::Error;
 use crate::kernels::{JoinProduct, Kernel, ProductPart, STREAM_ROWS, StreamProduct};
 use crate::plan::{Arg, Call, Extent};
@@ -9,13 +9,6 @@ use lathe_ir::types::Sym;
 
 /// Rows up to which weights are read again for each tile of rows, where no other kernel is for more.
 const MOST_ROWS: u32 = 128;
-
-/// Calls of two launches that follow each other.
-#[derive(Default)]
-pub(super) struct Streams {
-    pub(super) products: Vec<Call>,
-    pub(super) joins: Vec<Call>,
-}
 
 impl Lowering<'_> {
     /// Calls for more than [`FEW_ROWS`] and up to `most` rows; none where no kernel is for such weights.
@@ -25,10 +18,10 @@ impl Lowering<'_> {
         x: Arg,
         rows: Sym,
         most: u32,
-    ) -> Result<Streams, Error> {
+    ) -> Result<Products, Error> {
         let bound = self.options.limits.bound(rows);
         let parts: Vec<ProductPart> = splits.iter().map(|s| s.product.clone()).collect();
-        let mut streams = Streams::default();
+        let mut streams = Products::default();
         let kernels = match bound > FEW_ROWS && StreamProduct::can(&parts) {
             true => self.stream_kernels(&parts, bound.min(most)),
             false => Vec::new(),

@@ -96,8 +96,7 @@ cuda plan "tiny-llama" {
     9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/64x1 threads=352 shared=224352
-    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
+    65..: wide_wgmma4_256_256_q4_k_256__q4_k_128__q4_k_128(b1, s5, b2, s6, b4, s7, b5) grid=3x1x1 threads=384 shared=198656
   }
   launch 4 "linear @blk.0.attn_q" over tokens {
     9..16: join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/16x1 threads=64
@@ -120,8 +119,7 @@ cuda plan "tiny-llama" {
     9..16: stream227k_16x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r1b_256_q4_k_256_add(b7, s8, b10) grid=1xtokens/64x1 threads=352 shared=224352
-    65..128: wide_wgmma128x6_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
+    65..: wide_wgmma6_128_256_q4_k_256_add(b7, s9, b0, b9) grid=3x1x1 threads=384 shared=198656
   }
   launch 9 "linear @blk.0.attn_output" over tokens {
     9..16: join_16x1r1b_256_q4_k_256_add(b10, b0, b9) grid=16xtokens/16x1 threads=64
@@ -137,8 +135,7 @@ cuda plan "tiny-llama" {
     9..16: stream227k_16x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r3b_256_q4_k_512_glusilu_op(b11, s11, s12, b13) grid=3xtokens/64x1 threads=352 shared=224352
-    65..128: wide_wgmma128x6_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
+    65..: wide_wgmma6_128_256_q4_k_512_glusilu_op(b11, s13, b12) grid=3x1x1 threads=384 shared=198656
   }
   launch 12 "linear @blk.0.ffn_gate" over tokens {
     9..16: join_16x1r3b_256_q4_k_512_glusilu_op(b13, b12) grid=32xtokens/16x1 threads=64
@@ -151,8 +148,7 @@ cuda plan "tiny-llama" {
     9..16: stream227k_16x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r2b_512_q4_k_256_add(b12, s14, b15) grid=2xtokens/64x1 threads=352 shared=224352
-    65..128: wide_wgmma128x6_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma256x4_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
+    65..: wide_wgmma6_128_512_q4_k_256_add(b12, s15, b9, b14) grid=3x1x1 threads=384 shared=198656
   }
   launch 14 "linear @blk.0.ffn_down" over tokens {
     9..16: join_16x1r2b_512_q4_k_256_add(b15, b9, b14) grid=16xtokens/16x1 threads=64
@@ -168,8 +164,7 @@ cuda plan "tiny-llama" {
     9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/64x1 threads=352 shared=224352
-    65..128: wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
-    129..: wide_wgmma128x6_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
+    65..: wide_wgmma4_256_256_q4_k_256__q4_k_128__q4_k_128(b16, s20, b17, s21, b18, s22, b19) grid=3x1x1 threads=384 shared=198656
   }
   launch 17 "linear @blk.1.attn_q" over tokens {
     9..16: join_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/16x1 threads=64
@@ -1674,8 +1669,8 @@ extern "C" __global__ void __launch_bounds__(128, 1) unpack_q4_k_256x256(
 }
 
 
-// wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128 {
+// wide_wgmma4_256_256_q4_k_256__q4_k_128__q4_k_128
+namespace n_wide_wgmma4_256_256_q4_k_256__q4_k_128__q4_k_128 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 DEV void multiply_tiles(float (&d)[32][4], const u8* a, const u8* b, u32 k, bool add) {
     asm volatile(
@@ -1685,7 +1680,7 @@ DEV void multiply_tiles(float (&d)[32][4], const u8* a, const u8* b, u32 k, bool
         : "l"(tile_descriptor(a, k)), "l"(tile_descriptor(b, k)), "r"((u32)add));
 }
 #endif
-extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_256__q4_k_128__q4_k_128(
+extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma4_256_256_q4_k_256__q4_k_128__q4_k_128(
     const int* count
     , const u16* x
     , const u8* w0
@@ -1700,7 +1695,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
 #if defined(LATHE_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
     SHARED_BYTES(shared);
     u8* const ring = shared + (1024 - ((u32)shared_address(shared) & 1023)) % 1024;
-    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * 3;
+    const u32 rows = (u32)*count, tall = (rows + 128 - 1) / 128, tiles = tall * (3 * 1);
     const u32 lane = threadIdx.x % 32;
     const u8* from;
     u32 first;
@@ -1725,7 +1720,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
             if (lane == 0) barrier_arrive(full + 8 * (i % 4));
         };
         for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-            const u32 tm = tile % tall, tn = tile / tall, top = tm * 128;
+        const u32 tm = tile % tall, tn = tile / tall, begin = 0, end = 4;
+            const u32 top = tm * 128;
         if (tn < 1) {
             first = (tn - 0) * 256;
             from = w0;
@@ -1741,7 +1737,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
 
             from += (u64)(first / 128) * 4 * 16384;
             const u16* const operands = x + (u64)(top + row0) * 256 + run * 8;
-            for (u32 step = 0; step < 4; ++step, ++it) {
+            for (u32 step = begin; step < end; ++step, ++it) {
                 const u32 slot = it % 4;
                 barrier_wait(empty + 8 * slot, (it / 4 & 1) ^ 1);
                 u8* const stage = ring + slot * 49152;
@@ -1772,19 +1768,19 @@ extern "C" __global__ void __launch_bounds__(384, 1) wide_wgmma256x4_256_q4_k_25
     take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1, warp = threadIdx.x % 128 / 32;
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const u32 tm = tile % tall, tn = tile / tall;
+        const u32 tm = tile % tall, tn = tile / tall, begin = 0, end = 4;
         float d[1][32][4];
-        for (u32 step = 0; step < 4; ++step, ++it) {
+        for (u32 step = begin; step < end; ++step, ++it) {
             const u32 slot = it % 4;
             barrier_wait(full + 8 * slot, it / 4 & 1);
             const u8* const stage = ring + slot * 49152;
             begin_products();
 #pragma unroll
             for (u32 k = 0; k < 4; ++k)
-                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > 0 || k > 0);
+                multiply_tiles(d[0], stage + group * 8192, stage + 16384, k, step > begin || k > 0);
             commit_products();
             wait_products<1>();
-            if (step == 0) continue;
+            if (step == begin) continue;
             __syncwarp();
             if (lane == 0) barrier_arrive(empty + 8 * ((it - 1) % 4));
         }

@@ -171,6 +171,9 @@ pub fn wide() -> Vec<Case> {
         of([F16, Bf16, F16], 72, 40, 320, Some(PanelsIn::Arena)),
         of([Q4_0, Q5K, Q4_1], 768, 514, 96, Some(PanelsIn::Arena)),
         of([F16, Q8_0, F16], 96, 41, 32, Some(PanelsIn::Memory)),
+        // Blocks share elements.
+        of([Q4K, Q6K, Q8_0], 2048, 520, 64, Some(PanelsIn::Memory)),
+        of([F16, Q8_0, Q8_0], 64, 72, 2304, Some(PanelsIn::Memory)),
     ]
 }
 
