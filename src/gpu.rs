@@ -80,16 +80,14 @@ pub struct Planned {
 /// # Errors
 /// Where an op can't be lowered, or the memory of the GPU, where that is known, is too little: in numbers.
 pub fn plan(model: &Model, gpu: &GpuModel, options: &BuildOptions) -> Result<Planned, BuildError> {
-    if model.output() == ModelOutput::Embeddings {
-        return Err(BuildError::CpuOnly("embeddings"));
-    }
-    plan_part(model, &model.graph, gpu, options)
+    plan_part(model, &model.graph, model.output(), gpu, options)
 }
 
 /// The same of a part of the model.
 fn plan_part(
     model: &Model,
     graph: &Graph,
+    output: ModelOutput,
     gpu: &GpuModel,
     options: &BuildOptions,
 ) -> Result<Planned, BuildError> {
@@ -100,6 +98,7 @@ fn plan_part(
             &graph,
             cuda::LowerOptions {
                 limits,
+                output,
                 kv_types: options.kv_types.unwrap_or_default(),
                 target: gpu.target,
                 panels: Some(panels),
@@ -125,6 +124,7 @@ fn plan_part(
 pub(crate) fn executable(
     model: &Model,
     graph: &Graph,
+    output: ModelOutput,
     options: &BuildOptions,
     code: &dyn CodeStore,
     stages: &mut Stages,
@@ -134,7 +134,7 @@ pub(crate) fn executable(
     let here = GpuModel::of_open(&gpu)?;
     stages.push(("open GPU".to_owned(), start.elapsed()));
     let start = Instant::now();
-    let Planned { plan, needs } = plan_part(model, graph, &here, options)?;
+    let Planned { plan, needs } = plan_part(model, graph, output, &here, options)?;
     stages.push(("plan".to_owned(), start.elapsed()));
     let setup = Setup {
         kv_blocks: needs.kv_blocks,

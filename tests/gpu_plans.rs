@@ -75,11 +75,23 @@ fn what_gpus_do_not_have_is_refused() {
     assert!(line.contains("no kernel's name contains `nothing`"), "{line}");
     let line = refused(&["--stage", "asm", "--device", "cuda"]);
     assert!(line.contains("the stages plan, memory, cuda and ptx"), "{line}");
-    let line = refused(&["--stage", "cuda", "--embeddings"]);
-    assert!(line.contains("embeddings are for the CPU alone"), "{line}");
     let wrong = support::run(&inspect(&file, &["--stage", "cuda", "--gpu-arch", "sm_70"]));
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("sm_80, sm_86"));
+}
+
+#[test]
+fn embeddings_have_plans() {
+    let file = tiny();
+    let plan = |more: &[&str]| stdout(&inspect(&file, &[&["--stage", "plan"], &GPU[..], more].concat()));
+    let (text, embeddings) = (plan(&[]), plan(&["--embeddings"]));
+    assert!(text.contains("@output [") && text.contains("largest_320(") && !text.contains("embedding "));
+    // Each row of a step may be wanted, and nothing makes logits of one.
+    assert!(
+        embeddings.contains("\n  embedding 256\n") && !embeddings.contains("@output"),
+        "{embeddings}"
+    );
+    assert!(!embeddings.contains("largest_"));
 }
 
 #[test]

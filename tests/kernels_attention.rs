@@ -10,7 +10,7 @@ use lathe_ir::DType;
 use lathe_ir::graph::Graph;
 use lathe_ir::kernel::{Kernel, interp};
 use lathe_ir::layout::{KvType, KvTypes};
-use lathe_ir::plan::{Arg, Call, Input, Limits, Plan};
+use lathe_ir::plan::{Arg, Call, Input, Limits, ModelOutput, Plan};
 use lathe_ir::quant::quantize;
 use lathe_ir::types::Sym;
 use lathe_passes::lower::{LowerOptions, lower};
@@ -255,6 +255,7 @@ fn types_that_can_not_be_cached_are_refused() {
         "{error}"
     );
     let of_gpu = |kv_types| lathe_codegen_cuda::lower::LowerOptions {
+        output: ModelOutput::Logits,
         limits: LIMITS,
         kv_types,
         target: lathe_codegen_cuda::device::Target {

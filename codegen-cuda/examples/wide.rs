@@ -12,7 +12,7 @@ use lathe_ir::backend::{Batch, Executable};
 use lathe_ir::graph::interp::MemoryWeights;
 use lathe_ir::graph::parse;
 use lathe_ir::layout::KvTypes;
-use lathe_ir::plan::Limits;
+use lathe_ir::plan::{Limits, ModelOutput};
 
 const LAYER: &str =
     "graph @layer (%tok: [tokens]i32, %pos: [tokens]i32, %seq: [tokens]i32, %outputs: [outputs]i32, %kv: kv) {
@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let graph = parse::parse(LAYER)?;
     let gpu = Gpu::open()?;
     let options = LowerOptions {
+        output: ModelOutput::Logits,
         limits,
         kv_types: KvTypes::default(),
         target: Target {

@@ -381,6 +381,18 @@ impl Memory {
         })
     }
 
+    /// Where the keys and the values of a block are, and bytes of each, layer by layer.
+    fn halves(&self, plan: &CudaPlan, block: u32) -> impl Iterator<Item = (Address, u64)> + use<> {
+        let layers = plan.kv_layers.iter().zip(&self.kv);
+        let halves = layers.flat_map(|(layer, halves)| {
+            PARTS.into_iter().zip(*halves).map(|(part, half)| {
+                let bytes = block_bytes(layer, part);
+                (half.plus(u64::from(block) * bytes), bytes)
+            })
+        });
+        halves.collect::<Vec<_>>().into_iter()
+    }
+
     /// Uploads what no step changes.
     fn fill<D: Device>(
         &self,
@@ -482,10 +494,7 @@ impl<D: Device> Executable for CudaExecutable<D> {
     }
 
     fn gives(&self) -> ModelOutput {
-        match self.plan.leaves {
-            Some(_) => ModelOutput::Hidden,
-            None => ModelOutput::Logits,
-        }
+        self.plan.gives()
     }
 
     fn width(&self) -> u32 {
@@ -516,14 +525,53 @@ impl<D: Device> Executable for CudaExecutable<D> {
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), ExecError> {
         self.check.check_copy(from, to)?;
-        for (layer, halves) in self.plan.kv_layers.iter().zip(&self.memory.kv) {
-            for (part, half) in PARTS.into_iter().zip(halves) {
-                let bytes = block_bytes(layer, part);
-                let [from, to] = [from, to].map(|block| half.plus(u64::from(block) * bytes));
-                if let Err(error) = self.device.copy(from, to, bytes) {
-                    return Err(self.fail(&error));
-                }
+        let [from, to] = [from, to].map(|block| self.memory.halves(&self.plan, block));
+        for ((from, bytes), (to, _)) in from.zip(to) {
+            if let Err(error) = self.device.copy(from, to, bytes) {
+                return Err(self.fail(&error));
             }
+        }
+        Ok(())
+    }
+
+    fn block_bytes(&self) -> Option<u64> {
+        Some(self.memory.halves(&self.plan, 0).map(|(_, bytes)| bytes).sum())
+    }
+
+    fn read_block(&mut self, block: u32, _window: Option<u32>, out: &mut Vec<u8>) -> Result<(), ExecError> {
+        self.check.check_copy(block, block)?;
+        self.results = 0;
+        for (from, bytes) in self.memory.halves(&self.plan, block) {
+            if let Err(error) = self.device.download(from, (bytes / 4) as usize) {
+                return Err(self.fail(&error));
+            }
+            out.extend(
+                self.device
+                    .downloaded()
+                    .iter()
+                    .flat_map(|word| word.to_bits().to_le_bytes()),
+            );
+        }
+        Ok(())
+    }
+
+    fn write_block(&mut self, block: u32, _window: Option<u32>, bytes: &[u8]) -> Result<(), ExecError> {
+        self.check.check_copy(block, block)?;
+        let want = self.block_bytes().unwrap_or(0) as usize;
+        if bytes.len() < want {
+            return Err(ExecError::Length {
+                what: "bytes of a block",
+                got: bytes.len(),
+                want,
+            });
+        }
+        let mut rest = bytes;
+        for (to, bytes) in self.memory.halves(&self.plan, block) {
+            let (own, others) = rest.split_at(bytes as usize);
+            if let Err(error) = self.device.upload(to, own) {
+                return Err(self.fail(&error));
+            }
+            rest = others;
         }
         Ok(())
     }

@@ -68,7 +68,11 @@ fn tiny_models() {
     if !available() {
         return;
     }
-    for (case, model) in cases::models().into_iter().chain(cases::parts()) {
+    for (case, model) in cases::models()
+        .into_iter()
+        .chain(cases::parts())
+        .chain(cases::embeddings())
+    {
         let apart = run(&case, &model.weights, Emulator::new(TARGET))
             .unwrap_or_else(|e| panic!("{}: {e}", case.name));
         println!("{:60} {apart:.2e}", case.name);

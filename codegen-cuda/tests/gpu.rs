@@ -9,6 +9,7 @@ use lathe_codegen_cuda::driver::Gpu;
 use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::{LowerOptions, lower};
 use lathe_ir::graph::interp::MemoryWeights;
+use lathe_ir::plan::ModelOutput;
 use support::{Case, LIMITS, cases, invariant, run};
 
 fn check(cases: Vec<Case>) {
@@ -68,7 +69,11 @@ fn tiny_models() {
         eprintln!("skipped: {error}");
         return;
     }
-    for (case, model) in cases::models().into_iter().chain(cases::parts()) {
+    for (case, model) in cases::models()
+        .into_iter()
+        .chain(cases::parts())
+        .chain(cases::embeddings())
+    {
         let apart =
             run(&case, &model.weights, Gpu::open().unwrap()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         println!("{:64} {apart:.2e}", case.name);
@@ -110,6 +115,7 @@ fn lose_and_open() {
     let (case, model) = cases::models().remove(0);
     let mut gpu = Gpu::open().unwrap();
     let options = LowerOptions {
+        output: ModelOutput::Logits,
         limits: LIMITS,
         kv_types: case.kv_types,
         target: gpu.target(),

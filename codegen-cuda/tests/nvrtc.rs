@@ -12,13 +12,14 @@ use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower, nvrtc};
 use lathe_frontend::synthetic;
 use lathe_ir::graph::Graph;
 use lathe_ir::layout::{KvType, KvTypes};
-use lathe_ir::plan::Limits;
+use lathe_ir::plan::{Limits, ModelOutput};
 use std::collections::BTreeMap;
 use support::{LIMITS, PLAIN_TARGET, TARGET, cases};
 
 fn plans(target: Target) -> Vec<CudaPlan> {
     let plan = |graph: &Graph, limits, kv_types| {
         let options = LowerOptions {
+            output: ModelOutput::Logits,
             limits,
             kv_types,
             target,

@@ -6,12 +6,14 @@ use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::plan::verify::verify;
 use lathe_codegen_cuda::plan::{Arg, CudaPlan, Launch};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
+use lathe_ir::plan::ModelOutput;
 use std::fmt::Write;
 use support::{LIMITS, PLAIN_TARGET, TARGET, cases};
 
 fn tiny() -> CudaPlan {
     let (case, _) = cases::models().remove(0);
     let options = LowerOptions {
+        output: ModelOutput::Logits,
         limits: LIMITS,
         kv_types: case.kv_types,
         target: TARGET,
@@ -53,6 +55,7 @@ fn texts_are_as_they_were() {
 fn products_of_some_rows_are_streams() {
     for case in cases::streams() {
         let options = LowerOptions {
+            output: ModelOutput::Logits,
             limits: LIMITS,
             kv_types: case.kv_types,
             target: TARGET,
@@ -83,6 +86,7 @@ fn elements_are_shared_where_tiles_are_few() {
     for target in [TARGET, PLAIN_TARGET] {
         for (number, case) in cases::wide().iter().enumerate() {
             let options = LowerOptions {
+                output: ModelOutput::Logits,
                 limits: LIMITS,
                 kv_types: case.kv_types,
                 target,

@@ -51,9 +51,6 @@ struct Part<'m> {
 impl Part<'_> {
     /// The first layers on one device, and the rest on the other.
     fn build_cut(&self, at: Cut, layers: u32, clock: &mut Clock) -> Result<Box<dyn Executable>, BuildError> {
-        if self.output == ModelOutput::Embeddings {
-            return Err(BuildError::CpuOnly("embeddings"));
-        }
         let [first, rest] = clock.time("cut", || cut(self.graph, at.layers))?;
         let first = Part {
             graph: &first,
@@ -93,9 +90,7 @@ impl Part<'_> {
     }
 
     fn on_cuda(&self, clock: &mut Clock) -> Result<Box<dyn Executable>, BuildError> {
-        if self.output == ModelOutput::Embeddings {
-            return Err(BuildError::CpuOnly("embeddings"));
-        }
-        crate::gpu::executable(self.model, self.graph, self.options, self.code, &mut clock.stages)
+        let (graph, output, stages) = (self.graph, self.output, &mut clock.stages);
+        crate::gpu::executable(self.model, graph, output, self.options, self.code, stages)
     }
 }

@@ -18,7 +18,7 @@ use lathe_ir::graph::{Epilogue, Graph, Node, NodeData, Op, RowOrder, Value, Weig
 use lathe_ir::id::Id;
 use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::memory::{self, Lifetime};
-use lathe_ir::plan::{Buffer, BufferDecl, Input, KernelId, Limits, RopeDecl};
+use lathe_ir::plan::{Buffer, BufferDecl, Input, KernelId, Limits, ModelOutput, RopeDecl};
 use lathe_ir::types::{Dim, Sym, TensorType};
 use lathe_ir::{Arena, DType};
 use std::collections::HashMap;
@@ -35,6 +35,8 @@ const MANY_ROWS: u32 = 64;
 pub struct LowerOptions {
     /// Bounds of steps and of the cache.
     pub limits: Limits,
+    /// What steps are to give.
+    pub output: ModelOutput,
     /// How keys and values are stored.
     pub kv_types: KvTypes,
     /// What runs it.
@@ -43,8 +45,8 @@ pub struct LowerOptions {
     pub panels: Option<PanelsIn>,
 }
 
-/// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output `[outputs,
-/// vocab]f32`; or, of an earlier part of a model, `[tokens, width]f32`.
+/// Lowers `graph`. Its parameters must be `%tok, %pos, %seq, %outputs` (i32) and `%kv`, its one output logits `[outputs,
+/// vocab]f32` or embeddings `[outputs, width]f32`; or, of an earlier part of a model, `[tokens, width]f32`.
 ///
 /// # Errors
 /// Names the node that can't be lowered, and why.
@@ -479,7 +481,7 @@ impl<'g> Lowering<'g> {
 
     /// The launch that finds the largest logits.
     fn largest(&mut self, logits: Buffer) -> Result<(), Error> {
-        if self.plan.leaves.is_some() {
+        if self.plan.gives() != ModelOutput::Logits {
             return Ok(());
         }
         let largest = Largest { n: self.plan.vocab };
@@ -494,7 +496,7 @@ impl<'g> Lowering<'g> {
     }
 
     fn finish(mut self) -> Result<CudaPlan, Error> {
-        let no_result = || Error::Graph("its output is no [outputs, vocab]f32 or [tokens, width]f32".into());
+        let no_result = || Error::Graph("its output is no [outputs, width]f32 or [tokens, width]f32".into());
         let [output] = self.graph.outputs[..] else {
             return Err(no_result());
         };
@@ -504,13 +506,15 @@ impl<'g> Lowering<'g> {
         };
         let width = ty.columns().and_then(|n| u32::try_from(n).ok());
         let width = width.filter(|_| ty.rank() == 2 && ty.dtype == DType::F32);
-        match ty.dims.first() {
-            Some(Dim::Sym(Sym::Outputs)) => self.plan.vocab = width.ok_or_else(no_result)?,
-            Some(Dim::Sym(Sym::Tokens)) => {
-                self.plan.leaves = Some(width.ok_or_else(no_result)?);
-                self.plan.vocab = self.tokens().ok_or_else(no_result)?;
-            }
-            _ => return Err(no_result()),
+        let width = width.ok_or_else(no_result)?;
+        let vocab = || self.tokens().ok_or_else(no_result);
+        match self.options.output {
+            ModelOutput::Logits => self.plan.vocab = width,
+            ModelOutput::Embeddings => (self.plan.vocab, self.plan.embedding) = (vocab()?, Some(width)),
+            ModelOutput::Hidden => (self.plan.vocab, self.plan.leaves) = (vocab()?, Some(width)),
+        }
+        if ty.dims.first() != Some(&Dim::Sym(self.plan.result_rows())) {
+            return Err(no_result());
         }
         self.lifetimes[logits.index()].last = self.plan.launches.len();
         self.plan.logits = Some(logits);

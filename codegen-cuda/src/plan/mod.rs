@@ -10,7 +10,9 @@ pub mod verify;
 use crate::kernels::{Kernel, SEGMENT};
 use lathe_ir::Arena;
 use lathe_ir::graph::{KvPart, RowOrder};
-use lathe_ir::plan::{Buffer, BufferDecl, Input, KernelId, KvLayer, Limits, Rope, RopeDecl, Section};
+use lathe_ir::plan::{
+    Buffer, BufferDecl, Input, KernelId, KvLayer, Limits, ModelOutput, Rope, RopeDecl, Section,
+};
 use lathe_ir::types::{Sym, TensorType};
 
 /// A model step on a CUDA device.
@@ -25,6 +27,8 @@ pub struct CudaPlan {
     /// Elements of a row of the hidden states that steps give, of every row, in an earlier part of a model; `None` where
     /// they give logits.
     pub leaves: Option<u32>,
+    /// Elements of an embedding, where steps give embeddings.
+    pub embedding: Option<u32>,
     /// Each kernel once.
     pub kernels: Arena<KernelId, Kernel>,
     /// Ranges of the arena; ranges that live at different times may overlap.
@@ -45,7 +49,8 @@ pub struct CudaPlan {
     pub launches: Vec<Launch>,
     /// What runs after the launches of a step of which nothing but the largest logit of each row is wanted.
     pub largest: Option<Launch>,
-    /// Where the result is after the last launch: logits `[outputs, vocab]f32`, or hidden states `[tokens, leaves]f32`.
+    /// Where the result is after the last launch: logits `[outputs, vocab]f32`, embeddings `[outputs,
+    /// embedding]f32`, or hidden states `[tokens, leaves]f32`.
     pub logits: Option<Buffer>,
 }
 
@@ -189,7 +194,16 @@ impl Launch {
 impl CudaPlan {
     /// Elements of a row of the result.
     pub fn width(&self) -> u32 {
-        self.leaves.unwrap_or(self.vocab)
+        self.leaves.or(self.embedding).unwrap_or(self.vocab)
+    }
+
+    /// What steps give.
+    pub fn gives(&self) -> ModelOutput {
+        match (self.leaves, self.embedding) {
+            (Some(_), _) => ModelOutput::Hidden,
+            (None, Some(_)) => ModelOutput::Embeddings,
+            (None, None) => ModelOutput::Logits,
+        }
     }
 
     /// What the rows of the result are.

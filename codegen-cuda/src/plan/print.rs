@@ -20,6 +20,9 @@ pub fn print(plan: &CudaPlan) -> String {
     if let Some(width) = plan.leaves {
         text.line(format_args!("  leaves {width}"));
     }
+    if let Some(width) = plan.embedding {
+        text.line(format_args!("  embedding {width}"));
+    }
     for (i, kv) in plan.kv_layers.iter().enumerate() {
         text.line(format_args!(
             "  kv {i}: heads={} dim={} k={} v={}",

@@ -7,6 +7,7 @@ use lathe_frontend::testing::{Family, TinyModel};
 use lathe_ir::DType;
 use lathe_ir::graph::{Graph, parse};
 use lathe_ir::layout::{KvType, KvTypes};
+use lathe_ir::plan::ModelOutput;
 use lathe_ir::quant::FORMATS;
 use lathe_passes::{Activations, PipelineOptions};
 
@@ -39,6 +40,7 @@ fn case(name: &str, graph: Graph, tolerance: f64) -> Case {
         graph,
         steps: STEPS,
         kv_types: KvTypes::default(),
+        output: ModelOutput::Logits,
         panels: None,
         tolerance,
     }
@@ -346,6 +348,7 @@ pub fn parts() -> Vec<(Case, Model)> {
             name: format!("part of {}", whole.name),
             graph: first,
             steps: WIDE,
+            output: ModelOutput::Hidden,
             ..whole
         };
         (case, model)
@@ -361,19 +364,32 @@ pub fn models() -> Vec<(Case, Model)> {
         (Family::Qwen2, DType::F16),
         (Family::Gemma3, DType::Q4_0),
     ];
-    let made = all.map(|(family, dtype)| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.gguf");
-        TinyModel {
-            context: 320,
-            ..TinyModel::new(family).with_dtype(dtype)
-        }
-        .write(&path)
-        .unwrap();
-        let model = Model::load(&path).unwrap();
-        let mut graph = model.graph.clone();
-        lathe_passes::run_pipeline(&mut graph, passes()).unwrap();
-        (case(&format!("model {family:?} {dtype}"), graph, MODELS), model)
-    });
-    made.into()
+    all.map(|(family, dtype)| model(family, dtype, ModelOutput::Logits))
+        .into()
+}
+
+/// Tiny models that give embeddings.
+pub fn embeddings() -> Vec<(Case, Model)> {
+    let all = [(Family::Llama, DType::Q6K), (Family::Gemma3, DType::Q8_0)];
+    all.map(|(family, dtype)| model(family, dtype, ModelOutput::Embeddings))
+        .into()
+}
+
+fn model(family: Family, dtype: DType, output: ModelOutput) -> (Case, Model) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel {
+        context: 320,
+        ..TinyModel::new(family).with_dtype(dtype)
+    }
+    .write(&path)
+    .unwrap();
+    let model = Model::load_for(&path, output).unwrap();
+    let mut graph = model.graph.clone();
+    lathe_passes::run_pipeline(&mut graph, passes()).unwrap();
+    let case = Case {
+        output,
+        ..case(&format!("{output:?} of {family:?} {dtype}"), graph, MODELS)
+    };
+    (case, model)
 }

@@ -9,11 +9,11 @@ use lathe_codegen_cuda::code::NoStore;
 use lathe_codegen_cuda::device::{Device, Target};
 use lathe_codegen_cuda::exec::{CudaExecutable, Setup};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
-use lathe_ir::backend::{Batch, Executable, WeightSource, argmax};
+use lathe_ir::backend::{Batch, ExecError, Executable, WeightSource, argmax};
 use lathe_ir::graph::Graph;
 use lathe_ir::graph::interp::{Inputs, KvCache, eval};
 use lathe_ir::layout::KvTypes;
-use lathe_ir::plan::Limits;
+use lathe_ir::plan::{Limits, ModelOutput};
 
 /// Bounds of the plans of tests.
 pub const LIMITS: Limits = Limits {
@@ -147,6 +147,8 @@ pub struct Case {
     pub graph: Graph,
     pub steps: &'static [StepSpec],
     pub kv_types: KvTypes,
+    /// What it gives.
+    pub output: ModelOutput,
     /// Where weights are as panels.
     pub panels: Option<PanelsIn>,
     /// Most of ‖got − want‖ / ‖want‖ in a step.
@@ -213,6 +215,7 @@ fn invariant_among<D: Device>(
     sizes: &[usize],
 ) {
     let options = LowerOptions {
+        output: ModelOutput::Logits,
         limits: LIMITS,
         kv_types: KvTypes::default(),
         target: device().target(),
@@ -255,6 +258,7 @@ fn invariant_among<D: Device>(
 /// Runs a case on a device and in the interpreter; the worst distance of a step, or what is wrong.
 pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Result<f64, String> {
     let options = LowerOptions {
+        output: case.output,
         limits: LIMITS,
         kv_types: case.kv_types,
         target: device.target(),
@@ -310,5 +314,29 @@ pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Res
             ));
         }
     }
+    blocks_come_back(&mut executable).map_err(|e| e.to_string())?;
     Ok(worst)
+}
+
+/// What is read of a block and written to another is the same there.
+fn blocks_come_back(executable: &mut dyn Executable) -> Result<(), ExecError> {
+    let bytes = executable.block_bytes().unwrap_or(0) as usize;
+    let read = |executable: &mut dyn Executable, block| {
+        let mut content = Vec::new();
+        executable.read_block(block, None, &mut content)?;
+        assert_eq!(content.len(), bytes);
+        Ok::<_, ExecError>(content)
+    };
+    let (first, last) = (read(executable, 0)?, BLOCKS - 1);
+    executable.write_block(last, None, &first)?;
+    executable.copy_block(last, last - 1)?;
+    assert!(read(executable, last - 1)? == first && read(executable, 0)? == first);
+    assert!(
+        executable
+            .write_block(0, None, &first[..bytes.saturating_sub(1)])
+            .is_err()
+            || bytes == 0
+    );
+    assert!(executable.read_block(BLOCKS, None, &mut Vec::new()).is_err());
+    Ok(())
 }
