@@ -85,7 +85,11 @@ fn embeddings_have_plans() {
     let file = tiny();
     let plan = |more: &[&str]| stdout(&inspect(&file, &[&["--stage", "plan"], &GPU[..], more].concat()));
     let (text, embeddings) = (plan(&[]), plan(&["--embeddings"]));
-    assert!(text.contains("@output [") && text.contains("largest_320(") && !text.contains("embedding "));
+    assert!(
+        text.contains("\"linear @token_embd\"")
+            && text.contains("largest_320(")
+            && !text.contains("embedding ")
+    );
     // Each row of a step may be wanted, and nothing makes logits of one.
     assert!(
         embeddings.contains("\n  embedding 256\n") && !embeddings.contains("@output"),

@@ -6,7 +6,7 @@ use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::plan::verify::verify;
 use lathe_codegen_cuda::plan::{Arg, CudaPlan, Launch};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
-use lathe_ir::plan::ModelOutput;
+use lathe_ir::plan::{Limits, ModelOutput};
 use std::fmt::Write;
 use support::{LIMITS, PLAIN_TARGET, TARGET, cases};
 
@@ -92,6 +92,12 @@ fn elements_are_shared_where_tiles_are_few() {
                 target,
                 panels: case.panels,
             };
+            // Steps of more rows than share elements too.
+            let limits = Limits {
+                tokens: 1000,
+                ..LIMITS
+            };
+            lower(&case.graph, LowerOptions { limits, ..options }).unwrap();
             let plan = lower(&case.graph, options).unwrap();
             let joins = plan.kernels.values().any(|k| matches!(k, Kernel::JoinWide(_)));
             assert_eq!(joins, number >= 4, "{}", case.name);

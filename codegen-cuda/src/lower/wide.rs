@@ -55,7 +55,11 @@ impl Lowering<'_> {
             let kernel = self.kernel(Kernel::Wide(form.clone()))?;
             if let Some(last) = made.products.last_mut().filter(|last| last.kernel == kernel) {
                 last.most = end;
-                made.joins.iter_mut().for_each(|join| join.most = end);
+                let shared = form.splits > 1;
+                made.joins
+                    .iter_mut()
+                    .filter(|_| shared)
+                    .for_each(|join| join.most = end);
                 continue;
             }
             let ranged = |call| Call {
