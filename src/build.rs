@@ -15,7 +15,7 @@ use lathe_ir::graph::Graph;
 use lathe_ir::layout::KvTypes;
 use lathe_ir::plan::{KV_BLOCK, Limits, ModelOutput, Plan};
 use lathe_passes::lower::{LowerOptions, Lowered, MachineModel, lower_with_products};
-use lathe_passes::{Activations, CutError, PipelineOptions};
+use lathe_passes::{Backend, CutError, PipelineOptions};
 use lathe_runtime::PartsError;
 use lathe_runtime::cache::CacheError;
 use lathe_runtime::session::Identity;
@@ -231,18 +231,14 @@ pub enum BuildError {
 /// # Errors
 /// Where a pass fails or leaves an invalid graph.
 pub fn optimize(graph: &Graph, verify: bool) -> Result<Graph, BuildError> {
-    optimize_for(graph, Activations::Int8, verify)
+    optimize_for(graph, Backend::Cpu, verify)
 }
 
 /// The same for a device whose products take such activations.
-pub(crate) fn optimize_for(
-    graph: &Graph,
-    activations: Activations,
-    verify: bool,
-) -> Result<Graph, BuildError> {
+pub(crate) fn optimize_for(graph: &Graph, backend: Backend, verify: bool) -> Result<Graph, BuildError> {
     let mut graph = graph.clone();
     let options = PipelineOptions {
-        activations,
+        backend,
         verify,
         after_each: None,
     };

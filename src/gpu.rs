@@ -13,7 +13,7 @@ use lathe_frontend::model::Model;
 use lathe_ir::backend::Executable;
 use lathe_ir::graph::Graph;
 use lathe_ir::plan::{KV_BLOCK, ModelOutput};
-use lathe_passes::Activations;
+use lathe_passes::Backend;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -91,7 +91,7 @@ fn plan_part(
     gpu: &GpuModel,
     options: &BuildOptions,
 ) -> Result<Planned, BuildError> {
-    let graph = optimize_for(graph, Activations::F32, options.verify)?;
+    let graph = optimize_for(graph, Backend::Cuda, options.verify)?;
     let limits = limits(model, options)?;
     let lowered = |panels| -> Result<Planned, BuildError> {
         let plan = cuda::lower(

@@ -64,6 +64,11 @@ fn attention() {
 }
 
 #[test]
+fn heads() {
+    check(cases::heads());
+}
+
+#[test]
 fn tiny_models() {
     if !available() {
         return;

@@ -59,6 +59,11 @@ fn attention() {
 }
 
 #[test]
+fn heads() {
+    check(cases::heads());
+}
+
+#[test]
 fn long_rows() {
     check(cases::large());
 }

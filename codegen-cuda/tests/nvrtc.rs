@@ -33,6 +33,7 @@ fn plans(target: Target) -> Vec<CudaPlan> {
         cases::epilogues(),
         cases::rows(),
         cases::attention(),
+        cases::heads(),
         cases::wide(),
         cases::streams(),
     ];

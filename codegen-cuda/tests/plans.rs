@@ -4,7 +4,7 @@ mod support;
 
 use lathe_codegen_cuda::kernels::Kernel;
 use lathe_codegen_cuda::plan::verify::verify;
-use lathe_codegen_cuda::plan::{Arg, CudaPlan, Launch};
+use lathe_codegen_cuda::plan::{Arg, Call, CudaPlan, Launch};
 use lathe_codegen_cuda::{LowerOptions, PanelsIn, lower};
 use lathe_ir::plan::{Limits, ModelOutput};
 use std::fmt::Write;
@@ -102,6 +102,29 @@ fn elements_are_shared_where_tiles_are_few() {
             let joins = plan.kernels.values().any(|k| matches!(k, Kernel::JoinWide(_)));
             assert_eq!(joins, number >= 4, "{}", case.name);
         }
+    }
+}
+
+/// Where elements are stored by themselves, products of few rows do what happens to heads.
+#[test]
+fn products_of_few_rows_turn_and_store_heads() {
+    for case in cases::heads() {
+        let options = LowerOptions {
+            output: ModelOutput::Logits,
+            limits: LIMITS,
+            kv_types: case.kv_types,
+            target: TARGET,
+            panels: case.panels,
+        };
+        let plan = lower(&case.graph, options).unwrap();
+        let launches = |rows: u32| {
+            let calls = plan.launches.iter().filter_map(move |l| l.call(rows));
+            let heads = |c: &&Call| matches!(plan.kernels[c.kernel], Kernel::Heads(_));
+            calls.filter(heads).count()
+        };
+        let alone = !case.name.ends_with("q8_0");
+        assert_eq!(launches(1) == 0, alone, "{}", case.name);
+        assert_eq!((launches(8), launches(9)), (launches(1), 1), "{}", case.name);
     }
 }
 

@@ -15,5 +15,5 @@ mod rewrite;
 
 pub use cut::{CutError, cut};
 pub use pipeline::{
-    Activations, Hook, Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline,
+    Backend, Hook, Pass, PassError, PipelineOptions, passes_by_name, pipeline, run_passes, run_pipeline,
 };

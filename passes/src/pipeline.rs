@@ -62,7 +62,8 @@ macro_rules! passes {
     };
 }
 
-const QUANTIZE_ACTIVATIONS: &str = "quantize-activations";
+/// Passes that are not for GPUs.
+const CPU_ONLY: [&str; 2] = ["rope-half", "quantize-activations"];
 
 passes! {
     "fold-constants" cleanup::fold_constants:
@@ -92,7 +93,7 @@ passes! {
          leave few nodes to move through.";
     "merge-linears" linear::merge_linears:
         "Products that share their input share a launch: queries with keys and values.";
-    QUANTIZE_ACTIVATIONS quantize::activations:
+    "quantize-activations" quantize::activations:
         "Products with quantized weights take their input as int8 with a scale per 32.";
     "cse-quantize" cleanup::cse:
         "Products that share an input share its quantized form.";
@@ -126,21 +127,23 @@ pub fn passes_by_name(names: &[&str]) -> Result<Vec<Pass>, PassError> {
 /// Looks at the graph after a pass.
 pub type Hook<'a> = dyn FnMut(&Pass, &Graph) + 'a;
 
-/// What products with quantized weights take as input.
+/// What a graph is optimized for.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Activations {
-    /// int8 with a scale per 32: processors multiply bytes fastest.
+pub enum Backend {
+    /// A processor: products with quantized weights take int8 with a scale per 32, since it multiplies bytes fastest, and
+    /// halves of heads rotate, since its vectors hold neighbours.
     #[default]
-    Int8,
-    /// f32, of which the backend makes what its products take.
-    F32,
+    Cpu,
+    /// A GPU: products take f32, of which the backend makes what its tensor cores take, and a thread's neighbour has the other
+    /// element of a pair.
+    Cuda,
 }
 
 /// What to do around passes.
 #[derive(Default)]
 pub struct PipelineOptions<'a> {
-    /// Of the whole pipeline, leaves out what another choice would need.
-    pub activations: Activations,
+    /// Of the whole pipeline, leaves out what is for another.
+    pub backend: Backend,
     /// Verify the graph after every pass.
     pub verify: bool,
     /// Called after every pass.
@@ -152,9 +155,9 @@ pub struct PipelineOptions<'a> {
 /// # Errors
 /// Where a pass is wrong; see [`PassError`].
 pub fn run_pipeline(graph: &mut Graph, options: PipelineOptions) -> Result<(), PassError> {
-    let int8 = options.activations == Activations::Int8;
-    // The passes after it work on what it makes.
-    let chosen = PIPELINE.iter().filter(|p| int8 || p.name != QUANTIZE_ACTIVATIONS);
+    let all = options.backend == Backend::Cpu;
+    // The passes after them work on what they make.
+    let chosen = PIPELINE.iter().filter(|p| all || !CPU_ONLY.contains(&p.name));
     run_passes(graph, &chosen.copied().collect::<Vec<_>>(), options)
 }
 

@@ -56,6 +56,8 @@ pub struct Heads {
 
 /// Warps of a block.
 const WARPS: u32 = 4;
+/// Most pairs of a cosine and a sine that a lane of a product's finisher reads ahead.
+const MOST_AHEAD: u32 = 8;
 
 impl HeadPart {
     fn name(&self) -> String {
@@ -81,6 +83,29 @@ impl HeadPart {
                 ty,
             }),
         }
+    }
+
+    /// Whether a product can do it element by element: neighbours rotate together, and elements are stored by themselves.
+    fn can_finish(&self) -> bool {
+        let rotates = !matches!(self.rope, Some((RopePairs::Half, _)));
+        let alone = self.kv().is_none_or(|head| head.groups() == 0);
+        let whole = (self.heads * self.head_dim).is_multiple_of(16) && self.head_dim.is_multiple_of(2);
+        rotates && alone && whole && self.norm.is_none()
+    }
+
+    /// Parameters of a product that does it, `out` being that of its result.
+    pub(super) fn finish_params(&self, i: usize, out: Option<Param>) -> Vec<Param> {
+        let bytes = |head: KvHead| head.bytes() * u64::from(self.heads);
+        let cache = |head| Param::whole(format!("kv{i}"), ParamType::Bytes, bytes(head)).written();
+        let to = self.kv().map(cache).or(out);
+        let rope = self.rope.map(|(_, dims)| {
+            Param::rows(
+                format!("rope{i}"),
+                ParamType::F32,
+                row_bytes(ParamType::F32, dims),
+            )
+        });
+        to.into_iter().chain(rope).collect()
     }
 
     /// Statements that put a head where it goes.
@@ -110,6 +135,75 @@ impl HeadPart {
 }
 
 impl Heads {
+    /// Whether a product of few rows can do all of it, element by element.
+    pub fn can_finish(&self) -> bool {
+        self.parts.iter().all(HeadPart::can_finish)
+    }
+
+    /// Parameters that say where in the cache rows go.
+    pub(super) fn place_params(&self) -> Vec<Param> {
+        match self.stores_kv() {
+            false => Vec::new(),
+            true => vec![
+                Param::rows("positions", ParamType::I32, 4),
+                Param::rows("seqs", ParamType::I32, 4),
+                Param::whole("tables", ParamType::I32, 0),
+            ],
+        }
+    }
+
+    /// Statements of a product's finisher that find that out, for each row that a lane has elements of.
+    pub(super) fn places(&self, rows: u32) -> String {
+        let names = Names::new()
+            .with("ROUNDS", rows.div_ceil(2))
+            .with("TABLE", self.blocks_per_seq);
+        match self.stores_kv() {
+            true => names.fill(PLACES),
+            false => String::new(),
+        }
+    }
+
+    /// Statements of a product's finisher for part `i`, whose names are given.
+    pub(super) fn finisher(&self, i: usize, names: Names, tiles: u32, rows: u32) -> String {
+        let part = &self.parts[i];
+        let ahead = tiles * rows.div_ceil(2) <= MOST_AHEAD;
+        let (head, dims) = (part.kv(), part.rope.map_or(0, |(_, dims)| dims));
+        let most = if head.is_some_and(|h| h.ty == KvType::F16) {
+            MOST_F16
+        } else {
+            MOST
+        };
+        let (element, convert) = match head.map(|h| h.ty) {
+            Some(KvType::F16) => ("u16", "(u16)to_half"),
+            Some(KvType::Bf16) => ("u16", "(u16)to_bf16"),
+            _ => ("float", ""),
+        };
+        let names = names
+            .with("ROUNDS", rows.div_ceil(2))
+            .with("D", part.head_dim)
+            .with("N", part.heads * part.head_dim)
+            .with("HEADS", part.heads)
+            .with("HEAD_BYTES", head.map_or(0, |h| h.bytes()))
+            .with("DIMS", dims)
+            .with("MOST", float(most))
+            .with("ELEMENT", element)
+            .with("CONVERT", convert);
+        let (turns, turn) = match (dims, ahead) {
+            (0, _) => (String::new(), String::new()),
+            (_, true) => (names.fill(LOAD_TURN), names.fill(TURN)),
+            (_, false) => (String::new(), names.fill(LOAD_AND_TURN)),
+        };
+        let store = names.fill(if head.is_some() {
+            STORE_ELEMENT
+        } else {
+            STORE_FLOAT
+        });
+        let steps: Vec<String> = part.steps.iter().map(|s| s.statement("", 0)).collect();
+        let names = names.with("TURNS", turns).with("TURN", turn);
+        let names = names.with("STEPS_AFTER", steps.join(" "));
+        names.with("STORE", store).fill(FINISH_HEADS)
+    }
+
     /// Units of a row: heads of all parts.
     pub fn units(&self) -> u32 {
         self.parts.iter().map(|p| p.heads).sum()
@@ -235,6 +329,76 @@ impl Heads {
         text + &part.store(i)
     }
 }
+
+/// Of element `lane % 16` of a tile and row `lane / 16`, then every second row.
+const PLACES: &str = "        u32 position[$ROUNDS], block[$ROUNDS];
+#pragma unroll
+        for (u32 r = 0; r < $ROUNDS; ++r) {
+            const u32 t = 2 * r + lane / 16, row = row0 + t;
+            position[r] = t < rows ? (u32)positions[row] : 0;
+            block[r] = t < rows ? (u32)tables[(u64)seqs[row] * $TABLE + position[r] / 32] : 0;
+        }
+";
+
+const LOAD_TURN: &str = "            float cosines[$TILES][$ROUNDS], sines[$TILES][$ROUNDS];
+#pragma unroll
+            for (u32 q = 0; q < $TILES; ++q) {
+#pragma unroll
+                for (u32 r = 0; r < $ROUNDS; ++r) {
+                    const u32 t = 2 * r + lane / 16, at = ((u * $TILES + q) * 16 + lane % 16) % $D;
+                    const bool turns = t < rows && at < $DIMS;
+                    const float* turn = rope$P + (u64)(row0 + t) * $DIMS + at / 2;
+                    cosines[q][r] = turns ? turn[0] : 1.0f;
+                    sines[q][r] = turns ? turn[$DIMS / 2] : 0.0f;
+                }
+            }
+";
+
+/// The same where there are too many to be read ahead.
+const LOAD_AND_TURN: &str = "                    const float other = __shfl_xor_sync(0xffffffffu, v, 1);
+                    if (t < rows && col % $D < $DIMS) {
+                        const float* turn = rope$P + (u64)row * $DIMS + col % $D / 2;
+                        v = col % 2 == 0 ? fmaf(v, turn[0], -(other * turn[$DIMS / 2])) : fmaf(other, turn[$DIMS / 2], v * turn[0]);
+                    }
+";
+
+/// The other element of a pair is the neighbour's.
+const TURN: &str = "                    const float other = __shfl_xor_sync(0xffffffffu, v, 1), c = cosines[q][r], s = sines[q][r];
+                    if (col % $D < $DIMS) v = col % 2 == 0 ? fmaf(v, c, -(other * s)) : fmaf(other, s, v * c);
+";
+
+const STORE_FLOAT: &str = "out$P[(u64)row * $N + col] = v;";
+
+const STORE_ELEMENT: &str = "{
+                        u8* to = kv$P + ((u64)block[r] * $HEADS + col / $D) * $HEAD_BYTES;
+                        (($ELEMENT*)to)[position[r] % 32 * $D + col % $D] = $CONVERT(fminf(fmaxf(v, -$MOST), $MOST));
+                    }";
+
+/// What a product's finisher does where heads follow: a warp has two rows of a tile at a time.
+const FINISH_HEADS: &str = "        for (u32 u = first$P; u < end$P; ++u, ++round) {
+            const u32 set = round % 2;
+            const float* sums = (const float*)(shared + $SUMS + set * $SUMS_BYTES);
+$TURNS            barrier_wait(done + 8 * set, round / 2 & 1);
+#pragma unroll
+            for (u32 q = 0; q < $TILES; ++q) {
+                if (u * $TILES + q >= $PART_TILES) break;
+#pragma unroll
+                for (u32 r = 0; r < $ROUNDS; ++r) {
+                    if (2 * r >= rows) break;
+                    const u32 t = 2 * r + lane / 16, row = row0 + t, col = (u * $TILES + q) * 16 + lane % 16;
+                    const float* from = sums + (q * $OF_TILE * $MR + (t < rows ? t : rows - 1)) * $SUM_STRIDE + lane % 16;
+                    float v = 0.0f;
+#pragma unroll
+                    for (u32 w = 0; w < $OF_TILE; ++w) v += from[w * $MR * $SUM_STRIDE];
+                    v *= OPERAND_UNIT;$STEPS_OF
+$TURN                    $STEPS_AFTER
+                    if (t < rows) $STORE
+                }
+            }
+            __syncwarp();
+            if (lane == 0) barrier_arrive(taken + 8 * set);
+        }
+";
 
 const START: &str = "    __shared__ float heads[$WARPS][$D];
     const u32 row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -16,7 +16,7 @@ use super::cells::Cells;
 use super::epilogue::ProductPart;
 use super::product_text::*;
 use super::text::{Lines, Names, float, float_name};
-use super::{Kernel, Param, ParamType, row_bytes};
+use super::{Heads, Kernel, Param, ParamType, row_bytes};
 use crate::layout::{GROUP, Matrix, operand_stride};
 use lathe_ir::DType;
 
@@ -53,6 +53,8 @@ pub struct Product {
     pub norm: Option<f32>,
     /// The products, at least one, of equal numbers of inputs; see [`Matrix::tiled`].
     pub parts: Vec<ProductPart>,
+    /// What happens to the heads of each part before they are stored; [`Heads::can_finish`].
+    pub heads: Option<Heads>,
 }
 
 /// How the work of a tile is cut.
@@ -253,7 +255,11 @@ impl Product {
             .norm
             .map_or(String::new(), |eps| format!("_norm{}", float_name(eps)));
         let (rows, shared, k) = (self.rows, self.shared_bytes >> 10, self.k());
-        format!("product_{rows}r{shared}k{norm}_{k}_{}", parts.join("__"))
+        let heads = self
+            .heads
+            .as_ref()
+            .map_or(String::new(), |h| format!("_{}", h.name()));
+        format!("product_{rows}r{shared}k{norm}_{k}_{}{heads}", parts.join("__"))
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
@@ -270,7 +276,17 @@ impl Product {
             )],
         };
         let parts = self.parts.iter().enumerate();
-        params.extend(parts.flat_map(|(i, p)| p.params(i)));
+        match &self.heads {
+            None => params.extend(parts.flat_map(|(i, p)| p.params(i))),
+            Some(heads) => {
+                params.extend(heads.place_params());
+                for (i, part) in parts {
+                    params.extend(part.params(i));
+                    let out = params.pop();
+                    params.extend(heads.parts[i].finish_params(i, out));
+                }
+            }
+        }
         params
     }
 
@@ -338,7 +354,11 @@ impl Product {
                 self.each_part(|_, part| self.operand_copier(part)),
             ));
         }
-        text.line(self.role(FINISHER, self.each_part(|i, part| self.finisher(i, part))));
+        let finish = self.each_part(|i, part| self.finisher(i, part));
+        text.line(match &self.heads {
+            None => self.role(FINISHER, finish),
+            Some(heads) => self.role(FINISHER, heads.places(self.rows) + &finish),
+        });
         let load = match (self.norm, self.resident()) {
             (Some(_), _) => LOAD_AND_NORM,
             (None, true) => LOAD_OPERANDS,
@@ -415,6 +435,15 @@ impl Product {
     }
 
     fn finisher(&self, i: usize, part: &ProductPart) -> String {
+        if let Some(heads) = &self.heads {
+            let steps: Vec<String> = part
+                .steps
+                .iter()
+                .map(|step| format!(" {}", step.statement(&i.to_string(), part.matrix.rows)))
+                .collect();
+            let names = self.part_names(i, part).with("STEPS_OF", steps.concat());
+            return heads.finisher(i, names, self.cut().tiles, self.rows);
+        }
         let second = if part.paired { FINISH_SECOND } else { "" };
         let names = self.part_names(i, part);
         let names = names.with("ADD_SECOND", self.part_names(i, part).fill(second));

@@ -61,8 +61,10 @@ impl Lowering<'_> {
         if let Some(token) = results.next() {
             self.locations[token.index()] = Some(super::Location::Token);
         }
+        let finished = self.finished_heads(rows, &splits);
         if let Some(operands) = operands {
-            let mut calls = self.products(id, &splits, operands, self.norms[input.index()])?;
+            let (norm, heads) = (self.norms[input.index()], finished.as_ref());
+            let mut calls = self.products(id, &splits, operands, norm, heads)?;
             let tiled: Vec<&Split> = splits.iter().filter(|s| s.product.matrix.tiled()).collect();
             let wide = self.wide_products(id, &tiled, operands, rows)?;
             let most = if wide.products.is_empty() {
@@ -84,28 +86,46 @@ impl Lowering<'_> {
             let calls = self.dense(&splits, x)?;
             self.launch(id, rows, calls);
         }
-        self.heads(id, rows, splits)
+        self.heads(id, rows, splits, finished.is_some())
     }
 
     /// Products with weights in tiles: a call for each number of rows that there is a kernel for. Up to [`FEW_ROWS`] rows
-    /// are normed by the product, where `norm` says of what `x` is the norm.
+    /// are normed by the product, where `norm` says of what `x` is the norm, and what happens to heads is done by it, where
+    /// `heads` says what.
     fn products(
         &mut self,
         id: Node,
         splits: &[Split],
         x: Arg,
         norm: Option<Norm>,
+        heads: Option<&Heads>,
     ) -> Result<Vec<Call>, Error> {
         let (parts, args) = chosen(splits, true, vec![x]);
-        let mut few = (None, args.clone());
-        if let Some(Norm { x, weight, eps }) = norm {
-            few = (Some(eps), chosen(splits, true, vec![x, weight]).1);
-        }
-        let calls = PRODUCT_ROWS.map(|rows| self.product(id, rows, few.0, &parts, &few.1));
+        let few_inputs = norm.map_or(vec![x], |norm| vec![norm.x, norm.weight]);
+        let few_args = match heads {
+            None => chosen(splits, true, few_inputs).1,
+            Some(heads) => finishing_args(splits, heads, few_inputs),
+        };
+        let plain = Product {
+            rows: FEW_ROWS,
+            shared_bytes: self.options.target.shared_bytes,
+            norm: None,
+            parts,
+            heads: None,
+        };
+        let few = Product {
+            norm: norm.map(|norm| norm.eps),
+            heads: heads.cloned(),
+            ..plain.clone()
+        };
+        let calls = PRODUCT_ROWS.map(|rows| {
+            let product = Product { rows, ..few.clone() };
+            self.product(id, product, &few_args)
+        });
         let mut calls = ranged(&PRODUCT_ROWS, calls.into_iter().collect::<Result<_, _>>()?);
-        if norm.is_some() {
+        if norm.is_some() || heads.is_some() {
             calls.iter_mut().for_each(|c| c.most = c.most.min(FEW_ROWS));
-            let more = self.product(id, FEW_ROWS, None, &parts, &args)?;
+            let more = self.product(id, plain, &args)?;
             calls.push(Call {
                 least: FEW_ROWS + 1,
                 ..more
@@ -114,23 +134,10 @@ impl Lowering<'_> {
         Ok(calls)
     }
 
-    fn product(
-        &mut self,
-        id: Node,
-        rows: u32,
-        norm: Option<f32>,
-        parts: &[ProductPart],
-        args: &[Arg],
-    ) -> Result<Call, Error> {
-        let target = self.options.target;
-        let units: u32 = parts.iter().map(|p| p.matrix.tiles()).sum();
-        let blocks = Extent::Const(target.processors.min(units));
-        let product = Product {
-            rows,
-            shared_bytes: target.shared_bytes,
-            norm,
-            parts: parts.to_vec(),
-        };
+    fn product(&mut self, id: Node, product: Product, args: &[Arg]) -> Result<Call, Error> {
+        let units: u32 = product.parts.iter().map(|p| p.matrix.tiles()).sum();
+        let blocks = Extent::Const(self.options.target.processors.min(units));
+        let rows = product.rows;
         if !product.fits() {
             return Err(self.unsupported(id, "its weights do not fit shared memory".into()));
         }
@@ -154,7 +161,23 @@ impl Lowering<'_> {
         Ok(ranged(&DENSE_ROWS, calls.collect::<Result<_, Error>>()?))
     }
 
-    fn heads(&mut self, id: Node, rows: Sym, splits: Vec<Split>) -> Result<(), Error> {
+    /// What the heads of all parts go through, where products of few rows can do it.
+    fn finished_heads(&self, rows: Sym, splits: &[Split]) -> Option<Heads> {
+        let parts = splits
+            .iter()
+            .map(|s| s.head.as_ref().map(|(part, _)| part.clone()));
+        let heads = Heads {
+            parts: parts.collect::<Option<_>>()?,
+            blocks_per_seq: self.options.limits.blocks_per_seq(),
+        };
+        let tiled = splits
+            .iter()
+            .all(|s| s.product.matrix.tiled() && !s.product.paired);
+        (tiled && rows == Sym::Tokens && heads.can_finish()).then_some(heads)
+    }
+
+    /// The launch of what happens to heads; of steps of few rows products may have done it.
+    fn heads(&mut self, id: Node, rows: Sym, splits: Vec<Split>, finished: bool) -> Result<(), Error> {
         let (parts, args): (Vec<HeadPart>, Vec<Vec<Arg>>) = splits.into_iter().filter_map(|s| s.head).unzip();
         if parts.is_empty() {
             return Ok(());
@@ -176,7 +199,12 @@ impl Lowering<'_> {
         }
         all.extend(args.concat());
         let kernel = self.kernel(Kernel::Heads(heads))?;
-        self.launch(id, rows, vec![call(kernel, all, grid)]);
+        let least = if finished { FEW_ROWS + 1 } else { 1 };
+        let call = Call {
+            least,
+            ..call(kernel, all, grid)
+        };
+        self.launch(id, rows, vec![call]);
         Ok(())
     }
 
@@ -283,6 +311,21 @@ fn chosen(splits: &[Split], tiled: bool, mut args: Vec<Arg>) -> (Vec<ProductPart
     let of_kind = || splits.iter().filter(|s| s.product.matrix.tiled() == tiled);
     args.extend(of_kind().flat_map(|s| &s.product_args));
     (of_kind().map(|s| s.product.clone()).collect(), args)
+}
+
+/// Arguments of products that do what happens to heads, which begin with `args`.
+fn finishing_args(splits: &[Split], heads: &Heads, mut args: Vec<Arg>) -> Vec<Arg> {
+    if heads.parts.iter().any(|part| part.out != HeadOut::InPlace) {
+        args.extend([Input::Positions, Input::Seqs, Input::BlockTables].map(Arg::Input));
+    }
+    for split in splits {
+        let (weights, head) = (&split.product_args, split.head.iter().flat_map(|(_, args)| args));
+        args.extend(&weights[..weights.len() - 1]);
+        // What is in the cache is nowhere else.
+        let stored = split.head.iter().any(|(part, _)| part.out != HeadOut::InPlace);
+        args.extend(head.skip(usize::from(stored)));
+    }
+    args
 }
 
 /// Puts calls in the place of those for as many rows.

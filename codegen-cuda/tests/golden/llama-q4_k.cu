@@ -6,11 +6,11 @@ cuda plan "tiny-llama" {
   tiles of 64 rows
   section s0: matrix @token_embd [320, 256]q4_k
   section s1: vector @blk.0.attn_norm [256]f32
-  section s2: matrix @blk.0.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
-  section s3: matrix @blk.0.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s2: matrix @blk.0.attn_q [256, 256]q4_k
+  section s3: matrix @blk.0.attn_k [128, 256]q4_k
   section s4: matrix @blk.0.attn_v [128, 256]q4_k
-  section s5: panels @blk.0.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
-  section s6: panels @blk.0.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s5: panels @blk.0.attn_q [256, 256]q4_k
+  section s6: panels @blk.0.attn_k [128, 256]q4_k
   section s7: panels @blk.0.attn_v [128, 256]q4_k
   section s8: matrix @blk.0.attn_output [256, 256]q4_k
   section s9: panels @blk.0.attn_output [256, 256]q4_k
@@ -21,11 +21,11 @@ cuda plan "tiny-llama" {
   section s14: matrix @blk.0.ffn_down [256, 512]q4_k
   section s15: panels @blk.0.ffn_down [256, 512]q4_k
   section s16: vector @blk.1.attn_norm [256]f32
-  section s17: matrix @blk.1.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
-  section s18: matrix @blk.1.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s17: matrix @blk.1.attn_q [256, 256]q4_k
+  section s18: matrix @blk.1.attn_k [128, 256]q4_k
   section s19: matrix @blk.1.attn_v [128, 256]q4_k
-  section s20: panels @blk.1.attn_q [256, 256]q4_k rope_half(heads=4, dims=64)
-  section s21: panels @blk.1.attn_k [128, 256]q4_k rope_half(heads=2, dims=64)
+  section s20: panels @blk.1.attn_q [256, 256]q4_k
+  section s21: panels @blk.1.attn_k [128, 256]q4_k
   section s22: panels @blk.1.attn_v [128, 256]q4_k
   section s23: matrix @blk.1.attn_output [256, 256]q4_k
   section s24: vector @blk.1.ffn_norm [256]f32
@@ -33,7 +33,7 @@ cuda plan "tiny-llama" {
   section s26: matrix @blk.1.ffn_up [512, 256]q4_k
   section s27: matrix @blk.1.ffn_down [256, 512]q4_k
   section s28: vector @output_norm [256]f32
-  rope r0: half dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
+  rope r0: adjacent dims=64 base=100000.0 freq_scale=1.0 magnitude=1.0
   arena 969216
   buffer b0 "embed": 153600 at 393216
   buffer b1 "operands": 76800 at 700416
@@ -91,8 +91,8 @@ cuda plan "tiny-llama" {
     rope_table_64_1p0(r0, in.positions, b3) grid=tokensx1x1 threads=128
   }
   launch 3 "linear @blk.0.attn_q" over tokens {
-    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokensx1 threads=576 shared=174856
-    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b0, s1, s2, b2, s3, b4, s4, b5) grid=3xtokens/8x1 threads=576 shared=173808
+    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(b0, s1, in.positions, in.seqs, in.block_tables, s2, b2, b3, s3, kv.k.0, b3, s4, kv.v.0) grid=3xtokensx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(b0, s1, in.positions, in.seqs, in.block_tables, s2, b2, b3, s3, kv.k.0, b3, s4, kv.v.0) grid=3xtokens/8x1 threads=576 shared=173808
     9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b1, s2, s3, s4, b6) grid=3xtokens/64x1 threads=352 shared=224352
@@ -104,7 +104,7 @@ cuda plan "tiny-llama" {
     33..64: join_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b6, b2, b4, b5) grid=32xtokens/32x1 threads=128
   }
   launch 5 "linear @blk.0.attn_q" over tokens {
-    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
+    9..: heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b2, b3, b4, kv.k.0, b3, b5, kv.v.0) grid=2xtokensx1 threads=128
   }
   launch 6 "attention.paged layer 0" over tokens {
     1..64: split_4x2x64_0p125_t10_s3_op(b2, kv.k.0, kv.v.0, in.positions, in.seqs, in.block_tables, b8, b7) grid=splits<=3x2xtokens threads=128
@@ -159,8 +159,8 @@ cuda plan "tiny-llama" {
     9..: norm_op_1em5_256(s16, b14, b16) grid=tokensx1x1 threads=256
   }
   launch 16 "linear @blk.1.attn_q" over tokens {
-    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b14, s16, s17, b17, s18, b18, s19, b19) grid=3xtokensx1 threads=576 shared=174856
-    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(b14, s16, s17, b17, s18, b18, s19, b19) grid=3xtokens/8x1 threads=576 shared=173808
+    1: product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(b14, s16, in.positions, in.seqs, in.block_tables, s17, b17, b3, s18, kv.k.1, b3, s19, kv.v.1) grid=3xtokensx1 threads=576 shared=174856
+    2..8: product_8r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(b14, s16, in.positions, in.seqs, in.block_tables, s17, b17, b3, s18, kv.k.1, b3, s19, kv.v.1) grid=3xtokens/8x1 threads=576 shared=173808
     9..16: stream227k_16x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/16x1 threads=352 shared=188544
     17..32: stream227k_32x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/32x1 threads=352 shared=225408
     33..64: stream227k_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b16, s17, s18, s19, b20) grid=3xtokens/64x1 threads=352 shared=224352
@@ -172,7 +172,7 @@ cuda plan "tiny-llama" {
     33..64: join_64x1r3b_256_q4_k_256__q4_k_128__q4_k_128(b20, b17, b18, b19) grid=32xtokens/32x1 threads=128
   }
   launch 18 "linear @blk.1.attn_q" over tokens {
-    heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b17, b3, b18, kv.k.1, b3, b19, kv.v.1) grid=2xtokensx1 threads=128
+    9..: heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(in.positions, in.seqs, in.block_tables, b17, b3, b18, kv.k.1, b3, b19, kv.v.1) grid=2xtokensx1 threads=128
   }
   launch 19 "attention.paged layer 1" over tokens {
     1..64: split_4x2x64_0p125_t10_s3(b17, kv.k.1, kv.v.1, in.positions, in.seqs, in.block_tables, b22, b21) grid=splits<=3x2xtokens threads=128
@@ -524,8 +524,8 @@ extern "C" __global__ void __launch_bounds__(128, 1) rope_table_64_1p0(
 }
 
 
-// product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128
-namespace n_product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128 {
+// product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10
+namespace n_product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10 {
 
 DEV void ready_0(const u32 (&from)[4], u32 column, u32 (&b)[32], float (&x)[2]) {
 #pragma unroll
@@ -1102,16 +1102,21 @@ DEV void total_2(const float (&acc)[4], float (&total)[4]) {
 }
 
 
-extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128(
+extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256_q4_k_256__q4_k_128__q4_k_128_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(
     const int* count
     , const float* x
     , const float* norm
+    , const int* positions
+    , const int* seqs
+    , const int* tables
     , const u8* w0
     , float* out0
+    , const float* rope0
     , const u8* w1
-    , float* out1
+    , u8* kv1
+    , const float* rope1
     , const u8* w2
-    , float* out2
+    , u8* kv2
 ) {
 
     SHARED_BYTES(shared);
@@ -1230,19 +1235,36 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
         wait_for_previous();
         const u32 all = (u32)*count, rows = row0 >= all ? 0 : (all - row0 < 1 ? all - row0 : 1);
         u32 round = 0;
+        u32 position[1], block[1];
+#pragma unroll
+        for (u32 r = 0; r < 1; ++r) {
+            const u32 t = 2 * r + lane / 16, row = row0 + t;
+            position[r] = t < rows ? (u32)positions[row] : 0;
+            block[r] = t < rows ? (u32)tables[(u64)seqs[row] * 10 + position[r] / 32] : 0;
+        }
         for (u32 u = first0; u < end0; ++u, ++round) {
             const u32 set = round % 2;
             const float* sums = (const float*)(shared + 170496 + set * 1280);
             barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 16; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+#pragma unroll
+            for (u32 q = 0; q < 16; ++q) {
+                if (u * 16 + q >= 16) break;
+#pragma unroll
+                for (u32 r = 0; r < 1; ++r) {
+                    if (2 * r >= rows) break;
+                    const u32 t = 2 * r + lane / 16, row = row0 + t, col = (u * 16 + q) * 16 + lane % 16;
+                    const float* from = sums + (q * 1 * 1 + (t < rows ? t : rows - 1)) * 20 + lane % 16;
                     float v = 0.0f;
 #pragma unroll
                     for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
                     v *= OPERAND_UNIT;
-                    if (col < 256) {  out0[(u64)row * 256 + col] = v; }
+                    const float other = __shfl_xor_sync(0xffffffffu, v, 1);
+                    if (t < rows && col % 64 < 64) {
+                        const float* turn = rope0 + (u64)row * 64 + col % 64 / 2;
+                        v = col % 2 == 0 ? fmaf(v, turn[0], -(other * turn[64 / 2])) : fmaf(other, turn[64 / 2], v * turn[0]);
+                    }
+                    
+                    if (t < rows) out0[(u64)row * 256 + col] = v;
                 }
             }
             __syncwarp();
@@ -1252,15 +1274,28 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
             const u32 set = round % 2;
             const float* sums = (const float*)(shared + 170496 + set * 1280);
             barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+#pragma unroll
+            for (u32 q = 0; q < 16; ++q) {
+                if (u * 16 + q >= 8) break;
+#pragma unroll
+                for (u32 r = 0; r < 1; ++r) {
+                    if (2 * r >= rows) break;
+                    const u32 t = 2 * r + lane / 16, row = row0 + t, col = (u * 16 + q) * 16 + lane % 16;
+                    const float* from = sums + (q * 1 * 1 + (t < rows ? t : rows - 1)) * 20 + lane % 16;
                     float v = 0.0f;
 #pragma unroll
                     for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
                     v *= OPERAND_UNIT;
-                    if (col < 128) {  out1[(u64)row * 128 + col] = v; }
+                    const float other = __shfl_xor_sync(0xffffffffu, v, 1);
+                    if (t < rows && col % 64 < 64) {
+                        const float* turn = rope1 + (u64)row * 64 + col % 64 / 2;
+                        v = col % 2 == 0 ? fmaf(v, turn[0], -(other * turn[64 / 2])) : fmaf(other, turn[64 / 2], v * turn[0]);
+                    }
+                    
+                    if (t < rows) {
+                        u8* to = kv1 + ((u64)block[r] * 2 + col / 64) * 4096;
+                        ((u16*)to)[position[r] % 32 * 64 + col % 64] = (u16)to_half(fminf(fmaxf(v, -65504.0f), 65504.0f));
+                    }
                 }
             }
             __syncwarp();
@@ -1270,15 +1305,23 @@ extern "C" __global__ void __launch_bounds__(576, 1) product_1r227k_norm1em5_256
             const u32 set = round % 2;
             const float* sums = (const float*)(shared + 170496 + set * 1280);
             barrier_wait(done + 8 * set, round / 2 & 1);
-            for (u32 q = 0; q < 16 && u * 16 + q < 8; ++q) {
-                for (u32 i = lane; i < 16 * rows; i += 32) {
-                    const u32 t = i / 16, row = row0 + t, col = (u * 16 + q) * 16 + i % 16;
-                    const float* from = sums + (q * 1 * 1 + t) * 20 + i % 16;
+#pragma unroll
+            for (u32 q = 0; q < 16; ++q) {
+                if (u * 16 + q >= 8) break;
+#pragma unroll
+                for (u32 r = 0; r < 1; ++r) {
+                    if (2 * r >= rows) break;
+                    const u32 t = 2 * r + lane / 16, row = row0 + t, col = (u * 16 + q) * 16 + lane % 16;
+                    const float* from = sums + (q * 1 * 1 + (t < rows ? t : rows - 1)) * 20 + lane % 16;
                     float v = 0.0f;
 #pragma unroll
                     for (u32 w = 0; w < 1; ++w) v += from[w * 1 * 20];
                     v *= OPERAND_UNIT;
-                    if (col < 128) {  out2[(u64)row * 128 + col] = v; }
+                    
+                    if (t < rows) {
+                        u8* to = kv2 + ((u64)block[r] * 2 + col / 64) * 4096;
+                        ((u16*)to)[position[r] % 32 * 64 + col % 64] = (u16)to_half(fminf(fmaxf(v, -65504.0f), 65504.0f));
+                    }
                 }
             }
             __syncwarp();
@@ -3261,9 +3304,9 @@ extern "C" __global__ void __launch_bounds__(64, 1) join_16x1r3b_256_q4_k_256__q
 }
 
 
-// heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10
-namespace n_heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10 {
-extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_half64_kf16__2x64_vf16_t10(
+// heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10
+namespace n_heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10 {
+extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_adjacent64__2x64_adjacent64_kf16__2x64_vf16_t10(
     const int* count
     , const int* positions
     , const int* seqs
@@ -3306,9 +3349,9 @@ extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_hal
         for (u32 e = 0; e < 1; ++e) {
             const u32 i = 32 * e + lane;
             if (i >= 32) continue;
-            const float a = h[i], b = h[i + 32], c = cosines[e], s = sines[e];
-            h[i] = fmaf(a, c, -(b * s));
-            h[i + 32] = fmaf(a, s, b * c);
+            const float a = h[2 * i], b = h[2 * i + 1], c = cosines[e], s = sines[e];
+            h[2 * i] = fmaf(a, c, -(b * s));
+            h[2 * i + 1] = fmaf(a, s, b * c);
         }
         __syncwarp();
         for (u32 i = lane; i < 64; i += 32) x0[(u64)row * 256 + head * 64 + i] = h[i];
@@ -3340,9 +3383,9 @@ extern "C" __global__ void __launch_bounds__(128, 1) heads_4x64_half64__2x64_hal
         for (u32 e = 0; e < 1; ++e) {
             const u32 i = 32 * e + lane;
             if (i >= 32) continue;
-            const float a = h[i], b = h[i + 32], c = cosines[e], s = sines[e];
-            h[i] = fmaf(a, c, -(b * s));
-            h[i + 32] = fmaf(a, s, b * c);
+            const float a = h[2 * i], b = h[2 * i + 1], c = cosines[e], s = sines[e];
+            h[2 * i] = fmaf(a, c, -(b * s));
+            h[2 * i + 1] = fmaf(a, s, b * c);
         }
         __syncwarp();
         u16* out = (u16*)to + (position % 32) * 64;

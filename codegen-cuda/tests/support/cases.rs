@@ -9,7 +9,7 @@ use lathe_ir::graph::{Graph, parse};
 use lathe_ir::layout::{KvType, KvTypes};
 use lathe_ir::plan::ModelOutput;
 use lathe_ir::quant::FORMATS;
-use lathe_passes::{Activations, PipelineOptions};
+use lathe_passes::{Backend, PipelineOptions};
 
 /// Operands of products of 11 bits.
 const OPERANDS: f64 = 1e-3;
@@ -21,7 +21,7 @@ const FLOATS: f64 = 1e-5;
 /// How graphs are optimized for a GPU.
 pub fn passes() -> PipelineOptions<'static> {
     PipelineOptions {
-        activations: Activations::F32,
+        backend: Backend::Cuda,
         ..PipelineOptions::default()
     }
 }
@@ -319,6 +319,45 @@ pub fn attention() -> Vec<Case> {
         of(8, 2, 128, 128, mild, [F16, F16], WIDE),
         of(3, 1, 64, 32, both, [F16, F16], WIDE),
         of(2, 2, 64, 64, window, [F16, F16], WIDE),
+    ]
+}
+
+/// Products of few rows that turn and store heads themselves: rows of few cells and of many, all of a head or some of it.
+pub fn heads() -> Vec<Case> {
+    use KvType::{Bf16, F16, F32, Q8_0};
+    let of = |input: u32, heads: u32, kv_heads: u32, dim: u32, turn: u32, [k, v]: [KvType; 2]| {
+        let (q, kv) = (heads * dim, kv_heads * dim);
+        let weights = format!(
+            "weight @e : [50, {input}]f32\nweight @q : [{q}, {input}]f16\nweight @k : [{kv}, {input}]q8_0\n\
+             weight @v : [{kv}, {input}]f16\nweight @qb : [{q}]f32\nweight @kb : [{kv}]f32\nweight @o : [33, {q}]f32"
+        );
+        let body = format!(
+            "%0 = embed @e, %tok : [tokens, {input}]f32
+            %1, %2 = linear %0 [
+                @q {{bias(@qb), heads({heads}), rope(%pos, adjacent, {turn}, 10000.0, 1.0, 1.0), scale(0.5)}} -> f32,
+                @k {{bias(@kb), heads({kv_heads}), rope(%pos, adjacent, {turn}, 10000.0, 1.0, 1.0)}} -> kv.k(0, %kv, %pos, %seq),
+                @v {{heads({kv_heads})}} -> kv.v(0, %kv, %pos, %seq)
+              ] : [tokens, {heads}, {dim}]f32, kv
+            %3 = attention.paged %1, %2, %pos, %seq {{layer = 0, kv_heads = {kv_heads}, scale = 0.2, cap = 0.0, window = 0}} : [tokens, {q}]f32
+            %4 = linear %3 [@o -> f32] : [tokens, 33]f32
+            %5 = gather_rows %4, %outputs : [outputs, 33]f32
+            return %5"
+        );
+        let tolerance = if k == Bf16 || v == Q8_0 { 3e-2 } else { 1e-3 };
+        Case {
+            kv_types: KvTypes { k, v },
+            ..case(
+                &format!("heads {heads}x{kv_heads}x{dim} of {input} turn {turn} {k} {v}"),
+                graph(&weights, &body),
+                tolerance,
+            )
+        }
+    };
+    vec![
+        of(1280, 4, 2, 64, 64, [F16, F16]),
+        of(64, 3, 1, 32, 20, [F32, F32]),
+        of(768, 2, 2, 16, 16, [Bf16, F16]),
+        of(96, 4, 1, 48, 48, [F16, Q8_0]),
     ]
 }
 
