@@ -193,6 +193,9 @@ pub enum BuildError {
     /// Something that is done with whole models only.
     #[error("parts of models are built when they are run; leave out --gpu-layers")]
     Uncut,
+    /// Embeddings of a model in parts.
+    #[error("embeddings are made by whole models; leave out --gpu-layers")]
+    CutEmbeddings,
     /// Something that only the CPU backend does.
     #[error("{0} are for the CPU alone; leave out --device cuda")]
     CpuOnly(&'static str),

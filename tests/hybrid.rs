@@ -253,7 +253,7 @@ fn what_cant_be_cut_is_refused() {
         "4 layers on the GPU are more than the model's 3"
     );
     let error = error(&options(Some(1)).for_embeddings()).unwrap();
-    assert!(error.contains("embeddings are for the CPU alone"), "{error}");
+    assert!(error.contains("embeddings are made by whole models"), "{error}");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn the_command_places_layers() {
     let inspect = [&["inspect", model, "--stage", "plan"], &hybrid[..]].concat();
     assert!(refusal(&inspect, 2).contains("leave out --gpu-layers"));
     let embed = [&["embed", model, "the cat"], &hybrid[..]].concat();
-    assert!(refusal(&embed, 2).contains("for the CPU alone"));
+    assert!(refusal(&embed, 2).contains("leave out --gpu-layers"));
     if lathe_codegen_cuda::driver::Gpu::open().is_err() {
         let cuda = refusal(&with(&["--device", "cuda"]), 2);
         assert!(cuda.contains("CUDA"), "{cuda}");

@@ -51,6 +51,9 @@ struct Part<'m> {
 impl Part<'_> {
     /// The first layers on one device, and the rest on the other.
     fn build_cut(&self, at: Cut, layers: u32, clock: &mut Clock) -> Result<Box<dyn Executable>, BuildError> {
+        if self.output == ModelOutput::Embeddings {
+            return Err(BuildError::CutEmbeddings);
+        }
         let [first, rest] = clock.time("cut", || cut(self.graph, at.layers))?;
         let first = Part {
             graph: &first,

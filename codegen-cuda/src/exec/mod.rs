@@ -3,6 +3,8 @@
 //! Weights, cache, and the rest (arena, tables of the step, angles) are one allocation each, of the size that the plan says.
 //! A step uploads its tables, runs the launches that its rows call for, and copies the logits back.
 
+mod tables;
+
 use crate::code::CodeStore;
 use crate::device::{Address, BoundLaunch, Device, Needs};
 use crate::error::Error;
@@ -16,10 +18,11 @@ use lathe_ir::backend::{
 };
 use lathe_ir::graph::KvPart;
 use lathe_ir::id::Id;
-use lathe_ir::plan::{Input, KvLayer, Limits, ModelOutput};
+use lathe_ir::plan::{KvLayer, Limits, ModelOutput};
 use lathe_ir::types::Sym;
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::{Duration, Instant};
+use tables::Tables;
 
 /// Steps of up to so many rows are recorded.
 const RECORDED_ROWS: u32 = 64;
@@ -64,57 +67,6 @@ struct Memory {
     angles: Vec<Address>,
     tables: Address,
     layout: Tables,
-}
-
-/// Offsets of the tables of a step: the numbers of rows first, block tables last.
-#[derive(Clone, Copy)]
-struct Tables {
-    tokens: u64,
-    positions: u64,
-    seqs: u64,
-    outputs: u64,
-    tiles: u64,
-    keys: u64,
-    blocks: u64,
-    bytes: u64,
-}
-
-impl Tables {
-    fn new(limits: &Limits) -> Tables {
-        let mut end = 0;
-        let mut next = |entries: u64| {
-            let start = end;
-            end = (start + 4 * entries).next_multiple_of(64);
-            start
-        };
-        next(2);
-        let [tokens, positions, seqs] = [(); 3].map(|()| next(limits.tokens.into()));
-        let outputs = next(limits.outputs.into());
-        // First row and number of rows of each; every row may be a tile.
-        let tiles = next(2 * u64::from(limits.tokens));
-        let keys = next(2 * u64::from(limits.outputs));
-        let blocks = next(u64::from(limits.seqs) * u64::from(limits.blocks_per_seq()));
-        Tables {
-            tokens,
-            positions,
-            seqs,
-            outputs,
-            tiles,
-            keys,
-            blocks,
-            bytes: end,
-        }
-    }
-
-    fn of(&self, input: Input) -> u64 {
-        match input {
-            Input::Tokens => self.tokens,
-            Input::Positions => self.positions,
-            Input::Seqs => self.seqs,
-            Input::Outputs => self.outputs,
-            Input::BlockTables | Input::WindowTables => self.blocks,
-        }
-    }
 }
 
 /// Bytes of a layer's keys or values in one block of the cache.
