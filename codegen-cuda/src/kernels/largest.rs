@@ -1,7 +1,9 @@
 //! The largest of a row's logits, so that a step of which nothing else is wanted leaves no row to copy to the host.
 
+use super::cells::load_floats;
 use super::text::Names;
 use super::{Kernel, Param, ParamType, row_bytes};
+use crate::layout::Element;
 
 /// Of each row of `n` f32, the first of the largest finite ones, as a key: see [`Largest::place`]. Blocks share a row and
 /// meet in the key, which must be 0 before.
@@ -39,13 +41,20 @@ impl Largest {
     }
 
     pub(super) fn source(&self) -> String {
+        // A row begins at a multiple of what is read at once.
+        let vector = if self.n.is_multiple_of(4) { 4 } else { 1 };
+        let load = Names::new()
+            .with("V", vector)
+            .with("LOAD", load_floats(&Element::F32, vector, "p", "f"));
+        let load = load.fill(LOAD_SOME);
         let names = Names::new()
+            .with("V", vector)
             .with("N", self.n)
             .with("SHARE", SHARE)
             .with("THREADS", THREADS)
             .with("WARPS", THREADS / 32);
         let signature = Kernel::signature(&self.name(), THREADS, &self.params());
-        format!("{KEY}{signature}{}}}\n", names.fill(BODY))
+        format!("{KEY}{load}{signature}{}}}\n", names.fill(BODY))
     }
 }
 
@@ -59,15 +68,23 @@ const KEY: &str = "DEV u64 key_of(float x, u32 place) {
 DEV u64 larger(u64 a, u64 b) { return a > b ? a : b; }
 ";
 
+const LOAD_SOME: &str = "DEV void load_some(const float* p, float (&f)[$V]) {
+$LOAD}
+";
+
 const BODY: &str = "    __shared__ u64 keys_of_warps[$WARPS];
     const u32 row = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= *count) return;
     const float* from = x + (u64)row * $N;
     u64 key = 0;
-#pragma unroll 8
-    for (u32 i = threadIdx.x; i < $SHARE; i += $THREADS) {
-        const u32 place = blockIdx.x * $SHARE + i;
-        if (place < $N) key = larger(key, key_of(from[place], place));
+#pragma unroll
+    for (u32 i = 0; i < $SHARE; i += $THREADS * $V) {
+        const u32 place = blockIdx.x * $SHARE + i + threadIdx.x * $V;
+        if (place >= $N) continue;
+        float v[$V];
+        load_some(from + place, v);
+#pragma unroll
+        for (u32 j = 0; j < $V; ++j) key = larger(key, key_of(v[j], place + j));
     }
 #pragma unroll
     for (int o = 16; o > 0; o >>= 1) key = larger(key, __shfl_xor_sync(0xffffffffu, key, o));

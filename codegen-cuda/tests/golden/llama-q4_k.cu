@@ -3968,6 +3968,13 @@ DEV u64 key_of(float x, u32 place) {
     return (u64)value << 32 | (u32)~place;
 }
 DEV u64 larger(u64 a, u64 b) { return a > b ? a : b; }
+DEV void load_some(const float* p, float (&f)[4]) {
+    const uint4 l = load16(p);
+    f[0] = __uint_as_float(l.x);
+    f[1] = __uint_as_float(l.y);
+    f[2] = __uint_as_float(l.z);
+    f[3] = __uint_as_float(l.w);
+}
 extern "C" __global__ void __launch_bounds__(256, 1) largest_320(
     const int* count
     , const float* x
@@ -3980,10 +3987,14 @@ extern "C" __global__ void __launch_bounds__(256, 1) largest_320(
     if (row >= *count) return;
     const float* from = x + (u64)row * 320;
     u64 key = 0;
-#pragma unroll 8
-    for (u32 i = threadIdx.x; i < 8192; i += 256) {
-        const u32 place = blockIdx.x * 8192 + i;
-        if (place < 320) key = larger(key, key_of(from[place], place));
+#pragma unroll
+    for (u32 i = 0; i < 8192; i += 256 * 4) {
+        const u32 place = blockIdx.x * 8192 + i + threadIdx.x * 4;
+        if (place >= 320) continue;
+        float v[4];
+        load_some(from + place, v);
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) key = larger(key, key_of(v[j], place + j));
     }
 #pragma unroll
     for (int o = 16; o > 0; o >>= 1) key = larger(key, __shfl_xor_sync(0xffffffffu, key, o));
