@@ -20,6 +20,8 @@ const LONGEST: usize = 1 << 20;
 const DEEPEST: usize = 200;
 /// Bytes of stack to compile with; only what is used takes memory.
 const STACK: usize = 512 << 20;
+/// Most regular expressions of a schema among which the one at fault is looked for.
+const PATTERNS: usize = 256;
 /// Grammars that are kept for the next request, the latest used last.
 const KEPT: usize = 64;
 /// White space between the parts of JSON: enough to indent, and no more, since a model that may go on for ever may.
@@ -87,7 +89,11 @@ impl Grammars {
             .get_or_init(|| self.factory())
             .as_ref()
             .map_err(Clone::clone)?;
-        let matcher = with_stack(|| matcher(factory, source))??;
+        let made = with_stack(|| matcher(factory, source))?;
+        let matcher = made.map_err(|error| match constraint {
+            Constraint::JsonSchema(schema) => placed(factory, schema, error),
+            _ => error,
+        })?;
         Ok(Grammar(Arc::new(Mutex::new(matcher))))
     }
 
@@ -109,6 +115,21 @@ impl Grammars {
         };
         Ok(factory)
     }
+}
+
+/// An error of the compiler with its place, where a regular expression of the schema is at fault.
+fn placed(factory: &ParserFactory, schema: &Value, error: ConstraintError) -> ConstraintError {
+    let refused = |(place, pattern): (String, String)| {
+        let alone = matcher(factory, TopLevelGrammar::from_regex(&pattern));
+        alone.err().map(|error| ConstraintError::at(place, error.message))
+    };
+    let found = with_stack(|| {
+        schema::patterns(schema)
+            .into_iter()
+            .take(PATTERNS)
+            .find_map(refused)
+    });
+    found.ok().flatten().unwrap_or(error)
 }
 
 fn matcher(factory: &ParserFactory, source: TopLevelGrammar) -> Result<Matcher, ConstraintError> {

@@ -248,3 +248,24 @@ fn large_schemas_are_compiled_or_refused_in_time() {
         assert!(took < 3000, "{name} took {took} ms");
     }
 }
+
+#[test]
+fn patterns_that_are_refused_have_their_place() {
+    let place = |schema| {
+        let error = Grammars::of_bytes()
+            .compile(&Constraint::JsonSchema(schema))
+            .unwrap_err();
+        assert!(error.message.contains("look-around"), "{error}");
+        error.place.unwrap()
+    };
+    let bad = json!({"type": "string", "pattern": "^(?=x)y"});
+    let good = json!({"type": "string", "pattern": "^x+$"});
+    assert_eq!(
+        place(json!({"type": "object", "properties": {"g": good, "a/b": {"anyOf": [good, bad]}}})),
+        "#/properties/a~1b/anyOf/1/pattern"
+    );
+    assert_eq!(
+        place(json!({"type": "object", "patternProperties": {"(?!a)b": {"type": "integer"}}})),
+        "#/patternProperties/(?!a)b"
+    );
+}

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use lathe_runtime::constrain::{Constraint, Grammar, Start};
-use lathe_runtime::tools::Format;
+use lathe_runtime::tools::{Format, Tool};
 use std::sync::Arc;
 
 /// Continues a conversation.
@@ -84,8 +84,18 @@ fn calls(served: &Served, format: Format, tools: &ToolUse) -> Result<Grammar, Ap
     let token = |name: &str| served.prompter.control_token(name);
     let grammar = format.grammar(&tools.callable, tools.parallel, &token);
     let grammar = grammar.and_then(|text| served.prompter.grammar(&Constraint::Lark(text)));
-    grammar.map_err(|e| {
-        let what = format!("`tools` can't be held to: {e} (calls of a tool with `strict: false` are not)");
-        ApiError::invalid("tools", what)
+    grammar.map_err(|error| {
+        // The tool at fault, and the place in its own schema.
+        let refused = |tool: &Tool| {
+            let schema = Constraint::JsonSchema(tool.parameters.clone());
+            let error = served.prompter.grammar(&schema).err().filter(|_| tool.strict)?;
+            Some(format!("the schema of `{}` can't be held to: {error}", tool.name))
+        };
+        let what = tools.callable.iter().find_map(refused);
+        let what = what.unwrap_or_else(|| format!("`tools` can't be held to: {error}"));
+        ApiError::invalid(
+            "tools",
+            format!("{what} (calls of a tool with `strict: false` are not)"),
+        )
     })
 }

@@ -6,11 +6,13 @@
 //! JSON Schema does not know, and formats that it does not define, say nothing to a validator, and are left out.
 
 mod negate;
+mod patterns;
 #[cfg(test)]
 mod tests;
 
 use super::error::ConstraintError;
 use negate::negate;
+pub(super) use patterns::patterns;
 use serde_json::{Map, Value, json};
 use std::collections::{HashSet, VecDeque};
 
