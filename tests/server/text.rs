@@ -337,3 +337,29 @@ fn an_answer_is_held_to_one_form() {
         assert_eq!(answer["finish_reason"], "stop");
     }
 }
+
+#[test]
+fn schemas_of_tools_that_cannot_be_honoured_are_refused_with_their_place() {
+    let file = with_template(
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}<tool_call>{{ tools | length }}</tool_call>{% endif %}",
+    );
+    let server = Server::start(&[file.model(), "--port", "0"]);
+    let tool = |name: &str, strict: bool, pattern: &str| {
+        let parameters =
+            json!({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}});
+        json!({"type": "function", "function": {"name": name, "strict": strict, "parameters": parameters}})
+    };
+    let body = |choice: &str, strict: bool| {
+        json!({"messages": [{"role": "user", "content": "a"}], "max_tokens": 20, "tool_choice": choice,
+            "tools": [tool("good", true, "^x$"), tool("bad", strict, "(?=x)y")]})
+    };
+    for choice in ["auto", "required"] {
+        let (message, param) = server.refused("chat/completions", &body(choice, true));
+        assert_eq!(param, "tools", "{message}");
+        let start = "the schema of `bad` can't be held to: #/properties/a/pattern: look-around";
+        assert!(message.starts_with(start), "{message}");
+        // Such a tool is held to its name alone.
+        server.answer("chat/completions", &body(choice, false));
+    }
+    server.answer("chat/completions", &body("none", true));
+}
