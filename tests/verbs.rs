@@ -370,7 +370,7 @@ fn sequences_side_by_side_are_timed_together() {
         "-p",
         "20",
         "-n",
-        "6",
+        "40",
         "-t",
         "1",
         "-b",

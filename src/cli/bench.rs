@@ -65,7 +65,7 @@ impl Vocabulary for Silent {
     }
 }
 
-/// The least prefill and the least decode of several rounds.
+/// The least of either time of several rounds.
 fn best(mut round: impl FnMut() -> Result<(f64, f64), CliError>) -> Result<(f64, f64), CliError> {
     let mut best = (f64::INFINITY, f64::INFINITY);
     for _ in 0..REPEATS {
@@ -108,8 +108,9 @@ impl Bench {
             self.report(evaluator.executable(), best, &options)
         } else {
             let mut engine = Engine::new(executable, Arc::new(Silent));
-            let best = best(|| self.measure_batch(&mut engine, &tokens))?;
-            self.report(engine.executable(), best, &options)
+            let (prefill, whole) = best(|| self.measure_batch(&mut engine, &tokens))?;
+            // The least of both, and not the least difference, which would be that of a slow prompt.
+            self.report(engine.executable(), (prefill, whole - prefill), &options)
         }
     }
 
@@ -149,12 +150,13 @@ impl Bench {
         Ok((prefill, start.elapsed().as_secs_f64()))
     }
 
-    /// The same of several sequences together: prompts that differ from their first token on, and greedy sampling.
+    /// Seconds of the prompts of several sequences together, which differ from their first token on, and of the prompts and
+    /// the decoded tokens, by greedy sampling.
     fn measure_batch(&self, engine: &mut Engine, tokens: &[u32]) -> Result<(f64, f64), CliError> {
         let prefill = self.run_batch(engine, tokens, 1)?;
         // The first token comes with the prompt.
         let whole = self.run_batch(engine, tokens, self.decode as usize + 1)?;
-        Ok((prefill, whole - prefill))
+        Ok((prefill, whole))
     }
 
     /// Seconds until all sequences have `made` tokens, without prefixes of past ones.
