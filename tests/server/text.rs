@@ -263,10 +263,10 @@ fn guesses_of_a_server_are_right_and_change_nothing() {
     let (text, right) = guessed(&file, &["--lookup", "4"], &body);
     assert_eq!(text, plain);
     assert!(right > 5, "the tiny model repeats itself: {right}");
-    // A model that is its own draft is always right.
+    // A model that is its own draft is always right; how often it is asked depends on whether that pays.
     let (text, right) = guessed(&file, &["--draft", file.model()], &body);
     assert_eq!(text, plain);
-    assert!(right > 5, "{right}");
+    assert!(right > 0, "{right}");
 }
 
 /// A model with a template of its own.
