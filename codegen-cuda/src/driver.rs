@@ -508,11 +508,10 @@ impl Gpu {
     /// Frees what was made in the context.
     ///
     /// # Safety
-    /// Nothing is used afterwards.
+    /// The stream was waited for, and nothing is used afterwards.
     unsafe fn free_all(&mut self) {
         // SAFETY: the context is current; each was made once and is freed once.
         unsafe {
-            sys::cuStreamSynchronize(self.stream);
             for exec in self.graphs.values().flatten() {
                 sys::cuGraphExecDestroy(*exec);
             }

@@ -54,14 +54,7 @@ fn texts_are_as_they_were() {
 #[test]
 fn products_of_some_rows_are_streams() {
     for case in cases::streams() {
-        let options = LowerOptions {
-            output: ModelOutput::Logits,
-            limits: LIMITS,
-            kv_types: case.kv_types,
-            target: TARGET,
-            panels: case.panels,
-        };
-        let plan = lower(&case.graph, options).unwrap();
+        let plan = lower(&case.graph, case.options(TARGET)).unwrap();
         let kernel = |launch: &Launch, rows| launch.call(rows).map(|c| &plan.kernels[c.kernel]);
         let products = || {
             plan.launches
@@ -85,13 +78,7 @@ fn products_of_some_rows_are_streams() {
 fn elements_are_shared_where_tiles_are_few() {
     for target in [TARGET, PLAIN_TARGET] {
         for (number, case) in cases::wide().iter().enumerate() {
-            let options = LowerOptions {
-                output: ModelOutput::Logits,
-                limits: LIMITS,
-                kv_types: case.kv_types,
-                target,
-                panels: case.panels,
-            };
+            let options = case.options(target);
             // Steps of more rows than share elements too.
             let limits = Limits {
                 tokens: 1000,
@@ -109,14 +96,7 @@ fn elements_are_shared_where_tiles_are_few() {
 #[test]
 fn products_of_few_rows_turn_and_store_heads() {
     for case in cases::heads() {
-        let options = LowerOptions {
-            output: ModelOutput::Logits,
-            limits: LIMITS,
-            kv_types: case.kv_types,
-            target: TARGET,
-            panels: case.panels,
-        };
-        let plan = lower(&case.graph, options).unwrap();
+        let plan = lower(&case.graph, case.options(TARGET)).unwrap();
         let launches = |rows: u32| {
             let calls = plan.launches.iter().filter_map(move |l| l.call(rows));
             let heads = |c: &&Call| matches!(plan.kernels[c.kernel], Kernel::Heads(_));

@@ -274,10 +274,13 @@ fn generate(tensor: &TensorInfo) -> Vec<u8> {
     });
     let runs = blocks.len() / run;
     let mut bytes = vec![0; tensor.bytes as usize];
-    let pieces = Mutex::new(bytes.chunks_mut(run * PIECE_RUNS).enumerate());
+    let pieces = bytes.chunks_mut(run * PIECE_RUNS).enumerate();
+    let threads = available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(THREADS).min(pieces.len());
+    let pieces = Mutex::new(pieces);
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     std::thread::scope(|scope| {
-        for _ in 0..available_parallelism().map_or(1, usize::from).min(THREADS) {
+        for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((number, piece)) = next() {
                     // What a piece is follows from its place.

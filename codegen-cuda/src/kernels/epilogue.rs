@@ -64,6 +64,16 @@ pub struct ProductPart {
     pub operands: bool,
 }
 
+/// Parameters of what adds up sums that blocks left of products, and finishes them.
+pub(super) fn join_params(sum_bytes: u64, parts: &[ProductPart]) -> Vec<Param> {
+    let sums = Param::whole("sums", ParamType::F32, sum_bytes);
+    let finish = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(i, part)| part.finish_params(i));
+    std::iter::once(sums).chain(finish).collect()
+}
+
 impl ProductPart {
     pub(super) fn has(&self, step: fn(&Step) -> bool) -> bool {
         self.steps.iter().any(step)
@@ -100,6 +110,14 @@ impl ProductPart {
         let mut params = self.weight_params(suffix);
         params.extend(self.finish_params(suffix));
         params
+    }
+
+    /// The name of the second weight; the first, where it is the only one.
+    pub(super) fn second_name(&self, suffix: usize) -> String {
+        match self.paired {
+            true => format!("second{suffix}"),
+            false => format!("w{suffix}"),
+        }
     }
 
     /// Those of them that are weights.

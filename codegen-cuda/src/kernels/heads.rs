@@ -93,19 +93,36 @@ impl HeadPart {
         rotates && alone && whole && self.norm.is_none()
     }
 
+    /// The parameter for the cache, of a block of which it has the bytes, if heads go there.
+    fn cache_param(&self, i: usize) -> Option<Param> {
+        let bytes = self.kv()?.bytes() * u64::from(self.heads);
+        Some(Param::whole(format!("kv{i}"), ParamType::Bytes, bytes).written())
+    }
+
+    /// The parameter for cosines and sines, if heads turn.
+    fn rope_param(&self, i: usize) -> Option<Param> {
+        let bytes = row_bytes(ParamType::F32, self.rope?.1);
+        Some(Param::rows(format!("rope{i}"), ParamType::F32, bytes))
+    }
+
     /// Parameters of a product that does it, `out` being that of its result.
     pub(super) fn finish_params(&self, i: usize, out: Option<Param>) -> Vec<Param> {
-        let bytes = |head: KvHead| head.bytes() * u64::from(self.heads);
-        let cache = |head| Param::whole(format!("kv{i}"), ParamType::Bytes, bytes(head)).written();
-        let to = self.kv().map(cache).or(out);
-        let rope = self.rope.map(|(_, dims)| {
-            Param::rows(
-                format!("rope{i}"),
-                ParamType::F32,
-                row_bytes(ParamType::F32, dims),
-            )
-        });
-        to.into_iter().chain(rope).collect()
+        let to = self.cache_param(i).or(out);
+        to.into_iter().chain(self.rope_param(i)).collect()
+    }
+
+    /// Names for how an element is stored by itself: its type, the conversion to it, the largest magnitude.
+    fn element_names(&self, names: Names) -> Names {
+        let ty = self.kv().map(|head| head.ty);
+        let (element, convert, most) = match ty {
+            Some(KvType::F16) => ("u16", "(u16)to_half", MOST_F16),
+            Some(KvType::Bf16) => ("u16", "(u16)to_bf16", MOST),
+            _ => ("float", "", MOST),
+        };
+        names
+            .with("ELEMENT", element)
+            .with("CONVERT", convert)
+            .with("MOST", float(most))
     }
 
     /// Statements that put a head where it goes.
@@ -117,20 +134,16 @@ impl HeadPart {
         let Some(head) = self.kv() else {
             return names.fill(IN_PLACE);
         };
-        let most = if head.ty == KvType::F16 { MOST_F16 } else { MOST };
-        let names = names
-            .with("SCALES", head.code_bytes())
-            .with("GROUPS", head.groups())
-            .with("MOST", float(most))
-            .with("LEAST", float(LEAST_PEAK));
-        let store = match head.ty {
-            KvType::F32 => names.with("ELEMENT", "float").with("CONVERT", ""),
-            KvType::F16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_half"),
-            KvType::Bf16 => names.with("ELEMENT", "u16").with("CONVERT", "(u16)to_bf16"),
-            KvType::Q8_0 => return names.fill(STORE_CODES),
+        let names = self.element_names(names);
+        match head.ty {
+            KvType::F32 | KvType::F16 | KvType::Bf16 => names.fill(STORE),
+            KvType::Q8_0 => names
+                .with("SCALES", head.code_bytes())
+                .with("GROUPS", head.groups())
+                .with("LEAST", float(LEAST_PEAK))
+                .fill(STORE_CODES),
             KvType::Q4_0 => unreachable!("refused by the lowering"),
-        };
-        store.fill(STORE)
+        }
     }
 }
 
@@ -168,26 +181,14 @@ impl Heads {
         let part = &self.parts[i];
         let ahead = tiles * rows.div_ceil(2) <= MOST_AHEAD;
         let (head, dims) = (part.kv(), part.rope.map_or(0, |(_, dims)| dims));
-        let most = if head.is_some_and(|h| h.ty == KvType::F16) {
-            MOST_F16
-        } else {
-            MOST
-        };
-        let (element, convert) = match head.map(|h| h.ty) {
-            Some(KvType::F16) => ("u16", "(u16)to_half"),
-            Some(KvType::Bf16) => ("u16", "(u16)to_bf16"),
-            _ => ("float", ""),
-        };
-        let names = names
+        let names = part
+            .element_names(names)
             .with("ROUNDS", rows.div_ceil(2))
             .with("D", part.head_dim)
             .with("N", part.heads * part.head_dim)
             .with("HEADS", part.heads)
             .with("HEAD_BYTES", head.map_or(0, |h| h.bytes()))
-            .with("DIMS", dims)
-            .with("MOST", float(most))
-            .with("ELEMENT", element)
-            .with("CONVERT", convert);
+            .with("DIMS", dims);
         let (turns, turn) = match (dims, ahead) {
             (0, _) => (String::new(), String::new()),
             (_, true) => (names.fill(LOAD_TURN), names.fill(TURN)),
@@ -214,7 +215,8 @@ impl Heads {
         self.units().div_ceil(WARPS)
     }
 
-    fn stores_kv(&self) -> bool {
+    /// Whether some go to the cache.
+    pub fn stores_kv(&self) -> bool {
         self.parts.iter().any(|p| p.out != HeadOut::InPlace)
     }
 
@@ -228,35 +230,19 @@ impl Heads {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let mut params = Vec::new();
-        if self.stores_kv() {
-            params.push(Param::rows("positions", ParamType::I32, 4));
-            params.push(Param::rows("seqs", ParamType::I32, 4));
-            params.push(Param::whole("tables", ParamType::I32, 0));
-        }
+        let mut params = self.place_params();
         for (i, part) in self.parts.iter().enumerate() {
             let row = row_bytes(ParamType::F32, part.heads * part.head_dim);
             let data = Param::rows(format!("x{i}"), ParamType::F32, row);
-            match part.kv() {
+            match part.cache_param(i) {
                 None => params.push(data.written()),
-                Some(head) => {
-                    // Of a block of the cache.
-                    let bytes = head.bytes() * u64::from(part.heads);
-                    params.push(data);
-                    params.push(Param::whole(format!("kv{i}"), ParamType::Bytes, bytes).written());
-                }
+                Some(cache) => params.extend([data, cache]),
             }
             if part.norm.is_some() {
                 let bytes = row_bytes(ParamType::F32, part.head_dim);
                 params.push(Param::whole(format!("norm{i}"), ParamType::F32, bytes));
             }
-            if let Some((_, dims)) = part.rope {
-                params.push(Param::rows(
-                    format!("rope{i}"),
-                    ParamType::F32,
-                    row_bytes(ParamType::F32, dims),
-                ));
-            }
+            params.extend(part.rope_param(i));
         }
         params
     }

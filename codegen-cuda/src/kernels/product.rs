@@ -415,14 +415,7 @@ impl Product {
             .with("PART_TILES", part.matrix.tiles())
             .with("WEIGHTS", part.weights())
             .with("W", format!("w{i}"))
-            .with(
-                "SECOND",
-                if part.paired {
-                    format!("second{i}")
-                } else {
-                    format!("w{i}")
-                },
-            )
+            .with("SECOND", part.second_name(i))
     }
 
     fn copier(&self, i: usize, part: &ProductPart) -> String {

@@ -11,7 +11,7 @@
 //! same order whatever rows are beside it, and whatever number of them the kernel is for.
 
 use super::cells::Cells;
-use super::epilogue::ProductPart;
+use super::epilogue::{ProductPart, join_params};
 use super::stream_cells::SHARE;
 use super::stream_text::*;
 use super::text::{Lines, Names};
@@ -210,14 +210,7 @@ impl StreamProduct {
             .with("B", cells.operand_words())
             .with("X", cells.sum_words())
             .with("W", format!("w{i}"))
-            .with(
-                "SECOND",
-                if part.paired {
-                    format!("second{i}")
-                } else {
-                    format!("w{i}")
-                },
-            )
+            .with("SECOND", part.second_name(i))
     }
 
     fn each_part(&self, text: impl Fn(usize, &ProductPart) -> String) -> String {
@@ -310,11 +303,7 @@ impl JoinProduct {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let mut params = vec![Param::whole("sums", ParamType::F32, self.0.sum_bytes())];
-        for (i, part) in self.0.parts.iter().enumerate() {
-            params.extend(part.finish_params(i));
-        }
-        params
+        join_params(self.0.sum_bytes(), &self.0.parts)
     }
 
     pub(super) fn source(&self) -> String {

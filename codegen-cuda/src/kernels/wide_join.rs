@@ -1,8 +1,9 @@
 //! The end of products whose elements several blocks shared.
 
+use super::epilogue::join_params;
 use super::text::{Lines, Names};
 use super::wide::SPLIT_ROWS;
-use super::{Kernel, Param, ParamType, WideProduct};
+use super::{Kernel, Param, WideProduct};
 
 pub(super) const THREADS: u32 = 128;
 /// Columns of a thread.
@@ -31,11 +32,7 @@ impl JoinWide {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let mut params = vec![Param::whole("sums", ParamType::F32, self.0.sum_bytes())];
-        for (i, part) in self.0.parts.iter().enumerate() {
-            params.extend(part.finish_params(i));
-        }
-        params
+        join_params(self.0.sum_bytes(), &self.0.parts)
     }
 
     pub(super) fn source(&self) -> String {

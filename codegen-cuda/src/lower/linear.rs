@@ -182,22 +182,16 @@ impl Lowering<'_> {
         if parts.is_empty() {
             return Ok(());
         }
-        let stores = parts.iter().any(|p| p.out != HeadOut::InPlace);
-        // Positions and rotations are those of the rows of the step.
-        if rows != Sym::Tokens && (stores || parts.iter().any(|p| p.rope.is_some())) {
-            return Err(self.unsupported(id, "heads of rows that were gathered".into()));
-        }
         let heads = Heads {
             parts,
             blocks_per_seq: self.options.limits.blocks_per_seq(),
         };
-        let grid = [Extent::Const(heads.blocks()), Extent::Rows(1), Extent::Const(1)];
-        let mut all = Vec::new();
-        if stores {
-            let inputs = [Input::Positions, Input::Seqs, Input::BlockTables];
-            all.extend(inputs.map(Arg::Input));
+        // Positions and rotations are those of the rows of the step.
+        if rows != Sym::Tokens && (heads.stores_kv() || heads.parts.iter().any(|p| p.rope.is_some())) {
+            return Err(self.unsupported(id, "heads of rows that were gathered".into()));
         }
-        all.extend(args.concat());
+        let grid = [Extent::Const(heads.blocks()), Extent::Rows(1), Extent::Const(1)];
+        let all = [place_args(&heads), args.concat()].concat();
         let kernel = self.kernel(Kernel::Heads(heads))?;
         let least = if finished { FEW_ROWS + 1 } else { 1 };
         let call = Call {
@@ -313,11 +307,19 @@ fn chosen(splits: &[Split], tiled: bool, mut args: Vec<Arg>) -> (Vec<ProductPart
     (of_kind().map(|s| s.product.clone()).collect(), args)
 }
 
+/// What says where in the cache rows go, where heads go there.
+fn place_args(heads: &Heads) -> Vec<Arg> {
+    match heads.stores_kv() {
+        false => Vec::new(),
+        true => [Input::Positions, Input::Seqs, Input::BlockTables]
+            .map(Arg::Input)
+            .into(),
+    }
+}
+
 /// Arguments of products that do what happens to heads, which begin with `args`.
 fn finishing_args(splits: &[Split], heads: &Heads, mut args: Vec<Arg>) -> Vec<Arg> {
-    if heads.parts.iter().any(|part| part.out != HeadOut::InPlace) {
-        args.extend([Input::Positions, Input::Seqs, Input::BlockTables].map(Arg::Input));
-    }
+    args.extend(place_args(heads));
     for split in splits {
         let (weights, head) = (&split.product_args, split.head.iter().flat_map(|(_, args)| args));
         args.extend(&weights[..weights.len() - 1]);

@@ -155,6 +155,19 @@ pub struct Case {
     pub tolerance: f64,
 }
 
+impl Case {
+    /// How it is lowered for a device.
+    pub fn options(&self, target: Target) -> LowerOptions {
+        LowerOptions {
+            output: self.output,
+            limits: LIMITS,
+            kv_types: self.kv_types,
+            target,
+            panels: self.panels,
+        }
+    }
+}
+
 /// The rows of a step, as a batch has them.
 #[derive(Default)]
 struct Rows {
@@ -257,14 +270,7 @@ fn invariant_among<D: Device>(
 
 /// Runs a case on a device and in the interpreter; the worst distance of a step, or what is wrong.
 pub fn run<D: Device>(case: &Case, weights: &dyn WeightSource, device: D) -> Result<f64, String> {
-    let options = LowerOptions {
-        output: case.output,
-        limits: LIMITS,
-        kv_types: case.kv_types,
-        target: device.target(),
-        panels: case.panels,
-    };
-    let plan = lower(&case.graph, options).map_err(|e| e.to_string())?;
+    let plan = lower(&case.graph, case.options(device.target())).map_err(|e| e.to_string())?;
     let vocab = match case
         .graph
         .weights
