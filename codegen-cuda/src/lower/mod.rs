@@ -471,14 +471,6 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Rows of the table that token ids choose from.
-    fn tokens(&self) -> Option<u32> {
-        let mut nodes = self.graph.order.iter().map(|&node| &self.graph.nodes[node]);
-        let embed = nodes.find(|node| matches!(node.op, Op::Embed {}))?;
-        let rows = self.graph.weights[embed.weights[0]].ty.dims.first()?.constant()?;
-        u32::try_from(rows).ok()
-    }
-
     /// The launch that finds the largest logits.
     fn largest(&mut self, logits: Buffer) -> Result<(), Error> {
         if self.plan.gives() != ModelOutput::Logits {
@@ -507,7 +499,7 @@ impl<'g> Lowering<'g> {
         let width = ty.columns().and_then(|n| u32::try_from(n).ok());
         let width = width.filter(|_| ty.rank() == 2 && ty.dtype == DType::F32);
         let width = width.ok_or_else(no_result)?;
-        let vocab = || self.tokens().ok_or_else(no_result);
+        let vocab = || self.graph.tokens().ok_or_else(no_result);
         match self.options.output {
             ModelOutput::Logits => self.plan.vocab = width,
             ModelOutput::Embeddings => (self.plan.vocab, self.plan.embedding) = (vocab()?, Some(width)),

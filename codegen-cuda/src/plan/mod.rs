@@ -199,19 +199,12 @@ impl CudaPlan {
 
     /// What steps give.
     pub fn gives(&self) -> ModelOutput {
-        match (self.leaves, self.embedding) {
-            (Some(_), _) => ModelOutput::Hidden,
-            (None, Some(_)) => ModelOutput::Embeddings,
-            (None, None) => ModelOutput::Logits,
-        }
+        ModelOutput::of(self.leaves, self.embedding)
     }
 
     /// What the rows of the result are.
     pub fn result_rows(&self) -> Sym {
-        match self.leaves {
-            Some(_) => Sym::Tokens,
-            None => Sym::Outputs,
-        }
+        self.gives().rows()
     }
 
     /// Bytes of matrices that a step of one row reads whole: those of products.

@@ -108,6 +108,14 @@ impl Graph {
         }
     }
 
+    /// Rows of the table that token ids choose from; `None` where the graph embeds no tokens.
+    pub fn tokens(&self) -> Option<u32> {
+        let mut nodes = self.order.iter().map(|&node| &self.nodes[node]);
+        let embed = nodes.find(|node| matches!(node.op, Op::Embed {}))?;
+        let rows = self.weights[embed.weights[0]].ty.dims.first()?.constant()?;
+        u32::try_from(rows).ok()
+    }
+
     /// The type of a value.
     pub fn ty(&self, value: Value) -> &TensorType {
         &self.values[value].ty

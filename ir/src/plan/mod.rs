@@ -87,6 +87,25 @@ pub enum ModelOutput {
     Hidden,
 }
 
+impl ModelOutput {
+    /// What a plan gives that has so many elements in a row of hidden states or in an embedding, where it gives those.
+    pub fn of(leaves: Option<u32>, embedding: Option<u32>) -> ModelOutput {
+        match (leaves, embedding) {
+            (Some(_), _) => ModelOutput::Hidden,
+            (None, Some(_)) => ModelOutput::Embeddings,
+            (None, None) => ModelOutput::Logits,
+        }
+    }
+
+    /// What the rows of a result are.
+    pub fn rows(self) -> Sym {
+        match self {
+            ModelOutput::Hidden => Sym::Tokens,
+            ModelOutput::Logits | ModelOutput::Embeddings => Sym::Outputs,
+        }
+    }
+}
+
 /// Upper bounds that a plan is compiled for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
@@ -119,11 +138,7 @@ impl Limits {
 impl Plan {
     /// What steps give.
     pub fn gives(&self) -> ModelOutput {
-        match (self.leaves, self.embedding) {
-            (Some(_), _) => ModelOutput::Hidden,
-            (None, Some(_)) => ModelOutput::Embeddings,
-            (None, None) => ModelOutput::Logits,
-        }
+        ModelOutput::of(self.leaves, self.embedding)
     }
 
     /// The largest sliding window of a layer; `None` where all layers see everything.
@@ -139,10 +154,7 @@ impl Plan {
 
     /// What the rows of the result are.
     pub fn result_rows(&self) -> Sym {
-        match self.leaves {
-            Some(_) => Sym::Tokens,
-            None => Sym::Outputs,
-        }
+        self.gives().rows()
     }
 
     /// The same plan with kernels that declare their parameters and have no body: what running compiled code needs.

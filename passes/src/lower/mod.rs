@@ -438,14 +438,6 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Rows of the table that token ids choose from.
-    fn tokens(&self) -> Option<u32> {
-        let mut nodes = self.graph.order.iter().map(|&node| &self.graph.nodes[node]);
-        let embed = nodes.find(|node| matches!(node.op, Op::Embed {}))?;
-        let rows = self.graph.weights[embed.weights[0]].ty.dims.first()?.constant()?;
-        u32::try_from(rows).ok()
-    }
-
     fn finish(mut self) -> Result<Lowered, LowerError> {
         let [output] = self.graph.outputs[..] else {
             return Err(LowerError::Outputs(self.graph.outputs.len()));
@@ -455,7 +447,7 @@ impl<'g> Lowering<'g> {
         };
         self.lifetimes[buffer.index()].last = self.plan.steps.len();
         let width = columns_of(self.graph.ty(output)).ok_or(LowerError::Outputs(1))?;
-        let vocab = || self.tokens().ok_or(LowerError::NoVocabulary);
+        let vocab = || self.graph.tokens().ok_or(LowerError::NoVocabulary);
         match self.options.output {
             ModelOutput::Logits => self.plan.vocab = width,
             ModelOutput::Embeddings => (self.plan.vocab, self.plan.embedding) = (vocab()?, Some(width)),
