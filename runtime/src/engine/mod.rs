@@ -13,6 +13,8 @@ mod prefix;
 mod request;
 mod revival;
 mod swap;
+#[cfg(test)]
+mod tests;
 mod tuner;
 
 pub use crate::schedule::RequestId;
