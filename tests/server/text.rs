@@ -243,14 +243,15 @@ fn the_best_of_several_are_told() {
     }
 }
 
-/// What a server started with `flags` says, and how many of its guesses were right.
-fn guessed(file: &TinyFile, flags: &[&str], body: &Value) -> (Value, u64) {
+/// What a server started with `flags` says, and how many of its guesses were right and wrong.
+fn guessed(file: &TinyFile, flags: &[&str], body: &Value) -> (Value, [u64; 2]) {
     let server = Server::start(&[&[file.model(), "--port", "0"], flags].concat());
     let answer = server.answer("completions", body);
     let details = &answer["usage"]["completion_tokens_details"];
     (
         answer["choices"][0]["text"].clone(),
-        details["accepted_prediction_tokens"].as_u64().unwrap(),
+        ["accepted_prediction_tokens", "rejected_prediction_tokens"]
+            .map(|key| details[key].as_u64().unwrap()),
     )
 }
 
@@ -259,14 +260,14 @@ fn guesses_of_a_server_are_right_and_change_nothing() {
     let file = TinyFile::new(Family::Llama, DType::F32);
     let body = json!({"prompt": "the cat", "max_tokens": 60, "ignore_eos": true, "temperature": 0});
     let (plain, none) = guessed(&file, &[], &body);
-    assert_eq!(none, 0);
-    let (text, right) = guessed(&file, &["--lookup", "4"], &body);
+    assert_eq!(none, [0, 0]);
+    let (text, [right, _]) = guessed(&file, &["--lookup", "4"], &body);
     assert_eq!(text, plain);
     assert!(right > 5, "the tiny model repeats itself: {right}");
     // A model that is its own draft is always right; how often it is asked depends on whether that pays.
-    let (text, right) = guessed(&file, &["--draft", file.model()], &body);
+    let (text, [right, wrong]) = guessed(&file, &["--draft", file.model()], &body);
     assert_eq!(text, plain);
-    assert!(right > 0, "{right}");
+    assert!(right > 0 && wrong == 0, "{right} right, {wrong} wrong");
 }
 
 /// A model with a template of its own.
